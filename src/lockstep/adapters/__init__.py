@@ -1,0 +1,1 @@
+"""One module per framework, each behind the `Subject` protocol; the core never imports them eagerly."""

@@ -1,0 +1,247 @@
+"""Keras layers and models, and callable `tf.Module`s, run eagerly."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lockstep.adapters import running
+from lockstep.errors import InputError, LockstepError
+from lockstep.guards import CreatedVariable, record_created_variables
+from lockstep.randomness import DeterministicRandomTestTool
+from lockstep.subjects import Arrays, Mode
+from lockstep.tf1 import private
+from lockstep.tf1.ownership import AdoptedVariable
+from lockstep.tf1.tracking import store_of
+from lockstep.trace import LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
+
+
+class KerasEager:
+    """A function `build()` that makes a layer, a model or a module, as a subject."""
+
+    def __init__(self, build: Callable[[], Any], label: str) -> None:
+        self._build = build
+        self.label = label
+
+    def environment(self) -> Mapping[str, str]:
+        """The versions of this process."""
+        return running.environment(self.label)
+
+    def build(self, mode: Mode, inputs: Arrays) -> EagerInstance:
+        """Makes the model; its variables come with the first run."""
+        return EagerInstance(self.label, self._build, mode, inputs)
+
+
+class EagerInstance:
+    """One model."""
+
+    def __init__(self, label: str, build: Callable[[], Any], mode: Mode, inputs: Arrays) -> None:
+        self._label, self._mode = label, mode
+        self._tool = DeterministicRandomTestTool(mode=mode.randomness)
+        self._initial: dict[int, np.ndarray] = {}
+        self._notes: tuple[str, ...] = ()
+        self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+        # Automatic names (dense, dense_1, ...) must be the same in every mode.
+        private.reset_automatic_names()
+        with self._tool.scope(), _noting_initial_values(self._initial), self._users_code("building"):
+            self._layer = build()
+            if not callable(self._layer):
+                raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
+            self._model = self._layer
+            if mode.functional and isinstance(self._layer, keras.layers.Layer):
+                self._model, self._notes = _functional(self._layer, inputs)
+        self._takes_training = _takes_training(self._layer)
+
+    @property
+    def variables(self) -> tuple[VariableRecord, ...]:
+        """The inventory; empty before the first run."""
+        weights = self._weights()
+        names = [_name(v) for v in weights]
+        regularized = {owner for owner, _ in self._regularizers()}
+        return tuple(
+            VariableRecord(name, key, tuple(v.shape), _dtype_name(v), bool(v.trainable), name in regularized)
+            for v, name, key in zip(weights, names, unique_keys(names), strict=True)
+        )
+
+    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+        """Calls the model once; the very first call also makes its variables.
+
+        Without `values`, the random operations of the call have to interleave with the initializers as they do
+        in the program, so that run must be the first.
+        """
+        start = time.perf_counter()
+        tool = self._tool
+        if values is not None:
+            if not self._weights():
+                self._call()
+            self._assign(values)
+            before = self._values()
+            tool = DeterministicRandomTestTool(mode=self._mode.randomness)
+        with tool.scope(), _noting_initial_values(self._initial):
+            outputs = _arrays(self._call())
+        if values is None:
+            before = {
+                key: self._initial[id(_raw(v))] if id(_raw(v)) in self._initial else _numpy(v)
+                for key, v in self._keyed()
+            }
+        after = changed(before, self._values()) if self._mode.training else {}
+        losses, total = self._losses()
+        return Trace(
+            variables=self.variables,
+            before=before,
+            outputs=outputs,
+            losses=losses,
+            total_loss=total,
+            after=after,
+            created=tuple(str(c) for c in self._repeat(repeats)),
+            calls=1 + repeats,
+            draws=tool.draws,
+            native_initializers=self._native_initializers(),
+            native_draws=self._native_draws(),
+            notes=self._notes,
+            duration_s=time.perf_counter() - start,
+        )
+
+    def close(self) -> None:
+        """Drops the model."""
+        self._model = self._layer = None
+        self._initial.clear()
+
+    def _users_code(self, doing: str) -> AbstractContextManager[None]:
+        return running.users_code(self._label, f"{doing} ({running.describe(self._mode)})")
+
+    def _call(self) -> Any:
+        arguments = {"training": self._mode.training} if self._takes_training else {}
+        with self._users_code("running"):
+            return self._model(self._inputs, **arguments)
+
+    def _repeat(self, repeats: int) -> list[CreatedVariable]:
+        created: list[CreatedVariable] = []
+        for _ in range(repeats):
+            with record_created_variables(created):
+                try:
+                    self._call()
+                except LockstepError:
+                    # Keras refuses new state in a built layer; where that is what went wrong, the list says it better.
+                    if not created:
+                        raise
+        return created
+
+    def _weights(self) -> list[Any]:
+        if isinstance(self._layer, keras.layers.Layer):
+            return list(self._layer.weights)
+        return list(getattr(self._layer, "variables", ()))
+
+    def _keyed(self) -> list[tuple[str, Any]]:
+        weights = self._weights()
+        return list(zip(unique_keys(_name(v) for v in weights), weights, strict=True))
+
+    def _assign(self, values: Mapping[str, np.ndarray]) -> None:
+        for key, variable in self._keyed():
+            if key in values:
+                variable.assign(values[key])
+
+    def _values(self) -> dict[str, np.ndarray]:
+        return {key: _numpy(variable) for key, variable in self._keyed()}
+
+    def _regularizers(self) -> list[tuple[str, Callable[[], Any]]]:
+        if isinstance(self._layer, keras.layers.Layer):
+            regularized = [v for v in self._layer.trainable_weights if v.regularizer is not None]
+            return [(_name(v), functools.partial(v.regularizer, v)) for v in regularized]
+        return list(store_of(self._layer).regularizers.items()) if isinstance(self._layer, tf.Module) else []
+
+    def _losses(self) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
+        owners: list[str | None] = [owner for owner, _ in self._regularizers()]
+        if isinstance(self._layer, keras.layers.Layer):
+            # What `add_loss` gave comes first and belongs to no variable.
+            values = list(self._layer.losses)
+            owners = [None] * (len(values) - len(owners)) + owners
+        else:
+            values = [loss() for _, loss in self._regularizers()]
+        if not values:
+            return (), None
+        records = tuple(LossRecord(o, np.asarray(v)) for o, v in zip(owners, values, strict=True))
+        return records, np.asarray(tf.add_n([tf.convert_to_tensor(v) for v in values]))
+
+    def _native_initializers(self) -> bool:
+        keras_layer = isinstance(self._layer, keras.layers.Layer)
+        return keras_layer and any(not isinstance(v, AdoptedVariable) for v in self._layer.weights)
+
+    def _native_draws(self) -> bool:
+        """Tells by the states of Keras's seed generators, which are among the variables but not the weights."""
+        keras_layer = isinstance(self._layer, keras.layers.Layer)
+        return keras_layer and len(self._layer.variables) > len(self._layer.weights)
+
+
+@contextlib.contextmanager
+def _noting_initial_values(found: dict[int, np.ndarray]) -> Iterator[None]:
+    """Reads every variable as it is made: the same call may go on to change it (moving averages)."""
+
+    def note(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
+        variable = next_creator(**kwargs)
+        if tf.executing_eagerly():
+            found[id(variable)] = np.array(variable.numpy())
+        return variable
+
+    with tf.variable_creator_scope(note):
+        yield
+
+
+def _functional(layer: Any, inputs: Arrays) -> tuple[Any, tuple[str, ...]]:
+    """Puts a layer into a functional model; a layer that cannot be is called as it is, and the report says so."""
+    if isinstance(inputs, Mapping):
+        symbolic = {n: keras.Input(batch_shape=a.shape, dtype=a.dtype.name, name=n) for n, a in inputs.items()}
+    else:
+        symbolic = keras.Input(batch_shape=inputs.shape, dtype=inputs.dtype.name)
+    try:
+        return keras.Model(inputs=symbolic, outputs=layer(symbolic)), ()
+    except Exception as error:  # whatever the user's code raises when it is traced symbolically
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return layer, (f"called as it is: no functional model can be made of it ({reason[0]})",)
+
+
+def _takes_training(model: Any) -> bool:
+    call = model.call if isinstance(model, keras.layers.Layer) else model.__call__
+    parameters = inspect.signature(call).parameters
+    return "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _arrays(outputs: Any) -> dict[str, np.ndarray]:
+    arrays = {}
+    for path, leaf in flatten(outputs):
+        try:
+            arrays[path] = np.asarray(tf.convert_to_tensor(leaf))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"output {path or '(the only one)'} is a {type(leaf).__name__}; the model must return tensors, in a "
+                "tuple, list or dict if there are several."
+            ) from error
+    return arrays
+
+
+def _raw(variable: Any) -> Any:
+    return getattr(variable, "_value", variable) if isinstance(variable, keras.Variable) else variable
+
+
+def _numpy(variable: Any) -> np.ndarray:
+    # A copy: on the CPU `numpy()` may share the variable's own buffer, which the next assignment changes.
+    return np.array(_raw(variable).numpy())
+
+
+def _name(variable: Any) -> str:
+    if isinstance(variable, keras.Variable) and not isinstance(variable, AdoptedVariable):
+        return str(variable.path)
+    return str(variable.name).removesuffix(":0")
+
+
+def _dtype_name(variable: Any) -> str:
+    return str(tf.as_dtype(_raw(variable).dtype).base_dtype.name)

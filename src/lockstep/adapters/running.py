@@ -1,0 +1,50 @@
+"""What both TensorFlow adapters need: environments, and failures of the user's code told apart from ours."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator, Mapping
+
+from lockstep.errors import LockstepError, SubjectError
+from lockstep.subjects import Mode
+
+
+def environment(subject: str) -> Mapping[str, str]:
+    """Returns the versions that a subject in this process runs on."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "subject": subject,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+
+
+@contextlib.contextmanager
+def users_code(label: str, doing: str) -> Iterator[None]:
+    """Turns an exception of the user's code into a `SubjectError` with the original as its cause."""
+    try:
+        yield
+    except SubjectError:
+        raise
+    except LockstepError as error:
+        # Our own sentence (a guard's, the random tool's) is the message; the stack still is the user's.
+        raise SubjectError(f"{label} failed while {doing}: {error}", side=label, doing=doing) from error
+    except Exception as error:
+        raise SubjectError(
+            f"{label} failed while {doing}: {type(error).__name__}: {_first_line(error)}", side=label, doing=doing
+        ) from error
+
+
+def describe(mode: Mode) -> str:
+    """`training mode, num_random_ops`."""
+    how = ", as a functional model" if mode.functional else ""
+    return f"{'training' if mode.training else 'inference'} mode, {mode.randomness}{how}"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else "(no message)"

@@ -1,0 +1,118 @@
+"""Named tensors of both sides against each other: data first, a verdict only at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lockstep.metrics import Figures, compare_arrays
+from lockstep.tolerance import FixedTolerance
+
+
+@dataclass(frozen=True)
+class TensorComparison:
+    """One tensor of the reference against its partner.
+
+    Attributes:
+        name: What the report calls it.
+        figures: The figures; None where the shapes or kinds of dtype differ, so that nothing could be compared.
+        problem: Why nothing could be compared; empty where it could.
+    """
+
+    name: str
+    figures: Figures | None
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every element is within tolerance."""
+        return self.figures is not None and self.figures.beyond_tolerance == 0
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether there is no element with a finite number on both sides, so that passing would mean nothing."""
+        return self.figures is not None and self.figures.finite_pairs == 0
+
+    @property
+    def scaled_error(self) -> float:
+        """The largest absolute error relative to the reference's largest magnitude."""
+        if self.figures is None or self.figures.nan_mismatches or self.figures.inf_mismatches:
+            return float("inf")
+        scale = float(self.figures.max_abs_reference) or 1.0
+        return float(self.figures.max_abs_error) / scale
+
+    def describe(self) -> str:
+        """One line for the diff."""
+        if self.figures is None:
+            return f"{self.name}: {self.problem}"
+        f = self.figures
+        line = f"{self.name}: {f.beyond_tolerance:,} of {f.elements:,} beyond tolerance"
+        if f.max_abs_values is not None:
+            at = f" at {list(f.max_abs_index)}" if f.max_abs_index else ""
+            line += f", largest difference {float(f.max_abs_error):.3g}{at}"
+            line += f" ({_short(f.max_abs_values[0])} against {_short(f.max_abs_values[1])})"
+        if f.nan_mismatches or f.inf_mismatches:
+            line += f", NaN on one side only: {f.nan_mismatches:,}, infinity: {f.inf_mismatches:,}"
+        return line
+
+
+def compare_tensor(
+    name: str, reference: np.ndarray, candidate: np.ndarray, tolerance: FixedTolerance
+) -> TensorComparison:
+    """Compares two arrays by the tolerance that fits the reference."""
+    if reference.shape != candidate.shape:
+        return TensorComparison(name, None, f"shape {reference.shape} against {candidate.shape}")
+    if reference.dtype != candidate.dtype:
+        return TensorComparison(name, None, f"dtype {reference.dtype.name} against {candidate.dtype.name}")
+    rtol, atol = tolerance.for_tensor(reference)
+    return TensorComparison(name, compare_arrays(reference, candidate, rtol=rtol, atol=atol))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All tensors of one kind; what has no partner is an entry too."""
+
+    pairs: tuple[TensorComparison, ...]
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[TensorComparison, ...]:
+        """The pairs that differ, the gravest first."""
+        return tuple(sorted((p for p in self.pairs if not p.passed), key=lambda p: -p.scaled_error))
+
+    @property
+    def largest_error(self) -> float:
+        """The largest absolute error over all pairs that could be compared; 0.0 if there are none."""
+        return max((float(p.figures.max_abs_error) for p in self.pairs if p.figures is not None), default=0.0)
+
+    @property
+    def bit_equal(self) -> bool:
+        """Whether there are pairs, and all of them hold the same bits."""
+        return bool(self.pairs) and all(p.figures is not None and p.figures.bit_equal for p in self.pairs)
+
+
+def compare_named(
+    reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray], tolerance: FixedTolerance
+) -> Comparison:
+    """Compares tensors that bear the same name on both sides."""
+    return Comparison(
+        tuple(compare_tensor(n, reference[n], candidate[n], tolerance) for n in reference if n in candidate),
+        missing=_difference(reference, candidate),
+        extra=_difference(candidate, reference),
+    )
+
+
+def compare_pairs(pairs: Iterable[tuple[str, np.ndarray, np.ndarray]], tolerance: FixedTolerance) -> Comparison:
+    """Compares tensors given as `(name, reference, candidate)`."""
+    return Comparison(tuple(compare_tensor(name, r, c, tolerance) for name, r, c in pairs))
+
+
+def _difference(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    return tuple(name for name in a if name not in b)
+
+
+def _short(value: object) -> str:
+    return f"{value:.9g}" if isinstance(value, (float, np.floating)) else str(value)

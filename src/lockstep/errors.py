@@ -1,0 +1,52 @@
+"""Everything Lockstep raises on purpose derives from `LockstepError`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LockstepError(Exception):
+    """The root of all errors that Lockstep raises on purpose. Its text is one or more full sentences."""
+
+
+class InputError(LockstepError, ValueError):
+    """Something handed to Lockstep (a configuration, a file, an array, an argument) cannot be used."""
+
+
+class SubjectError(LockstepError):
+    """The user's own code failed while Lockstep ran it; `__cause__` is the original exception.
+
+    Attributes:
+        side: `"reference"` or `"candidate"`.
+        doing: what Lockstep was doing with it, as in "building it in training mode".
+    """
+
+    def __init__(self, message: str, *, side: str, doing: str) -> None:
+        super().__init__(message)
+        self.side = side
+        self.doing = doing
+
+
+class DivergedError(LockstepError, AssertionError):
+    """The two subjects do not compute the same; raised only by `Report.raise_if_diverged`."""
+
+
+class UndecidedError(LockstepError, AssertionError):
+    """Nothing could be judged, which is no pass; raised only by `Report.raise_if_diverged`."""
+
+
+class UnsupportedVersionError(LockstepError, ImportError):
+    """A framework is missing, or its version is one that Lockstep was not made for."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns `"; did you mean 'x'?"` for the known word closest to `word`, or an empty string.
+
+    >>> nearest("varables", ["variables", "inputs"])
+    "; did you mean 'variables'?"
+    >>> nearest("zebra", ["variables"])
+    ''
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,69 @@
+"""Values for variables and inputs that need no random generator, the same on every machine and NumPy version."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import numpy as np
+
+GUIDE_CONSTANT = 0.001
+"""What the guide sets every variable to."""
+
+_VARIANCE = re.compile(r"(^|[/_])(moving_|running_)?(variance|var)$|second_moment|stddev", re.IGNORECASE)
+_SCALE = re.compile(r"(^|[/_])(gamma|scale)$", re.IGNORECASE)
+
+
+def constant(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Returns an array full of the guide's constant."""
+    return np.full(shape, GUIDE_CONSTANT, dtype)
+
+
+def distinct(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Returns values that depend on the variable's name and on each element's place in it.
+
+    A constant hides a transposed kernel, two swapped weights and a wrong axis; these values show them.
+    Kernels (rank 2 and more) are uniform with mean 0 and variance 1 / fan-in, so that activations keep their
+    size through a deep network (LeCun et al., "Efficient BackProp", 1998, section 4.6). Variances and scales
+    lie in [0.5, 1.5): they stay positive. Other vectors lie in [-0.1, 0.1).
+
+    Args:
+        name: The variable's name; two names give unrelated values.
+        shape: The variable's shape; fan-in is the product of all dimensions but the last.
+        dtype: A floating or complex dtype (complex values get equal parts, half the variance each).
+    """
+    count = int(np.prod(shape, dtype=np.int64))
+    unit = hashed_uniform(name, count)
+    if _VARIANCE.search(name) or _SCALE.search(name):
+        values = unit + 0.5
+    elif len(shape) >= 2:
+        fan_in = max(count // max(shape[-1], 1), 1)
+        values = (2.0 * unit - 1.0) * np.sqrt(3.0 / fan_in)
+    else:
+        values = 0.2 * unit - 0.1
+    if np.dtype(dtype).kind == "c":
+        values = values * (1 + 1j) / np.sqrt(2.0)
+    return values.astype(dtype).reshape(shape)
+
+
+def hashed_uniform(name: str, count: int) -> np.ndarray:
+    """Returns `count` float64 values in [0, 1), a hash of `name` and of each index.
+
+    The hash is splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014),
+    seeded by the first eight bytes of SHA-256 of the name: integer arithmetic alone, so bit-identical wherever
+    it runs. NumPy promises no such thing of its generators' streams.
+
+    >>> [round(float(v), 6) for v in hashed_uniform("image", 3)] == [round(float(v), 6) for v in hashed_uniform("image", 4)[:3]]
+    True
+    """
+    seed = np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
+    z = np.arange(1, count + 1, dtype=np.uint64)
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z += seed
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    z >>= np.uint64(11)
+    return z.astype(np.float64) * 2.0**-53

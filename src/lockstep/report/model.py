@@ -1,0 +1,124 @@
+"""The report: frozen values that the renderings, the command line and tests read."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lockstep.errors import DivergedError, UndecidedError
+
+
+class Verdict(str, enum.Enum):
+    """What a step, or the whole check, came to."""
+
+    EQUIVALENT = "equivalent"
+    DIVERGED = "diverged"
+    UNDECIDED = "undecided"
+    NOT_ASKED = "not asked for"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """Combines the verdicts of steps: one `diverged` decides, then one `undecided`; nothing judged is `undecided`.
+
+    >>> str(overall([Verdict.EQUIVALENT, Verdict.NOT_ASKED])), str(overall([Verdict.NOT_ASKED]))
+    ('equivalent', 'undecided')
+    """
+    judged = [verdict for verdict in verdicts if verdict is not Verdict.NOT_ASKED]
+    for decisive in (Verdict.DIVERGED, Verdict.UNDECIDED):
+        if decisive in judged:
+            return decisive
+    return Verdict.EQUIVALENT if judged else Verdict.UNDECIDED
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One question of the guide and its answer.
+
+    Attributes:
+        name: The step's name, as in `"inference-fixed"`.
+        verdict: Its verdict.
+        summary: What was seen, in one line.
+        figures: The numbers behind it, by name (JSON types only).
+        judged_by: The rule that judged: `"exact"`, or a tolerance with its constants.
+        details: The readable diff, or the reasons, line by line; empty where all is well.
+        duration_s: Seconds that the step took, recording included.
+    """
+
+    name: str
+    verdict: Verdict
+    summary: str
+    figures: Mapping[str, object] = field(default_factory=dict)
+    judged_by: str = "exact"
+    details: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """One thing to blame.
+
+    Attributes:
+        reference: Its name on the reference side, or None where it has no partner there.
+        candidate: Its name on the candidate side, or None.
+        kind: `"variable"`, `"initializer"`, `"regularizer"` or `"state"`.
+        cause: What is wrong with it, in one sentence.
+        error: How far it is off, relative to its scale; None where there is no number to it.
+        noise_budget: What was allowed; None where the rule is exact.
+        source: The user's source line, where known.
+    """
+
+    reference: str | None
+    candidate: str | None
+    kind: str
+    cause: str
+    error: float | None = None
+    noise_budget: float | None = None
+    source: str | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """The error in units of the noise budget; None where either is missing or the budget is zero."""
+        if self.error is None or not self.noise_budget:
+            return None
+        return self.error / self.noise_budget
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a check.
+
+    Attributes:
+        verdict: The verdict of the whole.
+        steps: The guide's steps, in its order.
+        culprits: What is to blame, gravest first.
+        environments: `"reference"` and `"candidate"` -> what they ran on (`"subject"`, `"python"`, `"tensorflow"`,
+            `"keras"`), as strings.
+        duration_s: Seconds from start to end.
+    """
+
+    verdict: Verdict
+    steps: tuple[StepReport, ...]
+    culprits: tuple[Culprit, ...]
+    environments: Mapping[str, Mapping[str, str]]
+    duration_s: float
+
+    def raise_if_diverged(self) -> None:
+        """Does nothing if the verdict is `equivalent`.
+
+        Raises:
+            DivergedError: The verdict is `diverged`; the text holds the summaries and the diffs.
+            UndecidedError: Nothing could be judged, which must never look like a pass.
+        """
+        if self.verdict is Verdict.EQUIVALENT:
+            return
+        lines = [f"the candidate is not shown to be equivalent to the reference: {self.verdict}"]
+        for step in self.steps:
+            if step.verdict is self.verdict:
+                lines.append(f"{step.name}: {step.summary}")
+                lines.extend(f"  {line}" for line in step.details)
+        error = DivergedError if self.verdict is Verdict.DIVERGED else UndecidedError
+        raise error("\n".join(lines))

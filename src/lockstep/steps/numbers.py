@@ -1,0 +1,173 @@
+"""Steps 3 and 4: what the runs of both sides computed (outputs, losses, initial values, state left behind)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lockstep.align import Alignment, Rename, rename
+from lockstep.compare import Comparison, compare_named, compare_pairs
+from lockstep.report.model import Culprit, Verdict
+from lockstep.steps.finding import Finding
+from lockstep.tolerance import LOSS_RTOL, FixedTolerance
+from lockstep.trace import LossRecord, Trace
+
+
+def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance) -> Finding:
+    """Compares every entry of the returned structures."""
+    if not reference.outputs or not candidate.outputs:
+        sides = [n for n, t in (("reference", reference), ("candidate", candidate)) if not t.outputs]
+        return Finding(Verdict.UNDECIDED, f"no output at all from the {' and the '.join(sides)}")
+    comparison = compare_named(reference.outputs, candidate.outputs, tolerance)
+    figures: dict[str, object] = {
+        "outputs": len(comparison.pairs),
+        "largest_output_error": comparison.largest_error,
+        "reference_first_output": _first(reference.outputs),
+        "candidate_first_output": _first(candidate.outputs),
+    }
+    if comparison.failed:
+        details = [pair.describe() for pair in comparison.failed] + _structure(comparison)
+        phrase = f"{len(comparison.failed)} of {len(comparison.pairs)} outputs differ, up to {comparison.largest_error:.2g}"
+        return Finding(Verdict.DIVERGED, phrase, tuple(details), figures)
+    if comparison.missing or comparison.extra:
+        phrase = (
+            f"the outputs differ in structure: {len(comparison.missing)} only in the reference, "
+            f"{len(comparison.extra)} only in the candidate"
+        )
+        return Finding(Verdict.UNDECIDED, phrase, tuple(_structure(comparison)), figures)
+    vacuous = [pair.name for pair in comparison.pairs if pair.vacuous]
+    if vacuous:
+        lines = tuple(f"{_output(name)} holds no finite number on both sides" for name in vacuous)
+        return Finding(Verdict.UNDECIDED, "nothing to compare in " + ", ".join(map(_output, vacuous)), lines, figures)
+    equal = "bit-equal" if comparison.bit_equal else f"differ by {comparison.largest_error:.2g} at most"
+    return Finding(Verdict.EQUIVALENT, f"{_count(len(comparison.pairs), 'output')} {equal}", (), figures)
+
+
+def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename]) -> Finding:
+    """Compares the regularization losses, one by one where both sides tell their variables, and their sums."""
+    if not reference.losses and not candidate.losses:
+        return Finding(Verdict.NOT_ASKED, "")
+    totals = _total(reference), _total(candidate)
+    counts = len(reference.losses), len(candidate.losses)
+    figures: dict[str, object] = {
+        "reference_loss": totals[0],
+        "candidate_loss": totals[1],
+        "reference_losses": counts[0],
+        "candidate_losses": counts[1],
+    }
+    phrase = f"loss {totals[0]:.9g} {'=' if _close(*totals) else 'against'} {totals[1]:.9g}"
+    partners = {r.name: c.name for r, c in alignment.pairs}
+    culprits: list[Culprit] = []
+    if all(loss.variable is not None for loss in (*reference.losses, *candidate.losses)):
+        ours, theirs = _by_variable(reference.losses), _by_variable(candidate.losses)
+        expected = {partners.get(name, rename(name, rules)): name for name in ours}
+        for theirs_name, name in expected.items():
+            if theirs_name not in theirs:
+                cause = f"the candidate has no regularization loss for it (reference: {ours[name]:.6g})"
+                culprits.append(Culprit(name, theirs_name, "regularizer", cause))
+            elif not _close(ours[name], theirs[theirs_name]):
+                error = abs(theirs[theirs_name] - ours[name]) / abs(ours[name]) if ours[name] else float("inf")
+                cause = f"its regularization loss is {ours[name]:.9g} against {theirs[theirs_name]:.9g}"
+                culprits.append(Culprit(name, theirs_name, "regularizer", cause, error, LOSS_RTOL))
+        for name in theirs.keys() - expected.keys():
+            culprits.append(
+                Culprit(None, name, "regularizer", f"only the candidate regularizes it (loss {theirs[name]:.6g})")
+            )
+    if culprits or not _close(*totals):
+        details = (phrase, *(f"{c.reference or c.candidate}: {c.cause}" for c in culprits))
+        counted = f" ({counts[0]} against {counts[1]} losses)" if counts[0] != counts[1] else ""
+        return Finding(Verdict.DIVERGED, phrase + counted, details, figures, tuple(culprits))
+    return Finding(Verdict.EQUIVALENT, phrase, (), figures)
+
+
+def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: FixedTolerance) -> Finding:
+    """Compares the values that the initializers gave, which aligned randomness makes equal."""
+    pairs = [(r.key, reference.before[r.key], candidate.before[c.key]) for r, c in alignment.pairs]
+    if not pairs:
+        return Finding(Verdict.NOT_ASKED, "")
+    comparison = compare_pairs(pairs, tolerance)
+    if comparison.failed:
+        names = {r.key: c.key for r, c in alignment.pairs}
+        culprits = tuple(
+            Culprit(p.name, names[p.name], "initializer", "its initial values differ though the seeds are aligned: "
+                    "another initializer, or another order of random draws", p.scaled_error, tolerance.rtol)
+            for p in comparison.failed
+        )  # fmt: skip
+        phrase = f"{len(comparison.failed)} of {len(pairs)} variables start from other values"
+        details = tuple(f"initial value of {pair.describe()}" for pair in comparison.failed)
+        return Finding(Verdict.DIVERGED, phrase, details, {}, culprits)
+    equal = "bit-equal" if comparison.bit_equal else f"within {comparison.largest_error:.2g}"
+    return Finding(Verdict.EQUIVALENT, f"{_count(len(pairs), 'initial value')} {equal}")
+
+
+def state(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: FixedTolerance) -> Finding:
+    """Compares what the run left behind: every variable that either side changed."""
+    pairs = []
+    moved_alone: dict[str, str] = {}
+    for r, c in alignment.pairs:
+        sides = r.key in reference.after, c.key in candidate.after
+        if any(sides):
+            after = reference.after.get(r.key), candidate.after.get(c.key)
+            before = reference.before[r.key], candidate.before[c.key]
+            pairs.append((r.key, before[0] if after[0] is None else after[0], before[1] if after[1] is None else after[1]))
+            if not all(sides):
+                moved_alone[r.key] = "the candidate never changes it" if sides[0] else "only the candidate changes it"
+    if not pairs:
+        return Finding(Verdict.NOT_ASKED, "")
+    comparison = compare_pairs(pairs, tolerance)
+    figures: dict[str, object] = {"state_variables": len(pairs), "largest_state_error": comparison.largest_error}
+    if comparison.failed:
+        names = {r.key: c.key for r, c in alignment.pairs}
+        culprits = tuple(
+            Culprit(p.name, names[p.name], "state", moved_alone.get(p.name, "its value after the call differs"),
+                    p.scaled_error, tolerance.rtol)
+            for p in comparison.failed
+        )  # fmt: skip
+        phrase = f"{len(comparison.failed)} of {len(pairs)} updated variables differ"
+        details = tuple(
+            f"after the call, {p.describe()}" + (f" ({moved_alone[p.name]})" if p.name in moved_alone else "")
+            for p in comparison.failed
+        )
+        return Finding(Verdict.DIVERGED, phrase, details, figures, culprits)
+    equal = "bit-equal" if comparison.bit_equal else f"within {comparison.largest_error:.2g}"
+    return Finding(Verdict.EQUIVALENT, f"{_count(len(pairs), 'updated variable')} {equal}", (), figures)
+
+
+def _total(trace: Trace) -> float:
+    return float(trace.total_loss) if trace.total_loss is not None else 0.0
+
+
+def _close(reference: float, candidate: float) -> bool:
+    if np.isnan(reference) or np.isnan(candidate):
+        return bool(np.isnan(reference) and np.isnan(candidate))
+    return bool(abs(reference - candidate) <= LOSS_RTOL * abs(reference))
+
+
+def _by_variable(records: Sequence[LossRecord]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for record in records:
+        assert record.variable is not None
+        sums[record.variable] = sums.get(record.variable, 0.0) + float(record.value)
+    return sums
+
+
+def _structure(comparison: Comparison) -> list[str]:
+    return [f"- {_output(name)}: only the reference returns it" for name in comparison.missing] + [
+        f"+ {_output(name)}: only the candidate returns it" for name in comparison.extra
+    ]
+
+
+def _output(path: str) -> str:
+    return f"output {path}" if path else "the output"
+
+
+def _first(tensors: Mapping[str, np.ndarray]) -> object:
+    first = next(iter(tensors.values()))
+    if first.size == 0 or first.dtype.kind not in "fiub":
+        return None
+    return float(first.reshape(-1)[0])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,80 @@
+"""Step 2: both sides have the same variables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from lockstep import distributions
+from lockstep.align import Alignment, Partner
+from lockstep.report.model import Culprit, Verdict
+from lockstep.steps.finding import Finding
+from lockstep.trace import Trace, VariableRecord
+
+
+def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
+    """Judges count, names, shapes, dtypes, trainable flags and the distributions of initial values."""
+    counts = len(reference.variables), len(candidate.variables)
+    figures: dict[str, object] = {
+        "reference_variables": counts[0],
+        "candidate_variables": counts[1],
+        "missing": len(alignment.missing),
+        "extra": len(alignment.extra),
+        "parameters": sum(_elements(r) for r in reference.variables),
+    }
+    if counts == (0, 0):
+        return Finding(Verdict.NOT_ASKED, "neither side has variables", (), figures)
+    culprits = list(_differences(reference, candidate, alignment))
+    duplicates = [*_duplicates("reference", reference.variables), *_duplicates("candidate", candidate.variables)]
+    same = f"{counts[0]:,} = {counts[1]:,} names, shapes, dtypes, trainable flags, initial distributions"
+    if not culprits:
+        return Finding(Verdict.EQUIVALENT, same, tuple(duplicates), figures)
+    kinds = [
+        f"{len(alignment.missing)} missing" if alignment.missing else "",
+        f"{len(alignment.extra)} extra" if alignment.extra else "",
+        f"{len(culprits) - len(alignment.missing) - len(alignment.extra)} of another kind",
+    ]
+    phrase = f"{counts[0]:,} against {counts[1]:,} variables: {', '.join(k for k in kinds if k and k[0] != '0')}"
+    details = [_line(c) for c in culprits] + duplicates
+    return Finding(Verdict.DIVERGED, phrase, tuple(details), figures, tuple(culprits))
+
+
+def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> Iterator[Culprit]:
+    for record, partner in alignment.missing:
+        yield Culprit(record.key, None, "variable", f"the candidate has no {record.describe()}{_hint(partner)}")
+    for record, partner in alignment.extra:
+        yield Culprit(None, record.key, "variable", f"only the candidate has {record.describe()}{_hint(partner)}")
+    for r, c in alignment.pairs:
+        for what, a, b in (
+            ("shape", r.shape, c.shape),
+            ("dtype", r.dtype, c.dtype),
+            ("trainable", r.trainable, c.trainable),
+        ):
+            if a != b:
+                yield Culprit(r.key, c.key, "variable", f"{what} is {a} in the reference, {b} in the candidate")
+        before = reference.before.get(r.key), candidate.before.get(c.key)
+        if r.shape == c.shape and before[0] is not None and before[1] is not None:
+            if not distributions.same_distribution(before[0], before[1]):
+                described = [distributions.describe(values) for values in before if values is not None]
+                yield Culprit(r.key, c.key, "initializer", f"initial values: {described[0]} against {described[1]}")
+
+
+def _hint(partner: Partner | None) -> str:
+    return f"; likely partner: {partner.record.describe()} ({partner.reason})" if partner else ""
+
+
+def _line(culprit: Culprit) -> str:
+    sign = "-" if culprit.candidate is None else "+" if culprit.reference is None else "~"
+    return f"{sign} {culprit.reference or culprit.candidate}: {culprit.cause}"
+
+
+def _duplicates(side: str, variables: Sequence[VariableRecord]) -> list[str]:
+    counted = Counter(record.name for record in variables)
+    return [f"! {count} variables of the {side} bear the name {name}" for name, count in counted.items() if count > 1]
+
+
+def _elements(record: VariableRecord) -> int:
+    product = 1
+    for dimension in record.shape:
+        product *= dimension
+    return product

@@ -1,0 +1,107 @@
+"""Subjects: the two models, wrapped so that Lockstep can run them, whatever framework they are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lockstep.errors import InputError
+from lockstep.trace import Trace, VariableRecord
+
+Arrays = Mapping[str, np.ndarray] | np.ndarray
+"""What a model is fed: arrays by input name, or one array for a model that takes one tensor."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a subject is built: each mode is built once, however many questions it answers.
+
+    Attributes:
+        training: Whether it runs in training mode.
+        randomness: The mode of `DeterministicRandomTestTool` it is built and run under.
+        functional: Whether a Keras layer is put into a functional model first, as the guide's last case does.
+    """
+
+    training: bool
+    randomness: str
+    functional: bool = False
+
+
+class Instance(Protocol):
+    """One built subject."""
+
+    @property
+    def variables(self) -> tuple[VariableRecord, ...]:
+        """The inventory of its variables, in order of creation."""
+        ...
+
+    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+        """Runs it once on its inputs, and `repeats` times more to see whether new variables appear.
+
+        Args:
+            values: Variable keys -> values to be set before; None for the values that its initializers give.
+            repeats: Further calls; their results are dropped.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets go of what it holds."""
+        ...
+
+
+class Subject(Protocol):
+    """What can be built in a mode."""
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: `legacy_model.py:forward`."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """What it runs on: `"python"`, `"tensorflow"`, `"keras"` -> version."""
+        ...
+
+    def build(self, mode: Mode, inputs: Arrays) -> Instance:
+        """Builds it for these inputs."""
+        ...
+
+
+def tf1_graph(forward: Callable[..., Any], *, label: str | None = None) -> Subject:
+    """Wraps a TF1-style function as a subject that is built in a `tf.Graph` and run in a `Session`.
+
+    Args:
+        forward: `forward(inputs, training) -> tensor, tuple or dict`; `inputs` is a dict of tensors by name, or one
+            tensor where one array is given to `verify`.
+        label: What reports call it; its module and name by default.
+    """
+    _require_callable(forward, "tf1_graph", "a function forward(inputs, training)")
+    from lockstep.adapters.tf1_graph import TF1Graph
+
+    return TF1Graph(forward, label or _name_of(forward))
+
+
+def keras(build: Callable[[], Any], *, label: str | None = None) -> Subject:
+    """Wraps a function that makes a Keras layer or model (or a callable `tf.Module`) as a subject, run eagerly.
+
+    Args:
+        build: `build() -> layer or model`, called as `model(inputs, training=...)`; it must make a new one each time.
+        label: What reports call it; its module and name by default.
+    """
+    _require_callable(build, "keras", "a function build() that returns a layer or model")
+    from lockstep.adapters.keras_eager import KerasEager
+
+    return KerasEager(build, label or _name_of(build))
+
+
+def _require_callable(value: object, wrapper: str, expected: str) -> None:
+    if not callable(value):
+        raise InputError(f"lockstep.{wrapper} expects {expected}; it was given a {type(value).__name__}.")
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{module}.{name}" if module else name

@@ -1,0 +1,114 @@
+"""How a Keras 3 layer, or a `tf.Module`, comes to own the variables of TF1-style code.
+
+Keras 3 tracks `keras.Variable` only: a raw `tf.Variable` on a layer is trained by nobody and saved by
+nobody, without an error. So each variable of a store is wrapped by an `AdoptedVariable`, which shares
+its storage, and that is what the layer's `variables`, `trainable_variables` and `losses` see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lockstep.errors import LockstepError
+from lockstep.tf1 import private
+
+
+class UntrackedVariablesError(LockstepError, RuntimeError):
+    """Variables that TF1-style code made are missing among the weights of their layer."""
+
+
+class AdoptedVariable(keras.Variable):
+    """A `keras.Variable` that shares the storage of an existing `tf.Variable`.
+
+    Its `name` is the TF1 name with output number (`scope/weights:0`), as the guide compares it, and its
+    `path` the same below the layer's path.
+    """
+
+    def __init__(self, variable: tf.Variable, path: str, loss: Callable[[], tf.Tensor] | None = None) -> None:
+        self._adopted = variable
+        super().__init__(
+            initializer=lambda *_, **__: variable.read_value(),
+            shape=tuple(variable.shape),
+            dtype=variable.dtype.name,
+            trainable=variable.trainable,
+            name="adopted",
+        )
+        # In a stateless scope (a symbolic build) Keras has put the initialization off; there is none to do.
+        self._value = variable
+        self._initializer = None
+        self._name = variable.name
+        self._path = path
+        if loss is not None:
+            # TF1's regularizers want the variable itself (its dtype as a DType, sometimes its op), not what Keras hands.
+            self.regularizer = lambda _: loss()
+        if variable.constraint is not None:
+            self.constraint = variable.constraint
+
+    # Keras 3.3 copies a `tf.Variable` that it is given; later versions share it. Overriding the three ways
+    # in which a value comes about makes all of them share.
+    def _initialize(self, value: Any) -> None:
+        del value
+        self._value = self._adopted
+
+    def _initialize_with_initializer(self, initializer: Any) -> None:
+        self._initialize(initializer)
+
+    def _deferred_initialize(self) -> None:
+        self._initialize(None)
+
+
+def adopt_into_layer(layer: keras.layers.Layer, variable: tf.Variable, loss: Callable[[], tf.Tensor] | None) -> None:
+    """Makes `variable` a weight of `layer`, with at most one regularization loss."""
+    name = variable.name.removesuffix(":0")
+    private.track_variable(layer, AdoptedVariable(variable, f"{layer.path or layer.name}/{name}", loss))
+
+
+def adopt_attributes(layer: keras.layers.Layer) -> None:
+    """Adopts every raw `tf.Variable` that is an attribute of `layer`, alone or in a list, tuple or dict.
+
+    Keras 2 tracked these; Keras 3 ignores them silently. The guide's repaired layer keeps its variables so.
+    """
+    found = list(_raw_variables(vars(layer)))
+    if not found:
+        return
+    known = {id(getattr(v, "_value", None)) for v in private.own_variables(layer)}
+    for variable in found:
+        if id(variable) not in known:
+            known.add(id(variable))
+            adopt_into_layer(layer, variable, None)
+
+
+def check_owned(layer: keras.layers.Layer, variables: list[tf.Variable]) -> None:
+    """Raises unless each of `variables` is among the layer's weights: training them must never fail silently.
+
+    Raises:
+        UntrackedVariablesError: A variable is missing among `layer.variables`.
+    """
+    owned = {id(getattr(v, "_value", None)) for v in layer.variables}
+    missing = [v.name for v in variables if id(v) not in owned]
+    if missing:
+        raise UntrackedVariablesError(
+            f"{len(missing)} of {len(variables)} variables made by TF1-style code are not among the weights of layer "
+            f"{layer.name!r} (the first: {missing[0]}), so nothing would train or save them. This is a fault of "
+            f"lockstep.tf1 with Keras {keras.__version__}; please report it."
+        )
+
+
+# Keras's own lists of weights, which hold `keras.Variable`s alone; looking through them at every call costs time.
+_KERAS_LISTS = frozenset({"_trainable_variables", "_non_trainable_variables"})
+
+
+def _raw_variables(attributes: dict[str, Any]) -> Iterator[tf.Variable]:
+    for key, value in attributes.items():
+        if key in _KERAS_LISTS:
+            continue
+        if isinstance(value, tf.Variable):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from (v for v in value if isinstance(v, tf.Variable))
+        elif isinstance(value, dict) and not key.startswith("_obj_reference"):
+            yield from (v for v in value.values() if isinstance(v, tf.Variable))

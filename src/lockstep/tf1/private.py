@@ -1,0 +1,106 @@
+"""Every private TensorFlow and Keras name that the shim uses, with the versions it was checked on.
+
+Checked on TensorFlow 2.16.2 with Keras 3.3.3 and on TensorFlow 2.21.0 with Keras 3.15.1. A name that a
+later version lacks raises `UnsupportedVersionError` with its name at the first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from lockstep.errors import UnsupportedVersionError
+
+
+def _private(module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        import tensorflow as tf
+
+        raise UnsupportedVersionError(
+            f"TensorFlow {tf.__version__} has no {module}.{name}, on which lockstep.tf1 rests; "
+            "it was checked on TensorFlow 2.16.2 to 2.21.0 with Keras 3.3.3 to 3.15.1."
+        ) from error
+
+
+def default_variable_store() -> Any:
+    """Returns the current graph's own `_VariableStore`, making it where there is none."""
+    return _private("tensorflow.python.ops.variable_scope", "_get_default_variable_store")()
+
+
+def random_seed_module() -> Any:
+    """Returns the module whose `get_seed` every stateful random operation asks for its seeds."""
+    _private("tensorflow.python.framework.random_seed", "get_seed")
+    return importlib.import_module("tensorflow.python.framework.random_seed")
+
+
+def unlock_tracker(layer: Any) -> bool:
+    """Lets a Keras layer take new variables and sublayers; returns whether it was locked before."""
+    locked = layer._tracker.locked
+    layer._tracker.unlock()
+    return bool(locked)
+
+
+def lock_tracker(layer: Any) -> None:
+    """Undoes `unlock_tracker`."""
+    layer._lock_state()
+
+
+def track_variable(layer: Any, variable: Any) -> None:
+    """Adds a `keras.Variable` to the weights of a built or unbuilt layer."""
+    locked = unlock_tracker(layer)
+    layer._track_variable(variable)
+    if locked:
+        lock_tracker(layer)
+
+
+def track_layer(layer: Any, sublayer: Any) -> None:
+    """Adds a sublayer to a built or unbuilt layer."""
+    locked = unlock_tracker(layer)
+    layer._tracker.add_to_store("layers", sublayer)
+    if locked:
+        lock_tracker(layer)
+
+
+def reset_automatic_names() -> None:
+    """Lets Keras's automatic names (`dense`, `dense_1`, ...) start anew."""
+    _private("keras.src.utils.naming", "reset_uids")()
+
+
+def own_variables(layer: Any) -> list[Any]:
+    """Returns the `keras.Variable`s that the layer itself tracks, its sublayers' not included."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def in_symbolic_build() -> bool:
+    """Tells whether Keras is calling a layer only to learn the shapes of its outputs.
+
+    Keras 3 does this in a function graph named `scratch_graph`, `scratch_graph_1`, ... (3.3 to 3.15).
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly():  # also inside `tf.init_scope`, where the default graph still is the scratch graph
+        return False
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        if str(getattr(graph, "name", "")).startswith("scratch_graph"):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+# --- block of lockstep.tf1.layers: checked on TensorFlow 2.16.2 and 2.21.0
+
+
+def trackable_class() -> Any:
+    """Returns the base class of all that `tf.train.Checkpoint` can follow: a legacy layer is one in TF 1.15.
+
+    `tf.Module`, the public alternative, would use up the layer's name scope.
+    """
+    import tensorflow as tf
+
+    return tf.__internal__.tracking.Trackable
+
+
+# --- end of the block of lockstep.tf1.layers

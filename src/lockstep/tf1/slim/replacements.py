@@ -1,0 +1,67 @@
+"""Lists everything that `lockstep.tf1.slim.enable` puts into tf_slim's modules."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from lockstep.tf1.slim import checkpoints, variables
+from lockstep.tf1.slim.layer_classes import LAYER_MODULES
+from lockstep.tf1.slim.lower_bound import lower_bound
+from lockstep.tf1.slim.moved import MOVED, ModuleWithMovedNames
+
+Replacement = tuple[Any, str, Any]
+"""(module or class, attribute, new value)."""
+
+# tf_slim module -> function -> what stands in for it.
+FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {
+    "tf_slim.layers.layers": {"_add_variable_to_collections": variables.add_variable_to_collections},
+    "tf_slim.ops.variables": {
+        "add_model_variable": variables.add_model_variable,
+        "assign_from_checkpoint": checkpoints.assign_from_checkpoint,
+        "get_variables_to_restore": variables.get_variables_to_restore,
+    },
+}
+
+
+def replacements() -> Iterator[Replacement]:
+    """Yields what to replace; importing tf_slim is part of it."""
+    importlib.import_module("tf_slim")
+    yield from _modules_with_moved_names()
+    layers = importlib.import_module("tf_slim.layers.layers")
+    for attribute, stand_in in LAYER_MODULES.items():
+        yield layers, attribute, stand_in
+    yield layers.GDN, "_lower_bound", staticmethod(lower_bound)
+    for layer_class in (layers.GDN, importlib.import_module("tf_slim.layers.rev_block_lib").RevBlock):
+        yield layer_class, "apply", _call_layer
+    for module_name, functions in FUNCTIONS.items():
+        module = importlib.import_module(module_name)
+        for name, function in functions.items():
+            yield from _wherever_imported(vars(module)[name], function)
+
+
+def _call_layer(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Does what `layer.apply` of the layers' own, old base class does, without its warning at every call."""
+    return layer(*args, **kwargs)
+
+
+def _modules_with_moved_names() -> Iterator[Replacement]:
+    for module_name, imported in MOVED.items():
+        module = importlib.import_module(module_name)
+        for attribute, moved in imported.items():
+            yield module, attribute, ModuleWithMovedNames(vars(module)[attribute], moved)
+
+
+def _wherever_imported(original: Any, stand_in: Any) -> Iterator[Replacement]:
+    """Yields one replacement for each name that a module of tf_slim has for `original`: star imports copied it."""
+    for module in _slim_modules():
+        for attribute, value in list(vars(module).items()):
+            if value is original:
+                yield module, attribute, stand_in
+
+
+def _slim_modules() -> list[ModuleType]:
+    return [module for name, module in list(sys.modules.items()) if name == "tf_slim" or name.startswith("tf_slim.")]

@@ -1,0 +1,341 @@
+"""The guide's steps, in its order: record both sides, align, compare, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lockstep import fill
+from lockstep.align import Alignment, Rename, align
+from lockstep.errors import InputError, SubjectError
+from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
+from lockstep.steps import created_once, numbers, variables_match
+from lockstep.steps.finding import Finding, step_report
+from lockstep.subjects import Arrays, Instance, Mode, Subject
+from lockstep.tolerance import FixedTolerance
+from lockstep.trace import Trace, VariableRecord
+
+_FURTHER_CALLS = 2
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a check is doing now, and the step that it has just finished, if any."""
+
+    text: str
+    step: StepReport | None = None
+
+
+Progress = Callable[[Event], None]
+
+
+def verify(
+    reference: Subject | Mapping[str, Any],
+    candidate: Subject | Mapping[str, Any],
+    inputs: Arrays,
+    *,
+    rename: Sequence[Rename] = (),
+    tolerance: FixedTolerance | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Checks that the candidate computes what the reference computes, by the four steps of the guide.
+
+    Args:
+        reference: The original: `lockstep.tf1_graph(forward)`, `lockstep.keras(build)`, or a table of the
+            configuration as a dict.
+        candidate: The migrated model, likewise.
+        inputs: Input name -> array, handed to both sides as a dict of tensors; or one array, handed over as one tensor.
+        rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
+        tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default.
+        progress: Called with an `Event` whenever something begins and when a step is done.
+
+    Returns:
+        The report. A difference is data in it; only `report.raise_if_diverged()` raises.
+
+    Raises:
+        InputError: The inputs or a table cannot be used.
+        SubjectError: The code of one side failed; its cause is the original exception.
+    """
+    check = _Check(
+        _subject(reference, "reference"),
+        _subject(candidate, "candidate"),
+        _checked(inputs),
+        tuple(rename),
+        tolerance or FixedTolerance(),
+        progress or (lambda _: None),
+    )
+    return check.run()
+
+
+@dataclass(frozen=True)
+class _Both:
+    """The traces of one question on both sides."""
+
+    reference: Trace
+    candidate: Trace
+
+
+class _Check:
+    """One check: three modes are built in turn, each answers its questions, and is dropped."""
+
+    def __init__(
+        self,
+        reference: Subject,
+        candidate: Subject,
+        inputs: Arrays,
+        rules: tuple[Rename, ...],
+        tolerance: FixedTolerance,
+        progress: Progress,
+    ) -> None:
+        self._subjects = {"reference": reference, "candidate": candidate}
+        self._inputs, self._rules, self._tolerance, self._progress = inputs, rules, tolerance, progress
+        self._steps: list[StepReport] = []
+        self._culprits: list[Culprit] = []
+        self._clock = time.perf_counter()
+
+    def run(self) -> Report:
+        """Runs all steps."""
+        start = self._clock
+        inference_draws = self._inference()
+        self._training(inference_draws)
+        return Report(
+            verdict=overall([step.verdict for step in self._steps]),
+            steps=tuple(self._steps),
+            culprits=tuple(dict.fromkeys(self._culprits)),
+            environments={side: dict(subject.environment()) for side, subject in self._subjects.items()},
+            duration_s=time.perf_counter() - start,
+        )
+
+    def _inference(self) -> int:
+        mode = Mode(training=False, randomness="num_random_ops")
+        with ExitStack() as stack:
+            reference, candidate = self._build(stack, mode)
+            first = self._initial(reference, candidate, repeats=_FURTHER_CALLS)
+            alignment = align(first.reference.variables, first.candidate.variables, self._rules)
+            self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
+            match = variables_match.judge(first.reference, first.candidate, alignment)
+            self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
+            self._fixed(reference, candidate, alignment)
+            found = self._random(mode, first, (reference, candidate), alignment, draws_differ=False)
+            self._report("inference-random", found, self._rule)
+            return first.reference.draws
+
+    def _fixed(self, reference: Instance, candidate: Instance, alignment: Alignment) -> None:
+        findings: list[Finding] = []
+        for kind in ("distinct", "constant"):
+            self._say(f"inference, every variable set to {kind} values")
+            values = _filled(kind, alignment)
+            both = _Both(reference.run(values[0]), candidate.run(values[1]))
+            # The constant comes last: its figures are the guide's, and stay in the report.
+            found = self._results(both, alignment)
+            findings.extend(_labelled(finding, f"{kind} values") for finding in found)
+        self._report("inference-fixed", findings, self._rule)
+
+    def _training(self, inference_draws: int) -> None:
+        findings: list[Finding] = []
+        for mode in (
+            Mode(training=True, randomness="num_random_ops"),
+            Mode(training=True, randomness="constant", functional=True),
+        ):
+            with ExitStack() as stack:
+                reference, candidate = self._build(stack, mode)
+                both = self._initial(reference, candidate)
+                alignment = align(both.reference.variables, both.candidate.variables, self._rules)
+                draws = both.reference.draws > inference_draws
+                found = self._random(mode, both, (reference, candidate), alignment, draws_differ=draws)
+            label = mode.randomness + (", functional model" if mode.functional else "")
+            if mode.functional:
+                found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
+            findings.extend(_labelled(finding, label) for finding in found)
+        self._report("training-random", findings, self._rule)
+
+    def _random(
+        self, mode: Mode, both: _Both, sides: tuple[Instance, Instance], alignment: Alignment, *, draws_differ: bool
+    ) -> list[Finding]:
+        """Judges runs from initial values; `draws_differ` tells that the forward pass itself draws (dropout)."""
+        native = both.candidate.native_initializers, both.candidate.native_draws
+        if not any(native):
+            initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
+            return [initial, *self._results(both, alignment), *_notes(both)]
+        if draws_differ and native[1]:
+            return [
+                Finding(
+                    Verdict.UNDECIDED,
+                    "the reference draws random numbers in its forward pass, and the candidate draws from Keras's own "
+                    "generators, which cannot be aligned",
+                )
+            ]
+        if draws_differ and mode.randomness == "num_random_ops":
+            why = "not judged: Keras's initializers draw outside the order of the program"
+            return [Finding(Verdict.NOT_ASKED, why)]
+        # The initial values cannot be aligned: take the reference's, so that the rest can be judged.
+        self._say("candidate, with the reference's initial values")
+        partners = {c.key: both.reference.before[r.key] for r, c in _fillable(alignment, floating_only=False)}
+        values = {r.key: both.reference.before[r.key] for r in both.reference.variables}
+        again = _Both(sides[0].run(values), sides[1].run(partners))
+        copied = Finding(Verdict.NOT_ASKED, "initial values taken from the reference (Keras draws its own)")
+        return [*self._results(again, alignment), copied, *_notes(both)]
+
+    def _results(self, both: _Both, alignment: Alignment) -> list[Finding]:
+        return [
+            numbers.losses(both.reference, both.candidate, alignment, self._rules),
+            numbers.outputs(both.reference, both.candidate, self._tolerance),
+            numbers.state(both.reference, both.candidate, alignment, self._tolerance),
+        ]
+
+    def _build(self, stack: ExitStack, mode: Mode) -> tuple[Instance, Instance]:
+        built = []
+        for side, subject in self._subjects.items():
+            self._say(f"{side}: building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
+            instance = _on_side(side, lambda subject=subject: subject.build(mode, self._inputs))
+            stack.callback(instance.close)
+            built.append(_Sided(side, instance))
+        return built[0], built[1]
+
+    def _initial(self, reference: Instance, candidate: Instance, *, repeats: int = 0) -> _Both:
+        self._say("reference: running from its initial values")
+        first = reference.run(None)
+        self._say("candidate: running from its initial values")
+        return _Both(first, candidate.run(None, repeats=repeats))
+
+    @property
+    def _rule(self) -> str:
+        return str(self._tolerance)
+
+    def _report(self, name: str, findings: Sequence[Finding], judged_by: str) -> None:
+        now = time.perf_counter()
+        step = step_report(name, findings, judged_by, now - self._clock)
+        self._clock = now
+        self._steps.append(step)
+        self._culprits.extend(culprit for finding in findings for culprit in finding.culprits)
+        self._progress(Event(f"{name}: {step.verdict}", step))
+
+    def _say(self, text: str) -> None:
+        self._progress(Event(text))
+
+
+class _Sided:
+    """An instance whose failures say which side it is."""
+
+    def __init__(self, side: str, instance: Instance) -> None:
+        self._side, self._instance = side, instance
+
+    @property
+    def variables(self) -> tuple[VariableRecord, ...]:
+        return self._instance.variables
+
+    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+        return _on_side(self._side, lambda: self._instance.run(values, repeats=repeats))
+
+    def close(self) -> None:
+        self._instance.close()
+
+
+def _on_side(side: str, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except SubjectError as error:
+        raise SubjectError(f"the {side} {error}", side=side, doing=error.doing) from error.__cause__
+    except InputError as error:
+        raise InputError(f"the {side}: {error}") from error
+
+
+def _subject(given: Subject | Mapping[str, Any], side: str) -> Subject:
+    if isinstance(given, Mapping):
+        from lockstep.config import subject_from_table
+
+        return subject_from_table(dict(given), folder=Path.cwd(), side=side)
+    if not hasattr(given, "build") or not hasattr(given, "environment"):
+        raise InputError(
+            f"the {side} is a {type(given).__name__}; wrap it first: lockstep.tf1_graph(forward) for TF1-style code, "
+            "lockstep.keras(build) for a function that makes a Keras layer or model."
+        )
+    return given
+
+
+def _checked(inputs: Arrays) -> Arrays:
+    if isinstance(inputs, Mapping):
+        if not inputs:
+            raise InputError("no inputs were given; pass a dict of input name -> array.")
+        return {name: _array(f"input {name!r}", value) for name, value in inputs.items()}
+    return _array("the input", inputs)
+
+
+def _array(what: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind == "O" and not all(isinstance(item, (str, bytes)) for item in array.flat):
+        raise InputError(f"{what} is not an array of numbers or strings (a {type(value).__name__} was given).")
+    if array.size == 0:
+        raise InputError(f"{what} is empty (shape {array.shape}); there would be nothing to compare.")
+    if array.dtype.kind in "fc" and not np.isfinite(array).all():
+        bad = ~np.isfinite(array)
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            f"{what} holds {int(bad.sum()):,} values that are NaN or infinite (the first at {list(first)}); "
+            "whatever comes out of them proves nothing."
+        )
+    return array
+
+
+def _filled(kind: str, alignment: Alignment) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Values for both sides, the same for partners: keyed by the reference's name."""
+    reference: dict[str, np.ndarray] = {}
+    candidate: dict[str, np.ndarray] = {}
+    for r, c in _fillable(alignment, floating_only=True):
+        values = _values(kind, r)
+        reference[r.key] = candidate[c.key] = values
+    for alone, side in ((alignment.missing, reference), (alignment.extra, candidate)):
+        side.update({record.key: _values(kind, record) for record, _ in alone if _floating(record)})
+    return reference, candidate
+
+
+def _fillable(alignment: Alignment, *, floating_only: bool) -> list[tuple[VariableRecord, VariableRecord]]:
+    """The pairs that can take the same values. Counters and indices keep theirs: a fraction would not fit them."""
+    return [
+        (r, c)
+        for r, c in alignment.pairs
+        if r.shape == c.shape and r.dtype == c.dtype and (not floating_only or _floating(r))
+    ]
+
+
+def _floating(record: VariableRecord) -> bool:
+    return record.dtype.startswith(("float", "bfloat", "complex"))
+
+
+def _values(kind: str, record: VariableRecord) -> np.ndarray:
+    dtype = _numpy_dtype(record.dtype)
+    return fill.constant(record.shape, dtype) if kind == "constant" else fill.distinct(record.key, record.shape, dtype)
+
+
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def _labelled(finding: Finding, label: str) -> Finding:
+    if not finding.phrase:
+        return finding
+    return dataclasses.replace(
+        finding,
+        phrase=f"{label}: {finding.phrase}",
+        details=tuple(f"{label}: {line}" for line in finding.details),
+    )
+
+
+def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:
+    return {prefix + name: value for name, value in figures.items()}
+
+
+def _notes(both: _Both) -> list[Finding]:
+    notes = dict.fromkeys((*both.reference.notes, *both.candidate.notes))
+    return [Finding(Verdict.NOT_ASKED, note) for note in notes]

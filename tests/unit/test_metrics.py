@@ -1,0 +1,481 @@
+"""`compare_arrays`: every figure has a case here in which a wrong value is noticed."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+import tracemalloc
+from unittest import mock
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lockstep import metrics
+from lockstep.errors import InputError
+from lockstep.metrics import compare_arrays
+
+NAN, INF = math.nan, math.inf
+TINY_FLOATS = [
+    np.dtype(getattr(ml_dtypes, name))
+    for name in dir(ml_dtypes)
+    if name.startswith(("float8_", "float6_", "float4_"))
+]
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def differing(size, dtype=np.float32, noise=1e-6, seed=0):
+    generator = np.random.default_rng(seed)
+    reference = generator.standard_normal(size)
+    return reference.astype(dtype), (reference * (1 + noise * generator.standard_normal(size))).astype(dtype)
+
+
+class TestErrors:
+    def test_every_figure_of_a_small_case(self):
+        reference = np.float32([[1, -2, 0], [4, 0, 8]])
+        candidate = np.float32([[1, -2.5, 0], [3, 0.25, 8]])
+        figures = compare_arrays(reference, candidate, rtol=0.2, atol=0.1)
+        assert figures == metrics.Figures(
+            elements=6,
+            finite_pairs=6,
+            bit_equal=False,
+            max_abs_error=1.0,
+            max_abs_index=(1, 0),
+            max_abs_values=(4.0, 3.0),
+            max_rel_error=0.25,
+            max_rel_index=(0, 1),
+            nonzero_at_zero_reference=1,
+            max_ulp=0x3E800000,  # from 0 to 0.25 float32 counts as many steps as 0.25 has in its bits
+            beyond_tolerance=2,  # 1 > 0.1 + 0.2 * 4 and 0.25 > 0.1, but not 0.5 > 0.1 + 0.2 * 2
+            first_beyond_index=(1, 0),
+            nan_mismatches=0,
+            inf_mismatches=0,
+            mean_abs_error=1.75 / 6,
+            mean_signed_error=-1.25 / 6,
+            rms_error=math.sqrt((0.25 + 1 + 0.0625) / 6),
+            max_abs_reference=8.0,
+            reference_dtype="float32",
+            candidate_dtype="float32",
+            common_dtype="float32",
+            ulp_dtype="float32",
+            rtol=0.2,
+            atol=0.1,
+        )
+
+    def test_the_error_of_far_apart_float32_values_is_not_rounded_to_float32(self):
+        figures = compare_arrays(np.float32([2**25]), np.float32([-1]))
+        assert figures.max_abs_error == 2**25 + 1
+
+    def test_of_errors_that_float32_cannot_tell_apart_the_larger_one_is_found(self):
+        figures = compare_arrays(np.float32([2**25] * 3), np.float32([-1, -2, -1]))
+        assert (figures.max_abs_error, figures.max_abs_index) == (2**25 + 2, (1,))
+
+    def test_of_quotients_that_float32_cannot_tell_apart_the_larger_one_is_found(self):
+        reference = np.arange(1, 3001, dtype=np.float32)
+        candidate = reference * np.float32(1.1)
+        quotient = np.abs(candidate.astype(float) - reference) / reference
+        figures = compare_arrays(reference, candidate)
+        assert figures.max_rel_error == quotient.max()
+        assert figures.max_rel_index == (quotient.argmax(),)
+
+    def test_a_difference_beyond_float32_is_still_finite(self):
+        figures = compare_arrays(np.float32([3e38, 1]), np.float32([-3e38, 1]))
+        assert figures.max_abs_error == float(np.float32(3e38)) * 2
+        assert figures.finite_pairs == 2
+        assert figures.inf_mismatches == 0
+
+    def test_huge_errors_that_cancel_in_the_sum_do_not_overflow_the_means(self):
+        reference = np.zeros(4096, np.float32)
+        candidate = np.tile(np.float32([1e38, -1e38]), 2048)
+        figures = compare_arrays(reference, candidate)
+        assert figures.mean_signed_error == 0
+        assert figures.mean_abs_error == pytest.approx(1e38, rel=1e-6)
+        assert figures.rms_error == pytest.approx(1e38, rel=1e-6)
+
+    def test_squares_of_tiny_float32_errors_do_not_vanish(self):
+        figures = compare_arrays(np.zeros(2000, np.float32), np.full(2000, 1e-30, np.float32))
+        assert figures.rms_error == pytest.approx(1e-30, rel=1e-6)
+
+    def test_the_reference_scales_the_relative_error(self):
+        assert compare_arrays(np.float32([4]), np.float32([5])).max_rel_error == 0.25
+        assert compare_arrays(np.float32([5]), np.float32([4])).max_rel_error == 1 / 5
+
+    def test_zero_references_are_counted_and_do_not_hide_other_quotients(self):
+        figures = compare_arrays(np.float32([0, 0, -0.0, 8]), np.float32([0, 1e-30, 2, 9]))
+        assert (figures.max_rel_error, figures.max_rel_index) == (0.125, (3,))
+        assert figures.nonzero_at_zero_reference == 2
+
+    def test_a_quotient_beyond_float32_is_found_exactly(self):
+        reference, candidate = np.float32([1e-30, 2e-30, 0]), np.float32([1e30, 3e30, 1])
+        figures = compare_arrays(reference, candidate)
+        assert figures.max_rel_error == (float(candidate[1]) - float(reference[1])) / float(reference[1])
+        assert figures.max_rel_index == (1,)
+
+    def test_equal_arrays_have_no_indices(self):
+        array = differing(5000)[0]
+        figures = compare_arrays(array, array.copy())
+        assert figures.bit_equal
+        assert (figures.max_abs_error, figures.max_rel_error, figures.max_ulp, figures.rms_error) == (0, 0, 0, 0)
+        assert (figures.max_abs_index, figures.max_rel_index, figures.max_abs_values) == (None, None, None)
+        assert figures.max_abs_reference == np.abs(array).max()
+
+    @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32, np.float64, np.int32, np.complex64])
+    def test_ties_go_to_the_first_element(self, dtype):
+        reference = np.ones(40_000, dtype)
+        candidate = reference.copy()
+        candidate[[17, 18_000, 39_999]] = 2
+        with mock.patch.object(metrics, "_BLOCK", 1000):
+            figures = compare_arrays(reference, candidate)
+        assert figures.max_abs_index == figures.max_rel_index == figures.first_beyond_index == (17,)
+
+    def test_means_keep_float64_accuracy_over_many_elements(self):
+        reference, candidate = differing(1_000_003, noise=1e-3)
+        error = candidate.astype(float) - reference.astype(float)
+        figures = compare_arrays(reference, candidate)
+        scale = np.abs(error).mean()
+        assert figures.mean_abs_error == pytest.approx(scale, rel=1e-7)
+        assert figures.rms_error == pytest.approx(np.sqrt(np.square(error).mean()), rel=1e-6)
+        assert abs(figures.mean_signed_error - error.mean()) < 1e-8 * scale
+
+    def test_the_bias_is_positive_where_the_candidate_is_too_large(self):
+        assert compare_arrays(np.float64([1, 1]), np.float64([1.5, 1])).mean_signed_error == 0.25
+
+
+class TestTolerance:
+    def test_the_reference_scales_the_tolerance(self):
+        assert compare_arrays(np.float64([10]), np.float64([11]), rtol=0.095).beyond_tolerance == 1
+        assert compare_arrays(np.float64([11]), np.float64([10]), rtol=0.095).beyond_tolerance == 0
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.complex64])
+    def test_an_error_equal_to_the_limit_is_within(self, dtype):
+        assert compare_arrays(np.array([2], dtype), np.array([3], dtype), rtol=0.25, atol=0.5).beyond_tolerance == 0
+        assert compare_arrays(np.array([2], dtype), np.array([3], dtype), rtol=0.25, atol=0.4999).beyond_tolerance == 1
+
+    @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32, np.float64])
+    @pytest.mark.parametrize(("rtol", "atol"), [(1e-6, 0), (0, 1e-6), (1e-7, 1e-7), (1e-3, 1e-9), (1e-40, 1e-36)])
+    def test_counts_are_those_of_float64(self, dtype, rtol, atol):
+        reference, candidate = differing(30_000, dtype)
+        reference[:500] = 0
+        wide = reference.astype(float), candidate.astype(float)
+        beyond = np.abs(wide[0] - wide[1]) > atol + rtol * np.abs(wide[0])
+        figures = compare_arrays(reference, candidate, rtol=rtol, atol=atol)
+        assert figures.beyond_tolerance == beyond.sum() > 0
+        assert figures.first_beyond_index == (beyond.argmax(),)
+
+    def test_limits_that_float32_rounds_are_decided_in_float64(self):
+        reference = np.arange(1, 20_001, dtype=np.float32) / np.float32(7)
+        candidate = reference * np.float32(1.0009766)
+        exact = np.abs(reference.astype(float) - candidate) / reference.astype(float)
+        rtol = float(np.median(exact))
+        beyond = np.abs(reference.astype(float) - candidate) > rtol * reference.astype(float)
+        assert 0 < beyond.sum() < beyond.size
+        assert compare_arrays(reference, candidate, rtol=rtol).beyond_tolerance == beyond.sum()
+
+    def test_subnormal_limits_are_decided_in_float64(self):
+        reference = np.float32([1.5e-38, 3e-40])
+        candidate = reference + np.float32([4e-45, 1.4e-45])
+        wide = np.abs(reference.astype(float) - candidate) > 3e-7 * reference.astype(float)
+        assert compare_arrays(reference, candidate, rtol=3e-7).beyond_tolerance == wide.sum()
+
+    @pytest.mark.parametrize("tolerance", [-1e-9, NAN, INF])
+    @pytest.mark.parametrize("name", ["rtol", "atol"])
+    def test_a_tolerance_that_is_no_tolerance_is_refused(self, name, tolerance):
+        with pytest.raises(InputError, match=f"^{name} is "):
+            compare_arrays(np.zeros(1), np.zeros(1), **{name: tolerance})
+
+
+class TestNotFinite:
+    @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32, np.float64, np.complex64, np.complex128])
+    def test_every_meeting_of_nan_infinity_and_numbers(self, dtype):
+        reference = np.array([NAN, NAN, 1.0, NAN, INF, INF, INF, 2.0, INF, 3.0]).astype(dtype)
+        candidate = np.array([NAN, 1.0, NAN, INF, INF, -INF, 2.0, INF, NAN, 3.5]).astype(dtype)
+        figures = compare_arrays(reference, candidate, rtol=100, atol=100)
+        assert figures.nan_mismatches == 4
+        assert figures.inf_mismatches == 3
+        assert figures.beyond_tolerance == 7
+        assert figures.first_beyond_index == (1,)
+        assert figures.finite_pairs == 1
+        assert (figures.max_abs_error, figures.max_abs_index) == (0.5, (9,))
+        assert (figures.mean_abs_error, figures.rms_error, figures.mean_signed_error) == (0.5, 0.5, 0.5)
+        assert figures.max_abs_reference == 3.0
+        assert figures.max_ulp == compare_arrays(reference[9:], candidate[9:]).max_ulp > 0
+
+    def test_the_reference_counts_for_its_scale_where_the_candidate_is_nan(self):
+        assert compare_arrays(np.float32([7, 1]), np.float32([NAN, 1])).max_abs_reference == 7
+
+    def test_equal_nan_and_infinity_are_within_zero_tolerance(self):
+        array = np.float32([NAN, INF, -INF, 1])
+        figures = compare_arrays(array, array.copy())
+        assert figures.beyond_tolerance == 0
+        assert figures.bit_equal
+
+    def test_an_infinity_deep_inside_a_large_array_is_found(self):
+        reference, candidate = differing(300_000)
+        candidate[256_789] = -INF
+        figures = compare_arrays(reference, candidate, rtol=1)
+        assert figures.first_beyond_index == (256_789,)
+        assert figures.finite_pairs == 299_999
+
+    def test_bits_tell_zeros_and_nan_payloads_apart(self):
+        zeros = compare_arrays(np.float32([0.0]), np.float32([-0.0]))
+        assert not zeros.bit_equal
+        assert (zeros.beyond_tolerance, zeros.max_ulp) == (0, 0)
+        payload = np.uint32([0x7FC00001]).view(np.float32)
+        assert not compare_arrays(np.float32([NAN]), payload).bit_equal
+
+    def test_a_complex_infinity_must_be_equal_as_a_whole(self):
+        figures = compare_arrays(np.array([complex(INF, 1), complex(INF, 1)]), np.array([complex(INF, 1), complex(INF, 2)]))
+        assert (figures.inf_mismatches, figures.first_beyond_index) == (1, (1,))
+
+
+class TestUlp:
+    @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32, np.float64])
+    @pytest.mark.parametrize("value", [1.0, 2.0, -1.0, 3.7, 0.0, 1e-5, -255.0])
+    def test_steps_of_nextafter(self, dtype, value):
+        start = np.array([value]).astype(dtype)
+        step = ml_dtypes_nextafter if dtype is BFLOAT16 else np.nextafter
+        place = start
+        for steps in range(1, 6):
+            place = step(place, np.array([100.0]).astype(dtype))
+            assert compare_arrays(start, place).max_ulp == steps
+            assert compare_arrays(place, start).max_ulp == steps
+
+    @pytest.mark.parametrize("dtype", TINY_FLOATS, ids=str)
+    def test_small_formats_count_their_own_values(self, dtype):
+        with np.errstate(invalid="ignore"):
+            values = np.arange(256, dtype=np.uint8).view(dtype)
+            wide = values.astype(np.float32)
+        order = sorted(set(wide[np.isfinite(wide)].tolist()))
+        array = np.array(order, np.float32).astype(dtype)
+        figures = compare_arrays(array[:-1], array[1:])
+        assert figures.max_ulp == 1
+        assert compare_arrays(array[:1], array[-1:]).max_ulp == len(order) - 1
+        assert figures.max_abs_error == np.diff(order).max()
+        assert (figures.common_dtype, figures.ulp_dtype) == (dtype.name, dtype.name)
+
+    @pytest.mark.parametrize(("dtype", "bits"), [(np.float32, 0x7F7FFFFF), (np.float64, 0x7FEFFFFFFFFFFFFF)])
+    def test_across_zero_the_steps_of_both_sides_add_up(self, dtype, bits):
+        largest = np.finfo(dtype).max
+        assert compare_arrays(np.array([largest]), np.array([-largest])).max_ulp == 2 * bits
+        smallest = np.finfo(dtype).smallest_subnormal
+        assert compare_arrays(np.array([smallest]), np.array([-smallest])).max_ulp == 2
+
+    def test_the_largest_distance_need_not_be_at_the_largest_relative_error(self):
+        reference = np.float32([1.0, 1.99])  # the same steps are a larger quotient just above a power of two
+        candidate = np.float32([1 + 3 * 2.0**-23, np.float32(1.99) + 5 * np.float32(2.0**-23)])
+        figures = compare_arrays(reference, candidate)
+        assert (figures.max_rel_index, figures.max_ulp) == ((0,), 5)
+
+    def test_mixed_dtypes_count_in_the_narrower_one(self):
+        figures = compare_arrays(np.float64([1.0, 2.0]), np.float32([1.0, 2.0 + 2.0**-22]))
+        assert (figures.ulp_dtype, figures.common_dtype, figures.max_ulp) == ("float32", "float64", 1)
+        figures = compare_arrays(np.array([1.0], BFLOAT16), np.float16([1.01]))
+        assert (figures.ulp_dtype, figures.common_dtype) == ("bfloat16", "float32")
+        assert figures.max_abs_error == float(np.float16(1.01)) - 1
+
+    def test_complex_takes_the_larger_part(self):
+        figures = compare_arrays(np.complex64([1 + 1j]), np.complex64([complex(1 + 2**-23, 1 + 3 * 2**-23)]))
+        assert (figures.max_ulp, figures.ulp_dtype) == (3, "float32")
+        figures = compare_arrays(np.complex64([1 + 1j]), np.complex64([complex(1 + 4 * 2**-23, 1)]))
+        assert figures.max_ulp == 4
+
+
+def ml_dtypes_nextafter(start, towards):
+    bits = start.view(np.int16).copy()
+    upwards = (towards > start) == (start >= 0)
+    bits[0] = 1 if start[0] == 0 else bits[0] + (1 if upwards[0] else -1)
+    return bits.view(BFLOAT16)
+
+
+class TestIntegers:
+    def test_int64_differences_neither_overflow_nor_round(self):
+        reference, candidate = np.int64([-(2**63), 2**62]), np.int64([2**63 - 1, 2**62 + 1])
+        figures = compare_arrays(reference, candidate)
+        assert figures.max_abs_error == 2**64 - 1
+        assert figures.max_abs_values == (-(2**63), 2**63 - 1)
+        assert figures.max_abs_reference == 2**63
+        assert compare_arrays(reference[1:], candidate[1:]).max_abs_error == 1
+        assert figures.mean_signed_error == 2.0**63
+
+    def test_integer_errors_meet_the_limit_without_rounding(self):
+        reference, candidate = np.int64([0]), np.int64([2**53 + 1])
+        assert compare_arrays(reference, candidate, atol=2.0**53).beyond_tolerance == 1
+        assert compare_arrays(reference, candidate, atol=2.0**53 + 2).beyond_tolerance == 0
+        assert compare_arrays(reference, candidate, atol=1e30).beyond_tolerance == 0
+
+    def test_uint64(self):
+        figures = compare_arrays(np.uint64([2**64 - 1, 5]), np.uint64([0, 7]))
+        assert (figures.max_abs_error, figures.max_abs_reference) == (2**64 - 1, 2**64 - 1)
+        assert compare_arrays(np.uint64([5]), np.uint64([7])).mean_signed_error == 2
+
+    def test_int64_against_uint64_uses_python_integers(self):
+        figures = compare_arrays(np.int64([-(2**63), 1]), np.uint64([2**64 - 1, 2]), rtol=0.5)
+        assert figures.max_abs_error == 2**64 - 1 + 2**63
+        assert figures.common_dtype == "object"
+        assert figures.beyond_tolerance == 2
+        assert not figures.bit_equal
+        assert type(figures.max_abs_error) is int
+
+    @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+    def test_the_ends_of_each_dtype(self, dtype):
+        ends = np.iinfo(dtype)
+        figures = compare_arrays(np.array([ends.min], dtype), np.array([ends.max], dtype))
+        assert figures.max_abs_error == ends.max - ends.min
+        assert figures.max_ulp is None
+        assert figures.ulp_dtype is None
+
+    def test_bool(self):
+        figures = compare_arrays(np.array([True, False, True]), np.array([True, True, False]))
+        assert (figures.max_abs_error, figures.max_abs_index, figures.max_abs_values) == (1, (1,), (False, True))
+        assert (figures.beyond_tolerance, figures.mean_abs_error) == (2, 2 / 3)
+        assert compare_arrays(np.array([True]), np.array([True])).bit_equal
+
+    def test_four_bit_integers(self):
+        figures = compare_arrays(np.array([-8, 1]).astype(ml_dtypes.int4), np.array([7, 1]).astype(ml_dtypes.int4))
+        assert (figures.max_abs_error, figures.max_abs_values) == (15, (-8, 7))
+
+    def test_integer_against_floating(self):
+        figures = compare_arrays(np.int32([1, 2]), np.float32([1, 2.5]))
+        assert (figures.max_abs_error, figures.max_abs_index, figures.bit_equal) == (0.5, (1,), False)
+        assert (figures.common_dtype, figures.ulp_dtype, figures.max_ulp) == ("float64", "float32", 2**21)
+
+
+class TestComplex:
+    def test_the_modulus_of_the_difference(self):
+        figures = compare_arrays(np.complex64([1, 6 + 8j]), np.complex64([1, 9 + 4j]), rtol=0.5)
+        assert (figures.max_abs_error, figures.max_rel_error, figures.max_abs_reference) == (5, 0.5, 10)
+        assert figures.mean_signed_error == complex(1.5, -2)
+        assert figures.max_abs_values == (6 + 8j, 9 + 4j)
+        assert figures.beyond_tolerance == 0
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        "pair",
+        [
+            (np.array(["a", "b", "ä"]), np.array(["a", "x", "o"])),
+            (np.array([b"a", b"b", b"c"]), np.array([b"a", b"xyz", b"d"])),
+            (np.array([b"a", b"b", b"c"], object), np.array(["a", "c", "d"], object)),
+            (np.array(["a", "b", "ä"]), np.array([b"a", b"b ", b"\xc3"], object)),
+        ],
+    )
+    def test_unequal_texts_are_counted(self, pair):
+        figures = compare_arrays(*pair, rtol=5, atol=5)
+        assert (figures.beyond_tolerance, figures.first_beyond_index) == (2, (1,))
+        assert (figures.max_abs_error, figures.mean_abs_error, figures.bit_equal) == (1, 2 / 3, False)
+        assert figures.max_abs_values == (pair[0][1], pair[1][1])
+        assert (figures.max_ulp, figures.nonzero_at_zero_reference) == (None, 0)
+
+    def test_text_equals_its_utf8_bytes(self):
+        figures = compare_arrays(np.array(["ä", ""]), np.array(["ä".encode(), b""], object))
+        assert (figures.beyond_tolerance, figures.bit_equal) == (0, True)
+
+    def test_objects_that_are_not_text_are_refused(self):
+        with pytest.raises(InputError, match="candidate is an object array that holds a NoneType"):
+            compare_arrays(np.array(["a"], object), np.array([None], object))
+
+    def test_text_against_numbers_is_refused(self):
+        with pytest.raises(InputError, match="numbers against text"):
+            compare_arrays(np.array(["1"]), np.array([1.0]))
+
+
+class TestLayout:
+    def test_different_shapes_are_refused_naming_both(self):
+        with pytest.raises(InputError, match=r"reference has shape \(2, 3\), candidate has shape \(3, 2\)"):
+            compare_arrays(np.zeros((2, 3)), np.zeros((3, 2)))
+        with pytest.raises(InputError, match=r"\(\).*\(1,\)"):
+            compare_arrays(np.zeros(()), np.zeros(1))
+
+    @pytest.mark.parametrize("dtype", ["V2", "datetime64[s]"])
+    def test_unknown_dtypes_are_refused(self, dtype):
+        with pytest.raises(InputError, match="cannot be compared"):
+            compare_arrays(np.zeros(1, dtype), np.zeros(1, dtype))
+
+    def test_a_scalar_has_the_empty_index(self):
+        figures = compare_arrays(np.float32(1), np.float32(2))
+        assert (figures.max_abs_index, figures.first_beyond_index, figures.elements) == ((), (), 1)
+
+    @pytest.mark.parametrize("shape", [(0,), (3, 0, 2)])
+    @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.complex64, object])
+    def test_empty_arrays_give_zeros_and_no_index(self, shape, dtype):
+        figures = compare_arrays(np.zeros(shape, dtype), np.zeros(shape, dtype))
+        assert (figures.elements, figures.finite_pairs, figures.beyond_tolerance) == (0, 0, 0)
+        assert (figures.max_abs_error, figures.mean_abs_error, figures.rms_error) == (0, 0, 0)
+        assert (figures.max_abs_index, figures.max_rel_index, figures.first_beyond_index) == (None, None, None)
+
+    @pytest.mark.parametrize("order", [">f4", ">f8", ">f2", ">i4", ">c8"])
+    def test_big_endian(self, order):
+        reference, candidate = differing(999, np.dtype(order).newbyteorder("="), noise=0.5)
+        expected = compare_arrays(reference, candidate)
+        assert compare_arrays(reference.astype(order), candidate.astype(order)) == expected
+        assert compare_arrays(reference.astype(order), candidate) == expected
+        assert compare_arrays(reference.astype(order), reference).bit_equal
+
+    def test_unaligned(self):
+        reference, candidate = differing(5000)
+        shifted = np.frombuffer(b"x" + reference.tobytes(), np.float32, offset=1)
+        assert not shifted.flags.aligned
+        assert compare_arrays(shifted, candidate) == compare_arrays(reference, candidate)
+
+    def test_memory_mapped(self, tmp_path):
+        reference, candidate = (array.reshape(100, 50) for array in differing(5000))
+        np.save(tmp_path / "reference.npy", reference)
+        mapped = np.load(tmp_path / "reference.npy", mmap_mode="r")
+        assert compare_arrays(mapped, candidate) == compare_arrays(reference, candidate)
+
+    def test_indices_are_plain_integers(self):
+        figures = compare_arrays(np.zeros((2, 2)), np.eye(2))
+        assert [type(i) for i in figures.max_abs_index] == [int, int]
+
+
+class TestThreads:
+    @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32, np.float64, np.int32, np.complex64])
+    @pytest.mark.parametrize("spoilt", [False, True])
+    def test_threads_change_no_figure(self, dtype, spoilt):
+        reference, candidate = differing(100_000, dtype, noise=1e-2)
+        if spoilt and dtype is not np.int32:
+            candidate[[5, 70_000]] = NAN
+        with mock.patch.multiple(metrics, _BLOCK=3000):
+            alone = compare_arrays(reference, candidate, rtol=1e-2, atol=1e-3)
+            with mock.patch.multiple(metrics, _PARALLEL_FROM=1, _cores=lambda: 4):
+                assert compare_arrays(reference, candidate, rtol=1e-2, atol=1e-3) == alone
+
+    def test_large_arrays_use_more_than_one_thread(self):
+        plan = metrics._plan(np.dtype(np.float32), np.dtype(np.float32), 0.0, 0.0)
+        with mock.patch.multiple(metrics, _cores=lambda: 3):
+            assert metrics._threads(plan, 10_000_000) == 3
+            assert metrics._threads(plan, 1000) == 1
+        with mock.patch.multiple(metrics, _cores=lambda: 300):
+            assert metrics._threads(plan, 10**9) == metrics._MAX_THREADS
+
+    def test_no_warning_escapes_a_thread(self):
+        reference = np.zeros(10_000, np.float32)
+        candidate = np.full(10_000, INF, np.float32)
+        with mock.patch.multiple(metrics, _BLOCK=1000, _PARALLEL_FROM=1, _cores=lambda: 2):
+            assert compare_arrays(reference, candidate).inf_mismatches == 10_000
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64])
+def test_no_temporary_grows_with_the_arrays(dtype, spoilt):
+    reference = np.ones(8_000_000, dtype)
+    candidate = reference.copy()
+    candidate[:: 3 if spoilt else 1000] = 2
+    if spoilt and dtype is not np.int64:
+        reference[::10_000] = NAN
+    tracemalloc.start()
+    with mock.patch.object(metrics, "_cores", lambda: 64):
+        compare_arrays(reference, candidate, rtol=1e-3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64e6
+
+
+def test_figures_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        compare_arrays(np.zeros(1), np.zeros(1)).elements = 2
+
+
+def test_bfloat16_is_known_without_importing_ml_dtypes():
+    code = "import sys, lockstep.metrics; print(sorted({'ml_dtypes', 'tensorflow', 'keras'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
