@@ -26,13 +26,14 @@ Array = npt.NDArray[Any]
 DType = np.dtype[Any]
 Scalar = bool | int | float | complex | str | bytes
 
-# Elements per block. Smaller blocks fit the second-level cache better, larger ones make two threads collide less
-# often on the interpreter's lock; measured on 50 million float32 pairs by benchmarks/bench_metrics.py.
-_BLOCK = 131_072
-# A full evaluation holds about ten float64 temporaries, so it goes through a block in pieces of this many elements.
+# Elements per block, half of it for 8-byte floats. 2 MB arrays lie beyond the second-level cache and still are the
+# fastest: with smaller blocks two threads wait for the interpreter's lock too often. Median of 50 million float32 pairs
+# on two cores: 95 ms with 2**16 elements, 53 with 2**17, 38 with 2**18, 34 with 2**19; on one core 63, 55, 52, 54.
+_BLOCK = 1 << 19
+# What needs many float64 temporaries goes through a block in pieces of this many elements.
 _PIECE = 16_384
-_PARALLEL_FROM = 1 << 20  # below this many elements starting threads costs more than it saves
-_MAX_THREADS = 8  # bounds the scratch memory; memory bandwidth is used up before
+_PARALLEL_FROM = 1 << 21  # below this many elements starting threads costs more than it saves
+_MAX_THREADS = 4  # bounds the scratch memory, about 10 MB each; memory bandwidth is used up soon anyway
 # float32 screening decides only beyond this relative margin; its own rounding is below 3 * 2**-24.
 _FLOAT32_MARGIN = 2.0**-20
 _ROW = 256  # elements summed in the blocks' own precision before float64 takes over
@@ -194,6 +195,11 @@ class _Plan:
     rtol: float
     atol: float
 
+    @property
+    def block(self) -> int:
+        """Elements per block."""
+        return _BLOCK // 2 if self.common.itemsize == 8 else _BLOCK
+
 
 def _kind(dtype: DType) -> str:
     # ml_dtypes registers its dtypes with NumPy, mostly as kind "V"; their names tell them apart without importing it.
@@ -311,6 +317,10 @@ class _Tally:
     inf_mismatches: int = 0
     scale: float | int = 0
 
+    def check_bits(self, reference: Array, candidate: Array) -> None:
+        if self.bit_equal:
+            self.bit_equal = bool(np.array_equal(reference.view(np.uint8), candidate.view(np.uint8)))
+
     def count_beyond(self, mask: Array, start: int) -> None:
         count = int(np.count_nonzero(mask))
         if count:
@@ -398,7 +408,7 @@ def _pass(reference: Array, candidate: Array, plan: _Plan) -> _Tally:
     """Goes once through both arrays, block by block, on all cores if the arrays are large."""
     if reference.flags.c_contiguous and candidate.flags.c_contiguous:
         reference, candidate = reference.reshape(-1), candidate.reshape(-1)
-    blocks = _blocks(reference.shape, _BLOCK)
+    blocks = _blocks(reference.shape, plan.block)
     lock = threading.Lock()
 
     def work() -> _Tally:
@@ -426,7 +436,7 @@ def _pass(reference: Array, candidate: Array, plan: _Plan) -> _Tally:
 def _threads(plan: _Plan, elements: int) -> int:
     if elements < _PARALLEL_FROM or plan.common.kind == "O":  # objects need the interpreter's lock all the time
         return 1
-    return max(1, min(_cores(), _MAX_THREADS, elements // _BLOCK))
+    return max(1, min(_cores(), _MAX_THREADS, elements // plan.block))
 
 
 def _cores() -> int:
@@ -464,10 +474,10 @@ def _adder(plan: _Plan, tally: _Tally) -> Callable[[int, Array, Array], None]:
     screen = _Screen(plan, tally) if plan.screened else None
 
     def add(start: int, reference: Array, candidate: Array) -> None:
-        if tally.bit_equal and plan.same_dtype:
-            tally.bit_equal = bool(np.array_equal(reference.view(np.uint8), candidate.view(np.uint8)))
         if screen is not None and screen.add(start, reference, candidate):
             return
+        if plan.same_dtype:
+            tally.check_bits(reference, candidate)
         for first in range(0, reference.size, _PIECE):
             piece = slice(first, first + _PIECE)
             _add_pairs(start + first, measure(reference[piece], candidate[piece], plan), plan, tally)
@@ -617,6 +627,10 @@ def _encoded(texts: Array, side: str) -> list[bytes]:
 # ------------------------------------------------------------------------------------------- screened, real floating
 
 
+def _pieces(places: Array) -> Iterator[Array]:
+    return (places[first : first + _PIECE] for first in range(0, places.size, _PIECE))
+
+
 def _sum64(values: Array) -> float:
     return float(np.add.reduce(values, axis=None, dtype=np.float64)) if values.size else 0.0
 
@@ -641,9 +655,9 @@ class _Screen:
         self.exact = plan.common.name == "float64"
         self.margin = 0.0 if self.exact else _FLOAT32_MARGIN
         self.steps = 2.0 ** _precision(plan.common)
-        self.widened = [np.empty(_BLOCK, np.float32) for _ in "rc"] if plan.common.itemsize == 2 else []
-        self.error = np.empty(_BLOCK, self.work)
-        self.quotient = np.empty(_BLOCK, self.work)
+        self.widened = [np.empty(plan.block, np.float32) for _ in range(2)] if plan.common.itemsize == 2 else []
+        self.error = np.empty(plan.block, self.work)
+        self.quotient = np.empty(plan.block, self.work)
         self.ones = np.ones(_ROW, self.work)
 
     def add(self, start: int, reference: Array, candidate: Array) -> bool:
@@ -662,7 +676,9 @@ class _Screen:
         tally.scale = max(tally.scale, float(quotient.max()))
         tally.finite += count
         if largest == 0:
+            tally.check_bits(*raw)
             return True
+        tally.bit_equal = False
         tally.partials.append(self._partial(signed, error, largest))
         np.divide(error, quotient, out=quotient)
         ratio = float(np.fmax.reduce(quotient))  # fmax passes over the NaN of 0/0
@@ -716,25 +732,33 @@ class _Screen:
         """Finds the block's largest errors in float64, if they can be the largest so far."""
         count = reference.size
         if largest >= float(self.work.type(self.tally.absolute.value)):
-            places = np.flatnonzero(self.error[:count] == self.work.type(largest))
-            error = np.abs(candidate[places].astype(np.float64) - reference[places].astype(np.float64))
-            index = int(error.argmax())
-            self.tally.absolute.offer(float(error[index]), start + int(places[index]))
+            for places in _pieces(np.flatnonzero(self.error[:count] == self.work.type(largest))):
+                error = np.abs(candidate[places].astype(np.float64) - reference[places].astype(np.float64))
+                index = int(error.argmax())
+                self.tally.absolute.offer(float(error[index]), start + int(places[index]))
         if ratio > 0 and ratio * (1 + self.margin) >= self.tally.relative.value:
-            places = np.flatnonzero(self.quotient[:count] >= self.work.type(ratio * (1 - self.margin)))
-            scale = reference[places].astype(np.float64)
-            relative = np.abs(candidate[places].astype(np.float64) - scale) / np.abs(scale)
-            index = int(relative.argmax())
-            self.tally.relative.offer(float(relative[index]), start + int(places[index]))
+            close = self.quotient[:count] >= self.work.type(ratio * (1 - self.margin))
+            for places in _pieces(np.flatnonzero(close)):
+                scale = reference[places].astype(np.float64)
+                relative = np.abs(candidate[places].astype(np.float64) - scale) / np.abs(scale)
+                index = int(relative.argmax())
+                self.tally.relative.offer(float(relative[index]), start + int(places[index]))
 
     def _count_ulps(self, raw: tuple[Array, Array], quotient: Array, ratio: float) -> None:
-        more = self.tally.ulp + 1
-        threshold = self.work.type(more / (self.steps + more) * (1 - _FLOAT32_MARGIN))
-        if not ratio > threshold:
+        if not ratio > self._ulp_threshold():
             return
-        places = np.flatnonzero(quotient > threshold)
-        ours, theirs = raw if 4 * places.size > quotient.size else (raw[0][places], raw[1][places])
-        self.tally.ulp = max(self.tally.ulp, int(_ulp_distance(ours, theirs).max()))
+        # The largest quotient is close to the largest distance: taken first, it leaves few others to look at.
+        places = quotient == self.work.type(ratio)
+        for _ in range(2):
+            for selected in _pieces(np.flatnonzero(places)):
+                distance = _ulp_distance(raw[0][selected], raw[1][selected])
+                self.tally.ulp = max(self.tally.ulp, int(distance.max()))
+            places = quotient > self._ulp_threshold()
+
+    def _ulp_threshold(self) -> np.floating[Any]:
+        """What a quotient must exceed for a distance larger than the largest so far."""
+        more = self.tally.ulp + 1
+        return cast("np.floating[Any]", self.work.type(more / (self.steps + more) * (1 - _FLOAT32_MARGIN)))
 
     def _judge(self, start: int, reference: Array, candidate: Array, largest: float, ratio: float) -> None:
         """Counts what is beyond tolerance. Overwrites the quotients."""
@@ -755,9 +779,9 @@ class _Screen:
         else:
             may, beyond = (self._exceeds(reference, error, limit, side) for side in (-1, 1))
             places = np.flatnonzero(may & ~beyond)
-        if places.size:
-            scale = reference[places].astype(np.float64)
-            beyond[places] = np.abs(candidate[places].astype(np.float64) - scale) > atol + rtol * np.abs(scale)
+        for some in _pieces(places):
+            scale = reference[some].astype(np.float64)
+            beyond[some] = np.abs(candidate[some].astype(np.float64) - scale) > atol + rtol * np.abs(scale)
         self.tally.count_beyond(beyond, start)
 
     def _exceeds(self, reference: Array, error: Array, limit: Array, side: int) -> Array:

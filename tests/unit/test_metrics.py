@@ -17,9 +17,7 @@ from lockstep.metrics import compare_arrays
 
 NAN, INF = math.nan, math.inf
 TINY_FLOATS = [
-    np.dtype(getattr(ml_dtypes, name))
-    for name in dir(ml_dtypes)
-    if name.startswith(("float8_", "float6_", "float4_"))
+    np.dtype(getattr(ml_dtypes, name)) for name in dir(ml_dtypes) if name.startswith(("float8_", "float6_", "float4_"))
 ]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -224,7 +222,9 @@ class TestNotFinite:
         assert not compare_arrays(np.float32([NAN]), payload).bit_equal
 
     def test_a_complex_infinity_must_be_equal_as_a_whole(self):
-        figures = compare_arrays(np.array([complex(INF, 1), complex(INF, 1)]), np.array([complex(INF, 1), complex(INF, 2)]))
+        figures = compare_arrays(
+            np.array([complex(INF, 1), complex(INF, 1)]), np.array([complex(INF, 1), complex(INF, 2)])
+        )
         assert (figures.inf_mismatches, figures.first_beyond_index) == (1, (1,))
 
 
@@ -464,7 +464,7 @@ def test_no_temporary_grows_with_the_arrays(dtype, spoilt):
     if spoilt and dtype is not np.int64:
         reference[::10_000] = NAN
     tracemalloc.start()
-    with mock.patch.object(metrics, "_cores", lambda: 64):
+    with mock.patch.object(metrics, "_cores", return_value=64):
         compare_arrays(reference, candidate, rtol=1e-3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -105,10 +105,15 @@ class GraphInstance:
         session.run([v.initializer for key, v in keyed if key not in values], self._feed)
         with self._graph.as_default():
             session.run(_v1.tables_initializer())
-        for key, v in keyed:
-            if key in values:
-                # One at a time: two variables may share the tensor that initializes them.
-                session.run(v.initializer, {v.initializer.inputs[1]: values[key]})
+        # Feeding the tensor that initializes a variable sets it without adding operations to the graph. All in one
+        # run, as each set of fetches costs a pruning of the whole graph; two variables may share that tensor, and
+        # then the second waits for another run.
+        waiting = [(v.initializer, v.initializer.inputs[1], values[key]) for key, v in keyed if key in values]
+        while waiting:
+            now = {tensor.ref(): (assign, tensor, value) for assign, tensor, value in reversed(waiting)}
+            session.run([assign for assign, _, _ in now.values()], {tensor: value for _, tensor, value in now.values()})
+            done = {id(assign) for assign, _, _ in now.values()}
+            waiting = [entry for entry in waiting if id(entry[0]) not in done]
 
     def _values(self, session: Any, keys: list[str]) -> dict[str, np.ndarray]:
         return dict(zip(keys, session.run(self._raw), strict=True)) if keys else {}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import threading
 import types
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 _lock = threading.Lock()
-_undo: list[tuple[Any, str, bool, Any]] = []
+_ABSENT = object()
+_keras_before: list[Any] = []
+_undo: list[tuple[dict[str, Any], str, Any]] = []
 
 
 def enable() -> None:
@@ -29,9 +32,15 @@ def enable() -> None:
             return
         from lockstep.tf1 import layers, slim
 
+        # Past the lazy loader's own __setattr__, which would first load what Keras 3 does not have. Filling the
+        # loader, instead of replacing it, also serves whoever imported it before.
         for name in layers.__all__:
-            _put(tf.compat.v1.layers, name, getattr(layers, name))
-        _put(tf.compat.v1.keras, "utils", _KerasUtils())
+            _put(vars(tf.compat.v1.layers), name, getattr(layers, name))
+        utils = _Overlay(tf.keras.utils, _GUIDE_TOOLS)
+        overlay = _Overlay(tf.compat.v1.keras, {"utils": lambda: utils})
+        # This module caches its attributes, so its dict will not do; only its own __setattr__ clears them.
+        _keras_before.append(tf.compat.v1.keras)
+        tf.compat.v1.keras = overlay
         slim.enable()
 
 
@@ -41,39 +50,43 @@ def disable() -> None:
         from lockstep.tf1 import slim
 
         slim.disable()
+        while _keras_before:
+            tf.compat.v1.keras = _keras_before.pop()
         while _undo:
-            module, name, had, before = _undo.pop()
-            if had:
-                setattr(module, name, before)
+            names, name, before = _undo.pop()
+            if before is _ABSENT:
+                del names[name]
             else:
-                delattr(module, name)
+                names[name] = before
 
 
-class _KerasUtils(types.ModuleType):
-    """`keras.utils` with the guide's tools added, without touching `keras.utils` itself."""
+class _Overlay(types.ModuleType):
+    """A module with some names added, without touching the module itself."""
 
-    def __init__(self) -> None:
-        super().__init__("keras.utils")
+    def __init__(self, module: Any, added: dict[str, Callable[[], Any]]) -> None:
+        super().__init__(module.__name__)
+        self.__dict__.update(_module=module, _added=added)
 
     def __getattr__(self, name: str) -> Any:
-        found = _GUIDE_TOOLS.get(name)
-        if found is not None:
-            return getattr(importlib.import_module(found), name)
-        return getattr(tf.keras.utils, name)
+        added = self._added.get(name)
+        return getattr(self._module, name) if added is None else added()
 
     def __dir__(self) -> list[str]:
-        return sorted({*dir(tf.keras.utils), *_GUIDE_TOOLS})
+        return sorted({*dir(self._module), *self._added})
+
+
+def _tool(module: str, name: str) -> Callable[[], Any]:
+    return lambda: getattr(importlib.import_module(module), name)
 
 
 _GUIDE_TOOLS = {
-    "track_tf1_style_variables": "lockstep.tf1.tracking",
-    "get_or_create_layer": "lockstep.tf1.tracking",
-    "VariableScopeLayer": "lockstep.tf1.tracking",
-    "DeterministicRandomTestTool": "lockstep.randomness",
+    "track_tf1_style_variables": _tool("lockstep.tf1.tracking", "track_tf1_style_variables"),
+    "get_or_create_layer": _tool("lockstep.tf1.tracking", "get_or_create_layer"),
+    "VariableScopeLayer": _tool("lockstep.tf1.tracking", "VariableScopeLayer"),
+    "DeterministicRandomTestTool": _tool("lockstep.randomness", "DeterministicRandomTestTool"),
 }
 
 
-def _put(module: Any, name: str, value: Any) -> None:
-    had = name in vars(module)
-    _undo.append((module, name, had, vars(module).get(name)))
-    setattr(module, name, value)
+def _put(names: dict[str, Any], name: str, value: Any) -> None:
+    _undo.append((names, name, names.get(name, _ABSENT)))
+    names[name] = value

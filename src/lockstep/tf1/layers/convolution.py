@@ -1,5 +1,5 @@
 """Convolution layers in one, two and three dimensions with the semantics of TF 1.15's `tf.layers`."""
-# ruff: noqa: PLR0913 - the signatures are TF 1.15's
+# ruff: noqa: PLR0913, PLR0917 - the signatures are TF 1.15's
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ class Convolution(Layer):
         axis = 1 if self.data_format == CHANNELS_FIRST else -1
         shape = tf.TensorShape(input_shape)
         if shape.rank != self.rank + 2:
-            raise InputError(f"Layer {self.name}: inputs should have rank {self.rank + 2}. Received input shape: {shape}")
+            raise InputError(
+                f"Layer {self.name}: inputs should have rank {self.rank + 2}. Received input shape: {shape}"
+            )
         if shape[axis] is None:
             raise InputError(
                 "The channel dimension of the inputs should be defined. Found `None` "
@@ -130,9 +132,7 @@ class Convolution(Layer):
             )
         strides = arguments.spatial_first(self.strides, self.data_format)
         operation = tf.raw_ops.Conv2D if self.rank == 2 else tf.raw_ops.Conv3D
-        return operation(
-            input=inputs, filter=self.kernel, strides=strides, padding=padding, data_format=self._format
-        )
+        return operation(input=inputs, filter=self.kernel, strides=strides, padding=padding, data_format=self._format)
 
     def _add_bias(self, outputs: Any) -> Any:
         if self.data_format != CHANNELS_FIRST:
@@ -284,7 +284,7 @@ def conv2d(
 
 
 class Conv3D(Convolution):
-    """Three-dimensional convolution over inputs (batch, depth, height, width, channels), or channels first."""
+    """Three-dimensional convolution over (batch, depth, height, width, channels), or channels first."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
 """Dense, dropout and flattening layers with the semantics of TF 1.15's `tf.layers`."""
-# ruff: noqa: PLR0913 - the signatures are TF 1.15's
+# ruff: noqa: PLR0913, PLR0917 - the signatures are TF 1.15's
 
 from __future__ import annotations
 

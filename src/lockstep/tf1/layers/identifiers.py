@@ -91,4 +91,6 @@ def _named(known: Mapping[str, Any], identifier: Any, kind: str) -> Any:
         hint = nearest(identifier, known)
     else:
         hint = ""
-    raise InputError(f"Could not interpret {kind} identifier: {identifier!r}{hint}. Pass a function or one of {sorted(known)}.")
+    raise InputError(
+        f"Could not interpret {kind} identifier: {identifier!r}{hint}. Pass a function or one of {sorted(known)}."
+    )

@@ -22,7 +22,7 @@ class InputSpec:
         axes: axis -> its dimension.
     """
 
-    def __init__(  # noqa: PLR0913 - the signature is TF 1.15's
+    def __init__(
         self,
         dtype: Any = None,
         shape: Any = None,

@@ -191,7 +191,7 @@ class Layer(private.trackable_class()):  # type: ignore[misc]
             )
         return sum(int(np.prod(weight.shape.as_list())) for weight in self.weights)
 
-    def add_weight(  # noqa: PLR0913 - the signature is TF 1.15's
+    def add_weight(  # noqa: PLR0913, PLR0917 - the signature is TF 1.15's
         self,
         name: str,
         shape: Any = None,
@@ -256,7 +256,9 @@ class Layer(private.trackable_class()):  # type: ignore[misc]
             dtype=dtype,
             initializer=self._initializer(name, dtype, initializer or scope.initializer),
             # The store in use computes the loss of a regularized weight, as no collection outlives an eager call.
-            regularizer=_with_scope_regularizer(regularizer, scope) if not in_graph and active_store() else None,
+            regularizer=_with_scope_regularizer(regularizer, scope)
+            if not in_graph and active_store() is not None
+            else None,
             trainable=trainable,
             partitioner=partitioner,
             use_resource=use_resource or scope.use_resource,
@@ -525,7 +527,7 @@ def _snake_case(name: str) -> str:
     return "private" + parted if parted.startswith("_") else parted
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _call_parameters(call: Callable[..., Any]) -> dict[str, int]:
     """Returns the parameters of a `call` method: name -> position, `inputs` being 0."""
     names = [name for name in inspect.signature(call).parameters if name != "self"]

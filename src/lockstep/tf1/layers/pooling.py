@@ -1,5 +1,4 @@
 """Pooling layers with the semantics of TF 1.15's `tf.layers`."""
-# ruff: noqa: PLR0913 - the signatures are TF 1.15's
 
 from __future__ import annotations
 
@@ -103,7 +102,7 @@ def average_pooling1d(
 
 
 class AveragePooling2D(Pooling):
-    """The mean of each window over inputs (batch, height, width, channels), or channels first (padding does not count)."""
+    """The mean of each window over (batch, height, width, channels), or channels first (padding does not count)."""
 
     _kind = "average"
 
@@ -132,7 +131,7 @@ def average_pooling2d(
 
 
 class AveragePooling3D(Pooling):
-    """The mean of each window over inputs (batch, depth, height, width, channels), or channels first (padding does not count)."""
+    """The mean of each window over (batch, depth, height, width, channels), or channels first (padding does not count)."""
 
     _kind = "average"
 
@@ -219,7 +218,7 @@ def max_pooling2d(
 
 
 class MaxPooling3D(Pooling):
-    """The maximum of each window over inputs (batch, depth, height, width, channels), or channels first."""
+    """The maximum of each window over (batch, depth, height, width, channels), or channels first."""
 
     _kind = "max"
 

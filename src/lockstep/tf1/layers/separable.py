@@ -1,5 +1,5 @@
 """Separable convolution layers with the semantics of TF 1.15's `tf.layers`."""
-# ruff: noqa: PLR0913 - the signatures are TF 1.15's
+# ruff: noqa: PLR0913, PLR0917 - the signatures are TF 1.15's
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ class SeparableConvolution(Convolution):
         """Convolves; returns (batch, *spatial, filters), or channels first as the inputs are."""
         if self.padding == "causal":
             inputs = self._pad_causally(inputs)
-        outputs = self._separable(inputs, self.depthwise_kernel, self.pointwise_kernel, self.strides, self.dilation_rate)
+        outputs = self._separable(
+            inputs, self.depthwise_kernel, self.pointwise_kernel, self.strides, self.dilation_rate
+        )
         return outputs if self.activation is None else self.activation(outputs)
 
     def _separable(self, inputs: Any, depthwise: Any, pointwise: Any, strides: Any, rate: Any) -> Any:
@@ -154,7 +156,6 @@ class SeparableConv1D(SeparableConvolution):
             (1, *rate),
         )
         return tf.squeeze(outputs, [axis])
-
 
 
 def separable_conv1d(

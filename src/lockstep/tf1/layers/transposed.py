@@ -1,5 +1,5 @@
 """Transposed convolution layers with the semantics of TF 1.15's `tf.layers`."""
-# ruff: noqa: PLR0913 - the signatures are TF 1.15's
+# ruff: noqa: PLR0913, PLR0917 - the signatures are TF 1.15's
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lockstep.tf1.layers.convolution import Convolution
 _v1 = tf.compat.v1
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def channels_first_runs() -> bool:
     """Tells whether this machine's kernels take channels_first; without a GPU TF 1.15 transposes instead."""
     return bool(tf.config.list_physical_devices("GPU"))
@@ -129,7 +129,7 @@ def conv2d_transpose(
 
 
 class Conv3DTranspose(TransposedConvolution):
-    """Three-dimensional transposed convolution over inputs (batch, depth, height, width, channels), or channels first."""
+    """Three-dimensional transposed convolution over (batch, depth, height, width, channels), or channels first."""
 
     def __init__(
         self,

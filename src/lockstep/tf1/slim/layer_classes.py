@@ -7,7 +7,8 @@ old Keras, and for batch normalisation to a module of tf_keras that has moved aw
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType, SimpleNamespace, new_class
+from typing import Any
 
 from lockstep.tf1 import layers
 
@@ -32,3 +33,19 @@ LAYER_MODULES: Mapping[str, SimpleNamespace] = MappingProxyType(
         ),
     }
 )
+
+INPUT_SPECIFICATION = SimpleNamespace(InputSpec=layers.InputSpec)
+
+
+def rebased(layer_class: type, **attributes: Any) -> type:
+    """Makes a copy of a layer class of tf_slim that rests on Lockstep's base of all layers.
+
+    What the class's methods say to `super()` reaches the new base once the copy has taken the class's name in its
+    module: they name their class there.
+
+    Args:
+        layer_class: a direct subclass of `tensorflow.python.layers.base.Layer`.
+        **attributes: what is to be different in the copy.
+    """
+    own = {name: value for name, value in vars(layer_class).items() if name not in {"__dict__", "__weakref__"}}
+    return new_class(layer_class.__name__, (layers.Layer,), exec_body=lambda body: body.update({**own, **attributes}))

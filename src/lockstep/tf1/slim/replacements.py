@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import Any
 
 from lockstep.tf1.slim import checkpoints, variables
-from lockstep.tf1.slim.layer_classes import LAYER_MODULES
+from lockstep.tf1.slim.layer_classes import INPUT_SPECIFICATION, LAYER_MODULES, rebased
 from lockstep.tf1.slim.lower_bound import lower_bound
 from lockstep.tf1.slim.moved import MOVED, ModuleWithMovedNames
 
 Replacement = tuple[Any, str, Any]
-"""(module or class, attribute, new value)."""
+"""(module, attribute, new value)."""
 
 # tf_slim module -> function -> what stands in for it.
 FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {
@@ -34,18 +34,14 @@ def replacements() -> Iterator[Replacement]:
     layers = importlib.import_module("tf_slim.layers.layers")
     for attribute, stand_in in LAYER_MODULES.items():
         yield layers, attribute, stand_in
-    yield layers.GDN, "_lower_bound", staticmethod(lower_bound)
-    for layer_class in (layers.GDN, importlib.import_module("tf_slim.layers.rev_block_lib").RevBlock):
-        yield layer_class, "apply", _call_layer
+    yield layers, "input_spec", INPUT_SPECIFICATION
+    yield from _wherever_imported(layers.GDN, rebased(layers.GDN, _lower_bound=staticmethod(lower_bound)))
+    rev_block = importlib.import_module("tf_slim.layers.rev_block_lib").RevBlock
+    yield from _wherever_imported(rev_block, rebased(rev_block))
     for module_name, functions in FUNCTIONS.items():
         module = importlib.import_module(module_name)
         for name, function in functions.items():
             yield from _wherever_imported(vars(module)[name], function)
-
-
-def _call_layer(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """Does what `layer.apply` of the layers' own, old base class does, without its warning at every call."""
-    return layer(*args, **kwargs)
 
 
 def _modules_with_moved_names() -> Iterator[Replacement]:

@@ -1,0 +1,223 @@
+"""The arrays that both sides are fed: filled by a hash of the input's name, or read from a `.npy` file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lockstep.config.tables import Table, leaves, missing_file
+from lockstep.errors import InputError
+from lockstep.fill import hashed_uniform
+
+if TYPE_CHECKING:
+    from lockstep.config.reading import Configuration
+
+_KEYS = ("shape", "dtype", "fill", "low", "high", "path")
+_FILLS = ("ones", "uniform", "normal")
+_REAL = ("float16", "bfloat16", "float32", "float64")
+_COMPLEX = ("complex64", "complex128")
+_INTEGER = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_DTYPES = (*_REAL, *_COMPLEX, *_INTEGER, "bool")
+_EXACT_INTEGERS = 2**53  # a hash has 53 bits; a wider range of integers would have gaps
+_NPY_MAGIC = b"\x93NUMPY"  # numpy.lib.format, version 1.0 to 3.0
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What one input's array is made of: `shape` with a fill, or a file.
+
+    Attributes:
+        place: Where it is described, for messages.
+        shape: Its shape; None where the file decides.
+        dtype: The name of its dtype; None where the file decides.
+        fill: `"ones"`, `"uniform"` or `"normal"`.
+        low: Smallest value of a uniform fill.
+        high: Where a uniform fill ends; this value itself is not among integers.
+        path: The `.npy` file, or None.
+    """
+
+    place: str
+    shape: tuple[int, ...] | None
+    dtype: str | None = "float32"
+    fill: str = "uniform"
+    low: float = 0
+    high: float = 1
+    path: Path | None = None
+
+
+def read_input(table: Table, folder: Path) -> InputSpec:
+    """Checks the table of one input."""
+    table.refuse_unknown(_KEYS)
+    shape = _shape(table)
+    dtype = table.choice("dtype", _DTYPES, "float32") if "dtype" in table.values else None
+    path = table.text("path")
+    if path is None:
+        if shape is None:
+            raise InputError(
+                f"{table.place} has neither shape nor path; give shape = [...] or the path of a .npy file."
+            )
+        fill = table.choice("fill", _FILLS, "uniform")
+        low, high = _range(table, dtype or "float32", fill)
+        return InputSpec(table.place, shape, dtype or "float32", fill, low, high)
+    for key in ("fill", "low", "high"):
+        if key in table.values:
+            raise InputError(f"{table.place} has both path and {key}; a file's values are taken as they are.")
+    if not Path(path).is_absolute() and leaves(path, folder):
+        raise InputError(f'{table.place}: path "{path}" leaves the folder of the configuration; move the file into it.')
+    return InputSpec(table.place, shape, dtype, path=folder / path)
+
+
+def make_inputs(configuration: Configuration) -> dict[str, np.ndarray]:
+    """Returns input name -> array, bit-identical on every machine and NumPy version.
+
+    Raises:
+        InputError: A file is missing or no plain array, differs from the shape or dtype that the configuration
+            states, is empty, or holds NaN or infinity.
+    """
+    return {name: _make(name, spec) for name, spec in configuration.inputs.items()}
+
+
+def _make(name: str, spec: InputSpec) -> np.ndarray:
+    if spec.path is not None:
+        return _finite(_load(spec, spec.path), spec)
+    assert spec.shape is not None
+    assert spec.dtype is not None
+    count = math.prod(spec.shape)
+    dtype = _numpy_dtype(spec.dtype)
+    if spec.fill == "ones":
+        return np.ones(spec.shape, dtype)
+    if dtype.kind == "c":
+        values = _real(f"{name}.real", count, spec) + 1j * _real(f"{name}.imaginary", count, spec)
+    else:
+        values = _real(name, count, spec)
+    # A float16 of 70,000 is infinite: what the dtype cannot hold is refused like any other infinity.
+    with np.errstate(over="ignore"):
+        return _finite(values.astype(dtype).reshape(spec.shape), spec)
+
+
+def _real(name: str, count: int, spec: InputSpec) -> np.ndarray:
+    if spec.fill == "normal":
+        # The sum of twelve uniform values less 6 has mean 0, variance 1 and excess kurtosis -0.1. Unlike the
+        # Box-Muller formula it needs no logarithm, whose last bit differs from one machine to the next.
+        return sum((hashed_uniform(f"{name}.{i}", count) for i in range(12)), np.full(count, -6.0))
+    unit = hashed_uniform(name, count)
+    if spec.dtype == "bool":
+        return unit >= 0.5
+    if spec.dtype in _INTEGER:
+        # Added up as integers: near 2**63 float64 has no odd numbers.
+        wide = np.dtype(np.uint64 if spec.dtype == "uint64" else np.int64)
+        return np.floor(unit * (spec.high - spec.low)).astype(wide) + np.array(spec.low, wide)
+    return spec.low + unit * (spec.high - spec.low)
+
+
+def _shape(table: Table) -> tuple[int, ...] | None:
+    value = table.values.get("shape")
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(size) is int and size >= 0 for size in value):
+        raise InputError(
+            f"{table.place}: shape is {value!r}; it must be an array of positive integers, the batch size included."
+        )
+    if 0 in value:
+        raise InputError(f"{table.place}: shape {value} is empty; there would be nothing to compare.")
+    return tuple(value)
+
+
+def _range(table: Table, dtype: str, fill: str) -> tuple[float, float]:
+    low, high = table.number("low"), table.number("high")
+    if (fill != "uniform" or dtype == "bool") and (low is not None or high is not None):
+        raise InputError(f'{table.place}: low and high belong to fill = "uniform" of numbers; take them out.')
+    if dtype in (*_INTEGER, "bool") and fill == "normal":
+        raise InputError(f'{table.place}: fill = "normal" does not go with dtype "{dtype}"; use "uniform".')
+    if dtype in _INTEGER and fill == "uniform":
+        return _integer_range(table, dtype, low, high)
+    low, high = 0 if low is None else low, 1 if high is None else high
+    if not low < high:
+        raise InputError(f"{table.place}: low is {low} and high is {high}; low must be the smaller one.")
+    return low, high
+
+
+def _integer_range(table: Table, dtype: str, low: float | None, high: float | None) -> tuple[int, int]:
+    if high is None:
+        raise InputError(
+            f'{table.place}: integers need high, the first value that does not occur (dtype is "{dtype}").'
+        )
+    low = 0 if low is None else low
+    if not (isinstance(low, int) and isinstance(high, int)):
+        raise InputError(f'{table.place}: low is {low} and high is {high}; for dtype "{dtype}" both must be integers.')
+    bounds = np.iinfo(dtype)
+    if not (bounds.min <= low < high <= int(bounds.max) + 1 and high - low <= _EXACT_INTEGERS):
+        raise InputError(
+            f"{table.place}: low is {low} and high is {high}; low must be the smaller one, the values must fit "
+            f"{dtype}, and there can be 2**53 of them at most."
+        )
+    return low, high
+
+
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        import ml_dtypes  # comes with TensorFlow; NumPy alone has no such dtype
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def _load(spec: InputSpec, path: Path) -> np.ndarray:
+    array = _checked_file(spec, path)
+    if array.dtype == np.dtype("V2") and spec.dtype == "bfloat16":
+        array = array.view(_numpy_dtype("bfloat16"))  # numpy.save forgets the name of this dtype
+    found = array.dtype.newbyteorder("=")
+    if spec.dtype is not None and found != _numpy_dtype(spec.dtype):
+        raise InputError(
+            f"{spec.place}: dtype is {spec.dtype}, but {path.name} holds {found.name}; correct the configuration, or "
+            "convert the file."
+        )
+    if spec.shape is not None and array.shape != spec.shape:
+        raise InputError(f"{spec.place}: shape is {list(spec.shape)}, but {path.name} holds {list(array.shape)}.")
+    if found.kind not in "fiubcSU" and found.name not in _DTYPES:
+        raise InputError(f"{spec.place}: {path.name} holds {found}, which is no array of numbers or strings.")
+    if array.size == 0:
+        raise InputError(
+            f"{spec.place}: {path.name} is empty (shape {list(array.shape)}); there would be nothing to compare."
+        )
+    return array.astype(found, copy=False)
+
+
+def _checked_file(spec: InputSpec, path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_NPY_MAGIC))
+            if magic != _NPY_MAGIC:
+                what = "a .npz archive" if magic.startswith(b"PK") else "no .npy file"
+                raise InputError(f"{spec.place}: {path.name} is {what}; save one array with numpy.save.")
+            file.seek(0)
+            array: np.ndarray = np.load(file, allow_pickle=False)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise missing_file(spec.place, path) from None
+    except OSError as error:
+        raise InputError(f"{spec.place}: {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{spec.place}: {path.name} is damaged, or holds Python objects, which Lockstep never unpickles ({error})."
+        ) from error
+    return array
+
+
+def _finite(array: np.ndarray, spec: InputSpec) -> np.ndarray:
+    if array.dtype.kind in "iubSU":
+        return array
+    bad = ~np.isfinite(array)
+    count = int(np.count_nonzero(bad))
+    if count:
+        first = [int(i) for i in np.argwhere(bad)[0]]
+        source = spec.path.name if spec.path else "the fill"
+        values = "1 value that is" if count == 1 else f"{count:,} values that are"
+        raise InputError(f"{spec.place}: {source} holds {values} NaN or infinite, the first at {first}.")
+    return array

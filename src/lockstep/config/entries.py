@@ -1,0 +1,157 @@
+"""Finds the user's function that an entry such as `legacy_model.py:forward` names, and wraps it as a subject."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lockstep.config.tables import Table, leaves, missing_file
+from lockstep.errors import InputError, SubjectError, nearest
+from lockstep.subjects import Subject, keras, tf1_graph
+
+_RUNTIMES = {"tf1": tf1_graph, "keras": keras}
+_ISOLATED = ("python", "requirements", "interpreter")
+
+_imported: set[str] = set()
+"""Names in `sys.modules` that came from the folder of the configuration in use."""
+_import_folder: list[str] = []
+"""The folder of the configuration in use, as it stands in `sys.path`; empty before the first."""
+
+
+def check_entry(table: Table, folder: Path) -> dict[str, str]:
+    """Checks the table of one side; the file itself is not looked at yet.
+
+    Returns:
+        `runtime` and `entry`.
+    """
+    table.refuse_unknown(("runtime", "entry", *_ISOLATED))
+    for key in _ISOLATED:
+        if key in table.values:
+            raise InputError(
+                f"{table.place} has {key}: isolated environments come with a later version; take `python` and "
+                "`requirements` out to run both sides in this one."
+            )
+    runtime = table.choice("runtime", tuple(_RUNTIMES), None)
+    entry = table.text("entry")
+    if entry is None:
+        raise InputError(f'{table.place} has no entry; it names a file and a function, as in "model.py:forward".')
+    file, colon, function = entry.rpartition(":")
+    if not colon or not file.endswith(".py") or not function.isidentifier():
+        raise InputError(f'{table.place}: entry is "{entry}"; it must look like "model.py:forward".')
+    if Path(file).is_absolute() or leaves(file, folder):
+        raise InputError(
+            f'{table.place}: entry "{entry}" leads out of the folder of the configuration; put lockstep.toml into a '
+            "folder that holds both sides."
+        )
+    return {"runtime": runtime, "entry": entry}
+
+
+def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Subject:
+    """Makes the subject that a table describes.
+
+    The folder comes first on the import path. A file gets its plain stem as module name, so that a file which both
+    sides use is imported once. A folder used before makes room: its modules are forgotten.
+
+    Args:
+        table: `runtime` and `entry`, as in the configuration.
+        folder: What the entry's path is relative to.
+        side: `"reference"` or `"candidate"`.
+
+    Raises:
+        InputError: The table is wrong, or the file or the function does not exist.
+        SubjectError: The file failed while it was imported; the cause is the original exception.
+    """
+    place = f"[{side}]"
+    folder = folder.absolute()
+    checked = check_entry(Table(place, table), folder)
+    file, _, name = checked["entry"].rpartition(":")
+    path = folder / file
+    if not path.is_file():
+        raise missing_file(place, path)
+    _use_folder(str(folder))
+    module = _module(path, folder, side)
+    if not hasattr(module, name):
+        functions = [known for known, value in vars(module).items() if callable(value) and not known.startswith("__")]
+        raise InputError(f"{place}: {file} has no function {name!r}{nearest(name, functions)}.")
+    function = getattr(module, name)
+    if not callable(function):
+        raise InputError(f"{place}: {name!r} in {file} is a {type(function).__name__}; it must be a function.")
+    return _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
+
+
+def _use_folder(folder: str) -> None:
+    if _import_folder != [folder]:
+        for name in _imported:
+            sys.modules.pop(name, None)
+        _imported.clear()
+        for old in _import_folder:
+            if old in sys.path:
+                sys.path.remove(old)
+        _import_folder[:] = [folder]
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
+
+
+def _module(path: Path, folder: Path, side: str) -> ModuleType:
+    name = path.stem
+    known = sys.modules.get(name)
+    if known is not None:
+        if _is_same(known, path):
+            return known
+        # Another file has this name (`old/model.py` and `new/model.py`, or a library): it keeps it.
+        name = f"{name} ({path.relative_to(folder).as_posix()})"
+        if name in sys.modules:
+            return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, "a .py file always has a loader"
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
+    sys.modules[name] = module
+    _imported.add(name)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        # What it imported goes too: half an import must not be what the next attempt finds.
+        _note_imports(before, folder)
+        for new in _imported - before:
+            sys.modules.pop(new, None)
+            _imported.discard(new)
+        entry = path.relative_to(folder).as_posix()
+        first_line = (str(error).strip().splitlines() or ["(no message)"])[0]
+        raise SubjectError(
+            f"the {side} {entry} failed while it was imported: {type(error).__name__}: {first_line}",
+            side=side,
+            doing="importing it",
+        ) from error
+    _note_imports(before, folder)
+    return module
+
+
+def _is_same(module: ModuleType, path: Path) -> bool:
+    file = _file(module)
+    return file is not None and file.exists() and file.samefile(path)
+
+
+def _note_imports(before: set[str], folder: Path) -> None:
+    """Remembers the modules that have been imported from the folder since `before`.
+
+    Being somewhere below it is not enough: an environment's site-packages, or Lockstep itself, may be there too.
+    """
+    for name, module in list(sys.modules.items()):
+        file = _file(module) if name not in before else None
+        if file is None or name.partition(".")[0] == "lockstep" or not file.is_relative_to(folder):
+            continue
+        parts = file.relative_to(folder).with_suffix("").parts
+        if name.split(".") == [part for part in parts if part != "__init__"]:
+            _imported.add(name)
+
+
+def _file(module: ModuleType) -> Path | None:
+    # Some modules make attributes up (six.moves) or fail when asked: only a plain entry counts.
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return Path(file) if isinstance(file, str) else None

@@ -1,0 +1,125 @@
+"""Reads `lockstep.toml` and refuses, before anything runs, what could not be meant."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lockstep.config.arrays import InputSpec, read_input
+from lockstep.config.entries import check_entry
+from lockstep.config.tables import Table, missing_file, type_name
+from lockstep.errors import InputError
+from lockstep.tolerance import FixedTolerance
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_TABLES = ("reference", "candidate", "inputs", "variables", "tolerance")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One migration.
+
+    Attributes:
+        folder: Where the file lies; all its paths are relative to it.
+        reference: The table of the reference: `runtime` and `entry`.
+        candidate: The table of the candidate, likewise.
+        inputs: Input name -> what its array is made of.
+        rename: `(pattern, replacement)` pairs, from the reference's variable names to the candidate's.
+        tolerance: The tolerance for floating tensors.
+    """
+
+    folder: Path
+    reference: Mapping[str, str]
+    candidate: Mapping[str, str]
+    inputs: Mapping[str, InputSpec]
+    rename: tuple[tuple[str, str], ...] = ()
+    tolerance: FixedTolerance = FixedTolerance()
+
+
+def read(path: Path) -> Configuration:
+    """Reads and checks a configuration; given a folder, the `lockstep.toml` in it.
+
+    Raises:
+        InputError: The file is missing, is no TOML, or holds something that Lockstep does not know.
+    """
+    if path.is_dir():
+        path = path / "lockstep.toml"
+    top = Table(path.name, _parsed(path))
+    top.refuse_unknown(_TABLES)
+    folder = path.absolute().parent
+    return Configuration(
+        folder=folder,
+        reference=_side(top, "reference", folder),
+        candidate=_side(top, "candidate", folder),
+        inputs=_inputs(top, folder),
+        rename=_rename(top.table("variables")),
+        tolerance=_tolerance(top.table("tolerance")),
+    )
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError):
+        error = missing_file("configuration", path)
+        raise InputError(f"{error} `lockstep init` writes one to start from.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _side(top: Table, side: str, folder: Path) -> dict[str, str]:
+    if side not in top.values:
+        raise InputError(f"{top.place} has no table [{side}]; it names the {side}'s runtime and entry.")
+    return check_entry(top.table(side), folder)
+
+
+def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:
+    inputs = top.table("inputs")
+    if not inputs.values:
+        raise InputError(
+            f"{top.place} describes no input; add a table such as [inputs.image] with shape = [2, 299, 299, 3]."
+        )
+    for name, value in inputs.values.items():
+        if not isinstance(value, Mapping):
+            raise InputError(
+                f"{inputs.place}: {name} is {type_name(value)}; each input is a table of its own, as in [inputs.image]."
+            )
+    return {name: read_input(inputs.table(name), folder) for name in inputs.values}
+
+
+def _rename(variables: Table) -> tuple[tuple[str, str], ...]:
+    variables.refuse_unknown(("rename",))
+    rules = variables.values.get("rename", [])
+    form = 'it must be an array of [pattern, replacement] pairs, as in [["^old/(.*)$", "new/\\\\1"]]'
+    if not isinstance(rules, list):
+        raise InputError(f"{variables.place}: rename is {type_name(rules)}; {form}.")
+    for rule in rules:
+        if not (isinstance(rule, list) and len(rule) == 2 and all(isinstance(part, str) for part in rule)):
+            raise InputError(f"{variables.place}: rename holds {rule!r}; {form}.")
+        try:
+            # Substituting in an empty text is enough to have the replacement parsed, group numbers included.
+            re.compile(rule[0]).sub(rule[1], "")
+        except (re.error, IndexError) as error:
+            raise InputError(
+                f"{variables.place}: rename {rule!r} is not a valid regular expression: {error}."
+            ) from error
+    return tuple((pattern, replacement) for pattern, replacement in rules)
+
+
+def _tolerance(table: Table) -> FixedTolerance:
+    table.refuse_unknown(("rtol", "atol"))
+    given = {key: table.number(key) for key in ("rtol", "atol")}
+    for key, value in given.items():
+        if value is not None and value < 0:
+            raise InputError(f"{table.place}: {key} is {value}; it cannot be negative.")
+    return FixedTolerance(**{key: float(value) for key, value in given.items() if value is not None})

@@ -1,0 +1,61 @@
+import pytest
+
+from lockstep.align import align, rename
+from lockstep.errors import InputError
+from lockstep.trace import VariableRecord, unique_keys
+
+
+def records(*named_shapes):
+    keys = unique_keys(name for name, _ in named_shapes)
+    return [VariableRecord(n, k, s, "float32", True) for (n, s), k in zip(named_shapes, keys, strict=True)]
+
+
+def names(alignment):
+    return [(r.key, c.key) for r, c in alignment.pairs]
+
+
+def test_pairs_by_name_whatever_the_order():
+    found = align(records(("a", (1,)), ("b", (2,))), records(("b", (2,)), ("a", (1,))))
+    assert names(found) == [("a", "a"), ("b", "b")]
+    assert found.missing == found.extra == ()
+
+
+def test_what_has_no_partner_is_listed_with_its_likely_partner():
+    found = align(
+        records(("net/a/weights", (3, 4)), ("net/b/weights", (3, 4)), ("net/step", ())),
+        records(("net/b/kernel", (3, 4)), ("net/a/kernel", (3, 4))),
+    )
+    assert [r.name for r, _ in found.missing] == ["net/a/weights", "net/b/weights", "net/step"]
+    guesses = {r.name: p.record.name for r, p in found.missing if p is not None}
+    assert guesses == {"net/a/weights": "net/a/kernel", "net/b/weights": "net/b/kernel"}
+    assert found.missing[0][1].reason == "same shape, closest name"
+    assert [c.name for c, _ in found.extra] == ["net/b/kernel", "net/a/kernel"]
+
+
+def test_a_transposed_shape_is_told_as_a_likely_partner():
+    found = align(records(("dense/kernel", (3, 4))), records(("dense/weight", (4, 3))))
+    assert "same shape transposed" in found.missing[0][1].reason
+
+
+def test_duplicates_of_a_name_are_paired_in_order_and_none_is_lost():
+    found = align(records(("a", (1,)), ("a", (2,))), records(("a", (1,)), ("a", (2,)), ("a", (3,))))
+    assert names(found) == [("a", "a"), ("a#2", "a#2")]
+    assert [c.key for c, _ in found.extra] == ["a#3"]
+
+
+def test_rename_rules_apply_to_the_reference_and_the_first_that_matches_wins():
+    rules = [(r"^net/(.*)/weights$", r"model/\1/kernel"), (r"weights", "never")]
+    found = align(records(("net/a/weights", (1,))), records(("model/a/kernel", (1,))), rules)
+    assert names(found) == [("net/a/weights", "model/a/kernel")]
+
+
+def test_a_broken_rule_is_a_clear_error():
+    with pytest.raises(InputError, match=r"rename rule '\(' -> 'x' cannot be applied"):
+        rename("a", [("(", "x")])
+
+
+def test_a_thousand_unmatched_variables_do_not_take_minutes():
+    many = [(f"block_{i}/weights", (3, 3)) for i in range(1500)]
+    found = align(records(*many), records(*((name.replace("weights", "kernel"), shape) for name, shape in many)))
+    assert len(found.missing) == 1500
+    assert found.missing[700][1].record.name == "block_700/kernel"
