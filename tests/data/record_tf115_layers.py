@@ -13,7 +13,9 @@ import sys
 import layer_cases
 import numpy as np
 import tensorflow as tf
-from tensorflow_core.python.framework import random_seed
+
+# The module whose `get_seed` every random operation asks; TF 1.15 has a second copy under tensorflow_core.
+random_seed = sys.modules[tf.compat.v1.get_seed.__module__]
 
 # Operations that another TensorFlow must have too, in this order: what a layer computes, without the bookkeeping.
 MAJOR = {
@@ -42,7 +44,7 @@ def name_of_default(value):
 
 
 def signature_of(function):
-    spec = inspect.getfullargspec(function)
+    spec = inspect.getfullargspec(inspect.unwrap(function))
     defaults = [name_of_default(value) for value in spec.defaults or ()]
     return {"args": spec.args, "defaults": defaults, "varkw": spec.varkw is not None}
 
@@ -108,6 +110,8 @@ def main(path):
         index=np.frombuffer(text.encode(), np.uint8),
         values=np.frombuffer(b"".join(pool.parts), np.uint8),
     )
+    draws = sum(run["draws"] for run in index["runs"].values())
+    assert draws, "the seeds were not aligned: get_seed of another module is in use"
     print("%d cases, %d runs, %d bytes of values" % (len(layer_cases.CASES), len(index["runs"]), pool.size))
 
 

@@ -55,6 +55,14 @@ def recording():
 
 
 @pytest.fixture
+def control_flow_of_tf1():
+    """Conditionals as TF 1.15 builds them, with their operations in the graph itself."""
+    v1.disable_control_flow_v2()
+    yield
+    v1.enable_control_flow_v2()
+
+
+@pytest.fixture
 def aligned_seeds(monkeypatch):
     """Every random operation gets the seeds (42, n), n counting up: as in the recording."""
     draws = []
@@ -74,6 +82,9 @@ RUNS = [
     for training in ((False, True) if case.trains else (False,))
 ]
 EAGER_RUNS = [run for run in RUNS if "eager" in run.values[0].modes]
+# A tf.function that makes variables is traced twice, and the seeds that its second trace draws have gone on.
+DRAWS_AFTER_VARIABLES = {"dropout_between_dense-training", "whole_net-training"}
+FUNCTION_RUNS = [run for run in EAGER_RUNS if run.id not in DRAWS_AFTER_VARIABLES]
 
 
 def recorded(recording, case, training):
@@ -97,7 +108,7 @@ def assert_values_match(recording, places, values, dtype):
 
 
 @pytest.mark.parametrize(("case", "training"), RUNS)
-def test_graph_equals_tf115(recording, aligned_seeds, case, training):
+def test_graph_equals_tf115(recording, aligned_seeds, control_flow_of_tf1, case, training):
     expected = recorded(recording, case, training)
     with tf.Graph().as_default() as graph:
         outputs, facts = parted(case.body(v1, layers, tf.constant(layer_cases.input_of(case)), training))
@@ -126,15 +137,24 @@ def test_graph_equals_tf115(recording, aligned_seeds, case, training):
     assert [[op.type, op.name] for op in graph.get_operations() if op.type in kinds] == expected["operations"]
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "function"])
 @pytest.mark.parametrize(("case", "training"), EAGER_RUNS)
-def test_eager_equals_tf115(recording, aligned_seeds, case, training, compiled):
+def test_eager_equals_tf115(recording, aligned_seeds, case, training):
+    run_under_store(recording, case, training, lambda forward: forward)
+
+
+@pytest.mark.parametrize(("case", "training"), FUNCTION_RUNS)
+def test_function_equals_tf115(recording, aligned_seeds, case, training):
+    run_under_store(recording, case, training, tf.function)
+
+
+def run_under_store(recording, case, training, compiled):
     expected = recorded(recording, case, training)
     initial = []
 
     def move(variable, loss):
-        initial.append(variable.numpy())
-        variable.assign(layer_cases.moved_value(variable.name, initial[-1]))
+        with tf.init_scope():
+            initial.append(variable.numpy())
+            variable.assign(layer_cases.moved_value(variable.name, initial[-1]))
 
     store = VariableStore(on_create=move)
 
@@ -144,7 +164,7 @@ def test_eager_equals_tf115(recording, aligned_seeds, case, training, compiled):
             return outputs
 
     x = tf.constant(layer_cases.input_of(case))
-    outputs = tf.function(forward)(x) if compiled else forward(x)
+    outputs = compiled(forward)(x)
     assert [v.name for v in store.variables] == [v["name"] for v in expected["variables"]]
     assert [v.trainable for v in store.variables] == [v["trainable"] for v in expected["variables"]]
     for was, value in zip(expected["variables"], initial, strict=True):
@@ -152,7 +172,7 @@ def test_eager_equals_tf115(recording, aligned_seeds, case, training, compiled):
     assert_values_match(recording, expected["outputs"], [v.numpy() for v in outputs], case.dtype)
     after = [v.numpy() for v in store.variables]
     assert_values_match(recording, [v["after"] for v in expected["variables"]], after, "float32")
-    if case.name not in LOSSES_OF_OUTPUTS and not compiled:
+    if case.name not in LOSSES_OF_OUTPUTS:
         losses = [float(loss()) for loss in store.regularizers.values()]
         np.testing.assert_allclose(sum(losses), sum(expected["losses"]), rtol=1e-5, atol=2e-6)
 
@@ -169,7 +189,7 @@ def _default_name(value):
 
 
 def _signature(function):
-    spec = inspect.getfullargspec(function)
+    spec = inspect.getfullargspec(inspect.unwrap(function))
     defaults = [_default_name(value) for value in spec.defaults or ()]
     return {"args": spec.args, "defaults": defaults, "varkw": spec.varkw is not None}
 

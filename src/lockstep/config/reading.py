@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Configuration:
     candidate: Mapping[str, str]
     inputs: Mapping[str, InputSpec]
     rename: tuple[tuple[str, str], ...] = ()
-    tolerance: FixedTolerance = FixedTolerance()
+    tolerance: FixedTolerance = field(default_factory=FixedTolerance)
 
 
 def read(path: Path) -> Configuration:
@@ -52,7 +52,9 @@ def read(path: Path) -> Configuration:
     """
     if path.is_dir():
         path = path / "lockstep.toml"
-    top = Table(path.name, _parsed(path))
+    if not path.exists():
+        raise InputError(f"{missing_file('configuration', path)} `lockstep init` writes one to start from.")
+    top = Table(path.name, parsed(path))
     top.refuse_unknown(_TABLES)
     folder = path.absolute().parent
     return Configuration(
@@ -65,16 +67,21 @@ def read(path: Path) -> Configuration:
     )
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def parsed(path: Path) -> dict[str, Any]:
+    """Returns a TOML file as it stands.
+
+    Raises:
+        InputError: The file is missing, cannot be read, or is no TOML.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
-        error = missing_file("configuration", path)
-        raise InputError(f"{error} `lockstep init` writes one to start from.") from None
+        raise missing_file("configuration", path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    return tree
 
 
 def _side(top: Table, side: str, folder: Path) -> dict[str, str]:

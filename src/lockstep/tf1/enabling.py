@@ -12,7 +12,7 @@ import tensorflow as tf
 
 _lock = threading.Lock()
 _ABSENT = object()
-_keras_before: list[Any] = []
+_replaced: list[tuple[Any, Any]] = []
 _undo: list[tuple[dict[str, Any], str, Any]] = []
 
 
@@ -32,15 +32,16 @@ def enable() -> None:
             return
         from lockstep.tf1 import layers, slim
 
-        # Past the lazy loader's own __setattr__, which would first load what Keras 3 does not have. Filling the
-        # loader, instead of replacing it, also serves whoever imported it before.
-        for name in layers.__all__:
-            _put(vars(tf.compat.v1.layers), name, getattr(layers, name))
         utils = _Overlay(tf.keras.utils, _GUIDE_TOOLS)
-        overlay = _Overlay(tf.compat.v1.keras, {"utils": lambda: utils})
-        # This module caches its attributes, so its dict will not do; only its own __setattr__ clears them.
-        _keras_before.append(tf.compat.v1.keras)
-        tf.compat.v1.keras = overlay
+        for v1 in _v1_modules():
+            # Past the lazy loader's own __setattr__, which would first load what Keras 3 does not have. Filling the
+            # loader, instead of replacing it, also serves whoever imported it before.
+            for name in layers.__all__:
+                _put(vars(v1.layers), name, getattr(layers, name))
+            # A lazy loader puts what it loaded in its place, so this one has to load before it is replaced.
+            dir(v1.keras.utils)
+            _replaced.append((v1, v1.keras))
+            v1.keras = _Overlay(v1.keras, {"utils": lambda: utils})
         slim.enable()
 
 
@@ -50,14 +51,21 @@ def disable() -> None:
         from lockstep.tf1 import slim
 
         slim.disable()
-        while _keras_before:
-            tf.compat.v1.keras = _keras_before.pop()
+        while _replaced:
+            v1, keras_before = _replaced.pop()
+            v1.keras = keras_before
         while _undo:
             names, name, before = _undo.pop()
             if before is _ABSENT:
                 del names[name]
             else:
                 names[name] = before
+
+
+def _v1_modules() -> list[Any]:
+    """All the objects that `tf.compat.v1` may be: a wrapper, and, once somebody imported it by name, the module."""
+    found = [tf.compat.v1, importlib.import_module("tensorflow.compat.v1"), tf.compat.v1]
+    return [module for index, module in enumerate(found) if all(module is not other for other in found[:index])]
 
 
 class _Overlay(types.ModuleType):

@@ -15,6 +15,7 @@ from lockstep.tf1.layers.layer import InputSpec, Layer
 _v1 = tf.compat.v1
 _LAST = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
 _FIRST = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+_OPERATION_NAMES = {1: "conv1d", 2: "Conv2D", 3: "Conv3D"}
 
 
 class Convolution(Layer):
@@ -128,7 +129,13 @@ class Convolution(Layer):
         padding = "SAME" if self.padding == "same" else "VALID"
         if self.rank == 1 or any(rate != 1 for rate in self.dilation_rate):
             return tf.nn.convolution(
-                inputs, self.kernel, self.strides, padding, data_format=self._format, dilations=self.dilation_rate
+                inputs,
+                self.kernel,
+                self.strides,
+                padding,
+                data_format=self._format,
+                dilations=self.dilation_rate,
+                name=_OPERATION_NAMES[self.rank],
             )
         strides = arguments.spatial_first(self.strides, self.data_format)
         operation = tf.raw_ops.Conv2D if self.rank == 2 else tf.raw_ops.Conv3D

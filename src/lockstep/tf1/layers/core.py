@@ -148,6 +148,8 @@ class Dropout(Layer):
         """Drops out if `training`, a bool or a scalar bool tensor."""
 
         def dropped() -> Any:
+            if tf.get_static_value(self.rate) == 0:
+                return inputs  # as TF 1.15: no draw, so that later operations keep their seeds
             return tf.nn.dropout(inputs, rate=self.rate, noise_shape=self._noise_shape_of(inputs), seed=self.seed)
 
         return either(constant_training(training), training, dropped, lambda: tf.identity(inputs))

@@ -249,6 +249,8 @@ class Layer(private.trackable_class()):  # type: ignore[misc]
         trainable = (synchronization != _ON_READ if trainable is None else trainable) and self.trainable
         in_graph = not _v1.executing_eagerly_outside_functions()
         regularizer = identifiers.regularizer(regularizer)
+        # The store in use computes the loss of a regularized weight, as no collection outlives an eager call.
+        store_regularizes = not in_graph and active_store() is not None
         known = _variables_of_graph() if regularizer is not None and in_graph else []
         variable = _v1.get_variable(
             name,

@@ -131,7 +131,7 @@ def average_pooling2d(
 
 
 class AveragePooling3D(Pooling):
-    """The mean of each window over (batch, depth, height, width, channels), or channels first (padding does not count)."""
+    """The mean of each window, without padding, over (batch, depth, height, width, channels), or channels first."""
 
     _kind = "average"
 

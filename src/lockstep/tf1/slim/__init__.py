@@ -15,15 +15,16 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import threading
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from lockstep.errors import UnsupportedVersionError
 
 SUPPORTED_VERSION = "1.1.0"
 
 _lock = threading.RLock()
-_undo: list[tuple[ModuleType, str, object]] = []
-"""What `enable` replaced: (module, attribute, original value), in the order of replacement."""
+_ABSENT = object()
+_undo: list[tuple[ModuleType | FunctionType, str, object]] = []
+"""What `enable` replaced: (its owner, attribute, original value or `_ABSENT`), in the order of replacement."""
 
 
 def slim_installed() -> bool:
@@ -50,9 +51,9 @@ def enable() -> None:
         from lockstep.tf1.slim.replacements import replacements
 
         try:
-            for module, attribute, value in replacements():
-                _undo.append((module, attribute, vars(module)[attribute]))
-                setattr(module, attribute, value)
+            for owner, attribute, value in replacements():
+                _undo.append((owner, attribute, vars(owner).get(attribute, _ABSENT)))
+                setattr(owner, attribute, value)
         except BaseException:
             disable()
             raise
@@ -62,8 +63,11 @@ def disable() -> None:
     """Puts back every attribute that `enable` replaced."""
     with _lock:
         while _undo:
-            module, attribute, original = _undo.pop()
-            setattr(module, attribute, original)
+            owner, attribute, original = _undo.pop()
+            if original is _ABSENT:
+                delattr(owner, attribute)
+            else:
+                setattr(owner, attribute, original)
 
 
 def _check_version() -> None:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from lockstep.tf1.slim import checkpoints, variables
+import tensorflow as tf
+
+from lockstep.tf1.slim import checkpoints, getters, variables
 from lockstep.tf1.slim.layer_classes import INPUT_SPECIFICATION, LAYER_MODULES, rebased
 from lockstep.tf1.slim.lower_bound import lower_bound
 from lockstep.tf1.slim.moved import MOVED, ModuleWithMovedNames
 
 Replacement = tuple[Any, str, Any]
-"""(module, attribute, new value)."""
+"""(module or function, attribute, new value)."""
 
 # tf_slim module -> function -> what stands in for it.
 FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {
-    "tf_slim.layers.layers": {"_add_variable_to_collections": variables.add_variable_to_collections},
+    "tf_slim.layers.layers": {
+        "_add_variable_to_collections": variables.add_variable_to_collections,
+        "_build_variable_getter": getters.build_variable_getter,
+    },
     "tf_slim.ops.variables": {
         "add_model_variable": variables.add_model_variable,
         "assign_from_checkpoint": checkpoints.assign_from_checkpoint,
@@ -42,6 +47,7 @@ def replacements() -> Iterator[Replacement]:
         module = importlib.import_module(module_name)
         for name, function in functions.items():
             yield from _wherever_imported(vars(module)[name], function)
+    yield from _marks_against_autograph()
 
 
 def _modules_with_moved_names() -> Iterator[Replacement]:
@@ -57,6 +63,29 @@ def _wherever_imported(original: Any, stand_in: Any) -> Iterator[Replacement]:
         for attribute, value in list(vars(module).items()):
             if value is original:
                 yield module, attribute, stand_in
+
+
+def _marks_against_autograph() -> Iterator[Replacement]:
+    """Yields what keeps AutoGraph from rewriting tf_slim's functions while a `tf.function` is traced.
+
+    TensorFlow 1 never rewrote them, and it took 11 s instead of 1.5 s to trace Inception-ResNet-v2. A function that
+    carries the mark is called as it is; one wrapped in `do_not_convert` would enter a context at every call.
+    """
+
+    def unmarked() -> None:
+        pass
+
+    marked = tf.autograph.experimental.do_not_convert(unmarked)
+    marks = {name: value for name, value in vars(marked).items() if name != "__wrapped__"}
+    functions = {
+        id(value): value
+        for module in _slim_modules()
+        for value in vars(module).values()
+        if isinstance(value, FunctionType) and value.__module__.startswith("tf_slim.")
+    }
+    for function in functions.values():
+        for name, value in marks.items():
+            yield function, name, value
 
 
 def _slim_modules() -> list[ModuleType]:

@@ -1,0 +1,25 @@
+"""`lockstep check`: the check that a configuration describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lockstep.cli import session
+
+
+@click.command()
+@click.argument("configuration", type=click.Path(path_type=Path), default=Path("lockstep.toml"))
+@click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
+def check(configuration: Path, json_file: str | None) -> None:
+    """Check the migration that CONFIGURATION describes.
+
+    CONFIGURATION is a lockstep.toml, or a folder that holds one; by default that of the current folder.
+
+    Exit status: 0 equivalent, 1 diverged, 2 could not judge.
+    """
+    session.check_destination(json_file)
+    report = session.run(configuration)
+    session.deliver(report, json_file, title="lockstep check")
+    session.leave(report.verdict)

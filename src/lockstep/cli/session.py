@@ -1,0 +1,112 @@
+"""One check from the command line: read, run with progress on standard error, print on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from lockstep.errors import InputError
+from lockstep.report.model import Report, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2, Verdict.NOT_ASKED: 2}
+_PIPED_WIDTH = 120
+
+
+def run(path: Path) -> Report:
+    """Runs the check that a configuration describes.
+
+    What the user's code prints meanwhile goes to standard error: standard output is for the results.
+    """
+    from lockstep import config
+    from lockstep.cli.progress import Progress
+    from lockstep.cli.startup import import_tensorflow
+
+    configuration = config.read(path)
+    inputs = config.make_inputs(configuration)
+    with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
+        progress.say("importing TensorFlow")
+        import_tensorflow()
+        sides = ("reference", configuration.reference), ("candidate", configuration.candidate)
+        subjects = []
+        for side, table in sides:
+            progress.say(f"{side}: importing {table['entry']}")
+            subjects.append(config.subject_from_table(table, configuration.folder, side))
+        from lockstep import verify
+
+        return verify(
+            *subjects,
+            inputs,
+            rename=configuration.rename,
+            tolerance=configuration.tolerance,
+            progress=progress,
+        )
+
+
+def console() -> Console:
+    """Where results are printed: as wide as the terminal; in a pipe as `COLUMNS` says, or 120 columns without colours."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        return Console(highlight=False, markup=False, emoji=False)
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() and int(columns) >= 40 else _PIPED_WIDTH
+    return Console(file=sys.stdout, width=width, color_system=None, highlight=False, markup=False, emoji=False)
+
+
+def check_destination(file: str | None) -> None:
+    """Refuses, before anything runs, a file that could not be written afterwards."""
+    if file is None or file == "-":
+        return
+    path = Path(file)
+    if path.is_dir():
+        raise InputError(f"--json {file}: this is a folder; name a file in it.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--json {file}: there is no folder {path.absolute().parent}.")
+
+
+def deliver(report: Report, json_file: str | None, *, title: str) -> None:
+    """Prints the report, or its JSON if `json_file` is `-`; writes the JSON to any other file."""
+    from lockstep.report import json, text
+
+    if json_file == "-":
+        click.echo(json.to_json(report), nl=False)
+        return
+    if json_file is not None:
+        write_whole(Path(json_file), json.to_json(report))
+    text.show(report, console(), title=title, written_to=json_file)
+    sys.stdout.flush()
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Writes a file so that it is never seen half written: beside it first, then renamed.
+
+    What exists and is no regular file (`/dev/stderr`, a named pipe) is written to directly.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        target.write_text(content, encoding="utf-8")
+        return
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def leave(verdict: Verdict) -> NoReturn:
+    """Ends the command with the exit status of a verdict."""
+    raise click.exceptions.Exit(EXIT_STATUS[verdict])

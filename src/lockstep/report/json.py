@@ -1,0 +1,122 @@
+"""The report as strict JSON: the keys that tools may rely on, and more."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from lockstep.report.model import Culprit, Report, StepReport, Verdict
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def to_json(report: Report) -> str:
+    """Returns the report as JSON that any parser takes: NaN and the infinities become `"NaN"`, `"Infinity"`, `"-Infinity"`."""
+    return json.dumps(_to_tree(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> Report:
+    """Returns the report that `to_json` wrote; keys it does not know are left aside.
+
+    Raises:
+        KeyError: A key of the contract is missing.
+        ValueError: The text is no JSON, or a verdict is unknown.
+    """
+    tree = json.loads(text)
+    return Report(
+        verdict=Verdict(tree["verdict"]),
+        steps=tuple(_step(step) for step in tree["steps"]),
+        culprits=tuple(_culprit(culprit) for culprit in tree["culprits"]),
+        environments=tree["environments"],
+        duration_s=_restored(tree["duration_s"]),
+    )
+
+
+def _to_tree(report: Report) -> dict[str, Any]:
+    steps = [
+        {
+            "name": step.name,
+            "verdict": str(step.verdict),
+            "summary": step.summary,
+            "figures": _plain(step.figures),
+            "judged_by": step.judged_by,
+            "details": list(step.details),
+            "duration_s": _plain(step.duration_s),
+        }
+        for step in report.steps
+    ]
+    culprits = [
+        {
+            "reference": culprit.reference,
+            "candidate": culprit.candidate,
+            "kind": culprit.kind,
+            "error": _plain(culprit.error),
+            "noise_budget": _plain(culprit.noise_budget),
+            "ratio": _plain(culprit.ratio),
+            "source": culprit.source,
+            "cause": culprit.cause,
+        }
+        for culprit in report.culprits
+    ]
+    return {
+        "verdict": str(report.verdict),
+        "steps": steps,
+        "culprits": culprits,
+        "environments": {side: dict(environment) for side, environment in report.environments.items()},
+        "duration_s": _plain(report.duration_s),
+    }
+
+
+def _step(tree: Mapping[str, Any]) -> StepReport:
+    return StepReport(
+        name=tree["name"],
+        verdict=Verdict(tree["verdict"]),
+        summary=tree["summary"],
+        figures=_restored(tree["figures"]),
+        judged_by=tree["judged_by"],
+        details=tuple(tree["details"]),
+        duration_s=_restored(tree["duration_s"]),
+    )
+
+
+def _culprit(tree: Mapping[str, Any]) -> Culprit:
+    return Culprit(
+        reference=tree["reference"],
+        candidate=tree["candidate"],
+        kind=tree["kind"],
+        cause=tree["cause"],
+        error=_restored(tree["error"]),
+        noise_budget=_restored(tree["noise_budget"]),
+        source=tree["source"],
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Turns a figure into what strict JSON can hold."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, numbers.Integral):  # NumPy's integers are among these, and its floats among the next
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        if math.isfinite(number):
+            return number
+        return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    raise TypeError(f"a figure of a report is a {type(value).__name__}; JSON has no such type")
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NOT_FINITE.get(value, value)
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    return value

@@ -1,0 +1,177 @@
+"""The report for a person: a table of steps, what differs, who is to blame, and the verdict as the last line."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lockstep.report.model import Culprit, Report, StepReport, Verdict
+
+_STYLES = {
+    Verdict.EQUIVALENT: "green",
+    Verdict.DIVERGED: "bold red",
+    Verdict.UNDECIDED: "yellow",
+    Verdict.NOT_ASKED: "dim",
+}
+_PRODUCTS = {"tensorflow": "TensorFlow", "keras": "Keras", "python": "Python"}
+_DETAIL_LINES = 20
+_CULPRITS = 10
+_WIDE = 110  # columns from which the rule that judged gets a column of its own
+
+
+def as_text(report: Report, *, title: str = "lockstep check", width: int = 120) -> str:
+    """Returns the report as plain text without colour codes, `width` columns wide."""
+    stream = io.StringIO()
+    show(report, Console(file=stream, width=width, color_system=None), title=title)
+    return stream.getvalue()
+
+
+def show(report: Report, console: Console, *, title: str = "lockstep check", written_to: str | None = None) -> None:
+    """Prints the report.
+
+    Args:
+        report: What to print.
+        console: Where to; its width and colours decide how.
+        title: The command that it answers.
+        written_to: Where the whole report was written, named in the last line.
+    """
+    show_stripped(console, _blocks(report, console.width, title, written_to))
+
+
+def show_stripped(console: Console, blocks: Iterable[RenderableType]) -> None:
+    """Prints blocks one below the other; without colours also without the blanks that fill lines up on the right."""
+    if console.color_system is not None:
+        for block in blocks:
+            console.print(block)
+        return
+    with console.capture() as captured:
+        for block in blocks:
+            console.print(block)
+    console.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def _blocks(report: Report, width: int, title: str, written_to: str | None) -> Iterator[RenderableType]:
+    wide = width >= _WIDE
+    yield _header(report, title, wide=wide)
+    yield _table(report, wide=wide)
+    for step in report.steps:
+        if step.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) and step.details:
+            yield from _details(step)
+    for number, culprit in enumerate(report.culprits[:_CULPRITS], start=1):
+        yield from _culprit(culprit, f"culprit {number} of {len(report.culprits):,}")
+    if len(report.culprits) > _CULPRITS:
+        yield Text(f"... and {len(report.culprits) - _CULPRITS:,} more culprits (--json has all)", style="dim")
+    last = Text.assemble(
+        "verdict  ", (str(report.verdict), _STYLES[report.verdict]), f"   {_seconds(report.duration_s)}"
+    )
+    if written_to is not None:
+        last.append(f"   report: {written_to}")
+    yield last
+
+
+def verdict_text(verdict: Verdict) -> Text:
+    """A verdict in its colour."""
+    return Text(str(verdict), style=_STYLES[verdict])
+
+
+def _header(report: Report, title: str, *, wide: bool) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    for _ in range(3 if wide else 2):
+        grid.add_column(overflow="fold")
+    for number, (side, environment) in enumerate(report.environments.items()):
+        subject, versions = environment.get("subject", "?"), _environment(environment)
+        if wide:
+            first = Text(title, style="bold") if number == 0 else Text()
+            grid.add_row(first, Text.assemble((f"{side} ", "dim"), subject), Text(versions))
+        else:
+            grid.add_row(Text(side, style="dim"), Text(f"{subject}\n{versions}"))
+    return grid if wide else Group(Text(title, style="bold"), grid)
+
+
+def _environment(environment: Mapping[str, str]) -> str:
+    order = [
+        *(key for key in _PRODUCTS if key in environment),
+        *sorted(environment.keys() - _PRODUCTS.keys() - {"subject"}),
+    ]
+    return ", ".join(f"{_PRODUCTS.get(key, key)} {environment[key]}" for key in order)
+
+
+def _table(report: Report, *, wide: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table.add_column("step", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("what was seen", overflow="fold", ratio=3)
+    if wide:
+        table.add_column("judged by", overflow="fold", max_width=30)
+    table.add_column("time", justify="right", no_wrap=True)
+    for step in report.steps:
+        seen = Text(step.summary.replace("; ", "\n"))
+        judged = Text(step.judged_by, style="dim")
+        if not wide:
+            seen = Text("\n").join([seen, Text(f"by: {step.judged_by}", style="dim")])
+        cells = [seen, judged] if wide else [seen]
+        table.add_row(Text(step.name), verdict_text(step.verdict), *cells, Text(_seconds(step.duration_s)))
+    return table
+
+
+def _details(step: StepReport) -> Iterator[RenderableType]:
+    yield Text(step.name, style="bold")
+    for line in step.details[:_DETAIL_LINES]:
+        # A line that is too long goes on where it began.
+        content = line.lstrip(" ")
+        yield _indented(Text(_shortened(content)), 2 + len(line) - len(content))
+    more = len(step.details) - _DETAIL_LINES
+    if more > 0:
+        yield _indented(Text(f"... and {more:,} more (--json has all)", style="dim"), 2)
+
+
+def _culprit(culprit: Culprit, heading: str) -> Iterator[RenderableType]:
+    yield Text.assemble((heading, "bold"), f"   {culprit.kind}")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    rows = {
+        "reference": culprit.reference or "(none)",
+        "candidate": culprit.candidate or "(none)",
+        "error": _culprit_figures(culprit),
+        "source": _shortened(culprit.source or ""),
+        "cause": _shortened(culprit.cause),
+    }
+    for name, value in rows.items():
+        if value:
+            grid.add_row(Text(name, style="dim"), Text(value))
+    yield _indented(grid, 2)
+
+
+def _culprit_figures(culprit: Culprit) -> str:
+    if culprit.error is None:
+        return ""
+    parts = [f"{culprit.error:.2g}"]
+    if culprit.noise_budget is not None:
+        parts.append(f"allowed {culprit.noise_budget:.2g}")
+    if culprit.ratio is not None:
+        parts.append(f"ratio {culprit.ratio:,.0f}" if culprit.ratio >= 10 else f"ratio {culprit.ratio:.1f}")
+    return ", ".join(parts)
+
+
+def _indented(block: RenderableType, columns: int) -> Padding:
+    if isinstance(block, Text):
+        block.overflow = "fold"
+    return Padding(block, (0, 0, 0, columns), expand=False)
+
+
+def _shortened(text: str) -> str:
+    """Source files below the current folder are named as one would type them."""
+    return text.replace(f"{Path.cwd()}{os.sep}", "")
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s:.1f} s"
