@@ -91,7 +91,7 @@ def main(elements: int = 50_000_000, repeats: int = 7) -> list[Row]:
         "compare_arrays": lambda: metrics.compare_arrays(reference, candidate, rtol=1e-5, atol=1e-8),
         "compare_arrays, one thread": one_core,
         "compare_arrays, no tolerance": lambda: metrics.compare_arrays(reference, candidate),
-        "compare_arrays, 17 % beyond rtol": lambda: metrics.compare_arrays(reference, candidate, rtol=1.2e-7),
+        "compare_arrays, 25 % beyond rtol": lambda: metrics.compare_arrays(reference, candidate, rtol=1.2e-7),
         "floor: reading both arrays once": lambda: list(pool.map(np.max, (reference, candidate))),
     }
     taken = durations(runs, repeats)

@@ -19,7 +19,6 @@ import types
 import unittest
 import warnings
 
-
 # What today's NumPy and TensorFlow call otherwise, or no longer take.
 MODERN_SPELLINGS = {".tostring()": ".tobytes()", ", log_usage=False": ""}
 
@@ -38,7 +37,7 @@ class ModernisedSource(importlib.machinery.SourceFileLoader):
 def test_modules(folder, only):
     """List the test modules below tf_slim's folder whose name contains `only`: (name, path)."""
     for path in sorted(folder.rglob("*_test.py")):
-        name = ".".join(("tf_slim",) + path.relative_to(folder).with_suffix("").parts)
+        name = ".".join(("tf_slim", *path.relative_to(folder).with_suffix("").parts))
         if only in name:
             yield name, path
 
@@ -138,7 +137,7 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a part of the names of the test modules to run")
-    parser.add_argument("--exclude", action="append", default=[], help="a part of the names of test modules to leave out")
+    parser.add_argument("--exclude", action="append", default=[], help="a part of the names to leave out")
     parser.add_argument("--untouched", action="store_true", help="leave tf_slim and its tests as they are")
     options = parser.parse_args()
     # TensorFlow's test base class reads the command line as well and must not see ours.

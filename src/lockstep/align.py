@@ -100,10 +100,10 @@ def _likely(
     pool = sorted(alike or enumerate(others), key=lambda entry: abs(entry[0] - position))[:_LOOKED_AT]
     index, best = max(pool, key=score)
     same_shape, same_elements, likeness, same_position = score((index, best))
-    if not same_elements and likeness < 0.6:
+    if not same_elements and likeness < 0.75:
         return None
     reasons = ["same shape" if same_shape else "same shape transposed" if same_elements else "other shape"]
-    if likeness >= 0.6:
+    if likeness == max(score(entry)[2] for entry in pool):
         reasons.append("closest name")
     if same_position:
         reasons.append("same position")

@@ -140,8 +140,8 @@ def starting_value(name, shape):
 def figures(array):
     """Return what is kept of an array: shape, sum of magnitudes in double precision, and its first values."""
     flat = np.asarray(array, "float64").ravel()
-    head = [float("%.9g" % value) for value in flat[:HEAD]]  # nine digits tell all float32 values apart
-    return {"shape": list(np.shape(array)), "magnitude": float("%.9g" % np.abs(flat).sum()), "head": head}
+    head = [float(f"{value:.9g}") for value in flat[:HEAD]]  # nine digits tell all float32 values apart
+    return {"shape": list(np.shape(array)), "magnitude": float(f"{np.abs(flat).sum():.9g}"), "head": head}
 
 
 def run_in_graph(case):
@@ -161,7 +161,7 @@ def run_in_graph(case):
         return {
             "output": figures(output),
             "variables": [v.op.name for v in variables],
-            "gradients": {v.op.name: figures(g) for v, g in zip(trainable, gradients)},
+            "gradients": {v.op.name: figures(g) for v, g in zip(trainable, gradients)},  # noqa: B905
             "penalty": float(np.sum(np.float64(penalties))),
             "after": {v.op.name: figures(session.run(v)) for v in variables},
         }

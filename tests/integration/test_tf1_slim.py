@@ -1,7 +1,8 @@
-"""tf_slim on today's TensorFlow: same names, values, gradients and updates as on TensorFlow 1.15, in a graph and eagerly."""
+"""tf_slim on today's TensorFlow: names, values, gradients and updates of TensorFlow 1.15, in a graph and eagerly."""
 
 import importlib.metadata
 import importlib.util
+import inspect
 import json
 import pathlib
 import subprocess
@@ -133,14 +134,14 @@ def test_eager_calls_leave_collections_as_they_were(slim, cases):
 
     def sizes():
         graph = tf.compat.v1.get_default_graph()
-        internal = {("__variable_store",), ("__varscope",)}
-        return {key: len(graph.get_collection_ref(key)) for key in graph.get_all_collection_keys() if key not in internal}
+        keys = set(graph.get_all_collection_keys()) - {("__variable_store",), ("__varscope",)}
+        return {key: len(graph.get_collection_ref(key)) for key in keys if graph.get_collection_ref(key)}
 
     before = sizes()
     for _ in range(3):
         with store.scope():
             slim.batch_norm(slim.conv2d(x, 3, 1, outputs_collections="ends", variables_collections=["mine"]))
-    assert {key: size for key, size in sizes().items() if size} == {key: size for key, size in before.items() if size}
+    assert sizes() == before
 
 
 def test_eager_variables_can_be_chosen_by_scope(slim, cases):
@@ -155,6 +156,61 @@ def test_eager_variables_can_be_chosen_by_scope(slim, cases):
     assert sum(variable is store.variables[0] for variable in model_variables) == 1
     with store.scope(), pytest.raises(TypeError, match="exclude"):
         slim.get_variables_to_restore(exclude="first")
+
+
+def test_short_getter_does_what_tf_slims_own_does(slim, cases, monkeypatch):
+    slim_layers = sys.modules["tf_slim.layers.layers"]
+    assert slim_layers._build_variable_getter.__module__ == "lockstep.tf1.slim.getters"
+    short = run_eagerly(cases, "arg_scopes_and_the_usual_layers")
+
+    def long_getter(rename=None):
+        return lambda getter, *args, **kwargs: slim_layers._model_variable_getter(
+            getter, *args, rename=rename, **kwargs
+        )
+
+    monkeypatch.setattr(slim_layers, "_build_variable_getter", long_getter)
+    assert run_eagerly(cases, "arg_scopes_and_the_usual_layers") == short
+
+
+def test_argument_scope_of_variables_takes_the_long_way(slim, monkeypatch):
+    slim_layers = sys.modules["tf_slim.layers.layers"]
+    scopes_seen, own = [], slim_layers._model_variable_getter
+
+    def spy(*args, **kwargs):
+        scopes_seen.append(slim_layers.variables.arg_scope.current_arg_scope().values())
+        return own(*args, **kwargs)
+
+    monkeypatch.setattr(slim_layers, "_model_variable_getter", spy)
+    for function in (slim.variable, slim.model_variable):
+        scopes_seen.clear()
+        with VariableStore().scope():
+            slim.conv2d(tf.ones((1, 4, 4, 3)), 2, 3)
+            assert not scopes_seen
+            with slim.arg_scope([function], device="cpu:0"):
+                slim.conv2d(tf.ones((1, 4, 4, 3)), 2, 3)
+        assert [{"device": "cpu:0"}] in [list(scopes) for scopes in scopes_seen]
+
+
+def test_autograph_leaves_tf_slim_alone(slim):
+    files = []
+
+    def activation(x):
+        files.extend(frame.filename for frame in inspect.stack())
+        return x
+
+    store = VariableStore()
+
+    def net(x):
+        with store.scope():
+            return slim.repeat(x, 1, slim.conv2d, 2, 3, activation_fn=activation)
+
+    net(tf.ones((1, 4, 4, 3)))
+    files.clear()
+    tf.function(net)(tf.ones((1, 4, 4, 3)))
+    # Of a function that AutoGraph rewrote, the frame is in a generated file.
+    assert any("autograph_generated" in file for file in files)  # `net` itself
+    assert sum(file.endswith("arg_scope.py") for file in files) == 2  # conv2d, convolution
+    assert sum(file.endswith("layers.py") for file in files) == 3  # repeat, conv2d, convolution
 
 
 def test_dropout_draws_and_scales(slim):
@@ -179,7 +235,7 @@ def test_partitioned_variables_are_restored_in_parts(slim, tmp_path):
         operation, feed = slim.assign_from_checkpoint(path, list(parts))
         session.run(operation, feed)
         first, second = session.run(list(parts))
-        with pytest.raises(ValueError, match="missing variable .absent."):
+        with pytest.raises(ValueError, match=r"missing variable \[absent\]"):
             slim.assign_from_checkpoint(path, {"absent": list(parts)})
         with pytest.raises(ValueError, match="Total size"):
             slim.assign_from_checkpoint(path, {"whole": slim.variable("other", shape=[5])})
@@ -188,7 +244,7 @@ def test_partitioned_variables_are_restored_in_parts(slim, tmp_path):
 
 
 def attributes(prefix):
-    """Every attribute of every module below `prefix`, and of the classes in them, by its full name."""
+    """Every attribute of every module below `prefix`, and of the classes and functions in them, by its full name."""
     found = {}
     for name, module in list(sys.modules.items()):
         if name != prefix and not name.startswith(prefix + "."):
@@ -197,7 +253,7 @@ def attributes(prefix):
             continue
         for attribute, value in list(vars(module).items()):
             found[name, attribute] = value
-            if isinstance(value, type) and value.__module__ == name:
+            if isinstance(value, type | types.FunctionType) and value.__module__ == name:
                 found.update({(name, attribute, inner): kept for inner, kept in vars(value).items()})
     return found
 
@@ -216,6 +272,7 @@ def test_disable_restores_every_attribute():
     enabled = attributes("tf_slim")
     assert len(changed(before, enabled)) > 20  # this comparison can tell the difference
     slim_support.enable()
+    assert attributes("tf_slim").keys() == enabled.keys() > before.keys()
     assert not changed(enabled, attributes("tf_slim"))
     slim_support.disable()
     after = attributes("tf_slim")
@@ -226,20 +283,16 @@ def test_disable_restores_every_attribute():
         slim_support.enable()
 
 
-def test_tensorflow_stays_untouched(cases):
+def test_tensorflow_stays_untouched(cases, monkeypatch):
     was_enabled = slim_support.enabled()
     slim_support.disable()
     before = attributes("tensorflow")
     slim_support.enable()
     run_eagerly(cases, "arg_scopes_and_the_usual_layers")
     cases.run_in_graph("arg_scopes_and_the_usual_layers")
-    # TensorFlow loads some of its own modules on first use; nothing of tf_slim's or Lockstep's may be among the rest.
-    foreign = [
-        key for key in changed(before, attributes("tensorflow"))
-        if "lockstep" in repr(attributes("tensorflow").get(key)) or "tf_slim" in repr(attributes("tensorflow").get(key))
-    ]
-    print(changed(before, attributes("tensorflow")))
-    assert not foreign
+    assert not changed(before, attributes("tensorflow"))
+    monkeypatch.setattr(sys.modules["tensorflow.python.ops.nn_ops"], "conv2d", None)
+    assert changed(before, attributes("tensorflow"))  # this comparison can tell the difference
     if not was_enabled:
         slim_support.disable()
 
@@ -267,6 +320,29 @@ def test_without_tf_slim_nothing_happens(monkeypatch):
     monkeypatch.undo()
     if was_enabled:
         slim_support.enable()
+
+
+# What of tf_slim's own tests still fails, and why none of it is for `lockstep.tf1.slim` to change.
+KNOWN_FAILURES = {
+    # TensorFlow's dropout ends in a selection where it ended in a product; the values are the same.
+    "tf_slim.layers.layers_test.DropoutTest.testCreateDropout",
+    # 0.6666666 in float32 where 0.6666667 was: one unit in the last place, in TensorFlow's division.
+    "tf_slim.metrics.classification_test.F1ScoreTest.testSomeCorrect",
+    # It asks whether a resource variable is a VariableV1, of which TensorFlow no longer derives them.
+    "tf_slim.metrics.metric_ops_test.CountTest.testReturnType",
+    # TensorFlow's test class pinned `cached_session()` to the CPU when not told otherwise, and does not any more.
+    "tf_slim.ops.variables_test.VariablesTest.testVariableWithReplicaDeviceSetter",
+}
+
+
+@pytest.mark.slow
+def test_tf_slims_own_tests_pass():
+    script = HERE.parent / "slim_conformance.py"
+    command = [sys.executable, str(script), "--exclude", "nets"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    outcome = json.loads(result.stdout[result.stdout.index("\n{") :])
+    assert outcome["run"] > 1000
+    assert outcome["failed"].keys() <= KNOWN_FAILURES, outcome["failed"]
 
 
 @pytest.mark.slow

@@ -16,13 +16,17 @@ def test_two_draws_of_one_distribution_pass():
     [
         RNG.normal(0.0, 1.3, 3000),
         RNG.normal(0.4, 1.0, 3000),
-        RNG.uniform(-1.732, 1.732, 3000),
+        RNG.uniform(-1.732, 1.732, 20_000),
         np.zeros(3000),
     ],
     ids=["deviation", "mean", "uniform", "constant"],
 )
 def test_another_distribution_is_seen(other):
-    assert not same_distribution(RNG.normal(size=3000), other)
+    assert not same_distribution(RNG.normal(size=other.size), other)
+
+
+def test_a_factor_of_two_shows_in_a_small_kernel():
+    assert not same_distribution(RNG.uniform(-1, 1, 150), RNG.uniform(-2, 2, 150))
 
 
 def test_constants_must_be_equal():

@@ -68,13 +68,24 @@ class TestErrors:
         figures = compare_arrays(np.float32([2**25] * 3), np.float32([-1, -2, -1]))
         assert (figures.max_abs_error, figures.max_abs_index) == (2**25 + 2, (1,))
 
-    def test_of_quotients_that_float32_cannot_tell_apart_the_larger_one_is_found(self):
-        reference = np.arange(1, 3001, dtype=np.float32)
-        candidate = reference * np.float32(1.1)
-        quotient = np.abs(candidate.astype(float) - reference) / reference
-        figures = compare_arrays(reference, candidate)
-        assert figures.max_rel_error == quotient.max()
-        assert figures.max_rel_index == (quotient.argmax(),)
+    @pytest.mark.parametrize("block", [7, 5000])
+    @pytest.mark.parametrize("factor", [1.1, -0.3])  # differences that float32 holds exactly, and that it rounds
+    def test_of_quotients_that_float32_cannot_tell_apart_the_larger_one_is_found(self, block, factor):
+        fooled = 0
+        for seed in range(40):
+            reference = np.random.default_rng(seed).uniform(1, 8, 500).astype(np.float32)
+            candidate = reference * np.float32(factor)
+            exact = np.abs(candidate.astype(float) - reference) / reference
+            fooled += exact.argmax() != (np.abs(candidate - reference) / reference).argmax()
+            with mock.patch.object(metrics, "_BLOCK", block):
+                figures = compare_arrays(reference, candidate)
+            assert (figures.max_rel_error, figures.max_rel_index) == (exact.max(), (exact.argmax(),))
+        assert fooled > 5
+
+    def test_errors_that_float32_cannot_tell_apart_are_found_across_blocks(self):
+        with mock.patch.object(metrics, "_BLOCK", 1):
+            figures = compare_arrays(np.float32([2**25] * 3), np.float32([-1, -2, -1]))
+        assert (figures.max_abs_error, figures.max_abs_index) == (2**25 + 2, (1,))
 
     def test_a_difference_beyond_float32_is_still_finite(self):
         figures = compare_arrays(np.float32([3e38, 1]), np.float32([-3e38, 1]))
@@ -87,12 +98,16 @@ class TestErrors:
         candidate = np.tile(np.float32([1e38, -1e38]), 2048)
         figures = compare_arrays(reference, candidate)
         assert figures.mean_signed_error == 0
-        assert figures.mean_abs_error == pytest.approx(1e38, rel=1e-6)
-        assert figures.rms_error == pytest.approx(1e38, rel=1e-6)
+        assert figures.mean_abs_error == pytest.approx(1e38, rel=1e-6, abs=0)
+        assert figures.rms_error == pytest.approx(1e38, rel=1e-6, abs=0)
+
+    def test_squares_of_large_float32_errors_do_not_overflow(self):
+        figures = compare_arrays(np.zeros(2000, np.float32), np.full(2000, 1e20, np.float32))
+        assert figures.rms_error == pytest.approx(1e20, rel=1e-6, abs=0)
 
     def test_squares_of_tiny_float32_errors_do_not_vanish(self):
         figures = compare_arrays(np.zeros(2000, np.float32), np.full(2000, 1e-30, np.float32))
-        assert figures.rms_error == pytest.approx(1e-30, rel=1e-6)
+        assert figures.rms_error == pytest.approx(1e-30, rel=1e-6, abs=0)
 
     def test_the_reference_scales_the_relative_error(self):
         assert compare_arrays(np.float32([4]), np.float32([5])).max_rel_error == 0.25
@@ -131,8 +146,8 @@ class TestErrors:
         error = candidate.astype(float) - reference.astype(float)
         figures = compare_arrays(reference, candidate)
         scale = np.abs(error).mean()
-        assert figures.mean_abs_error == pytest.approx(scale, rel=1e-7)
-        assert figures.rms_error == pytest.approx(np.sqrt(np.square(error).mean()), rel=1e-6)
+        assert figures.mean_abs_error == pytest.approx(scale, rel=1e-7, abs=0)
+        assert figures.rms_error == pytest.approx(np.sqrt(np.square(error).mean()), rel=1e-6, abs=0)
         assert abs(figures.mean_signed_error - error.mean()) < 1e-8 * scale
 
     def test_the_bias_is_positive_where_the_candidate_is_too_large(self):
@@ -160,20 +175,40 @@ class TestTolerance:
         assert figures.beyond_tolerance == beyond.sum() > 0
         assert figures.first_beyond_index == (beyond.argmax(),)
 
-    def test_limits_that_float32_rounds_are_decided_in_float64(self):
-        reference = np.arange(1, 20_001, dtype=np.float32) / np.float32(7)
-        candidate = reference * np.float32(1.0009766)
-        exact = np.abs(reference.astype(float) - candidate) / reference.astype(float)
-        rtol = float(np.median(exact))
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_only_the_largest_errors_are_beyond_a_tolerance_just_below_them(self, dtype):
+        reference, candidate = differing(5000, dtype)
+        error = np.sort(np.abs(reference.astype(float) - candidate))
+        assert compare_arrays(reference, candidate, atol=error[-2]).beyond_tolerance == 1
+        assert compare_arrays(reference, candidate, atol=error[-1]).beyond_tolerance == 0
+
+    @pytest.mark.parametrize("atol", [0, 0.01])
+    def test_limits_that_float32_rounds_are_decided_in_float64(self, atol):
+        fooled = 0
+        for seed in range(20):
+            reference = np.random.default_rng(seed).uniform(1, 8, 5000).astype(np.float32)
+            candidate = reference * np.float32(1.1) + np.float32(atol)
+            error, scale = np.abs(reference.astype(float) - candidate), reference.astype(float)
+            rtol = float(np.quantile((error - atol) / scale, 0.1 + seed / 25))
+            beyond = error > atol + rtol * scale
+            narrow = np.abs(reference - candidate) > np.float32(atol) + np.float32(rtol) * reference
+            fooled += beyond.sum() != narrow.sum()
+            assert compare_arrays(reference, candidate, rtol=rtol, atol=atol).beyond_tolerance == beyond.sum()
+        assert fooled > 5
+
+    @pytest.mark.parametrize("rtol", [1e-7, 3e-7, 1e-6])
+    def test_subnormal_limits_are_decided_in_float64(self, rtol):
+        generator = np.random.default_rng(0)
+        reference = generator.uniform(1e-39, 2e-38, 5000).astype(np.float32)
+        candidate = reference + generator.integers(0, 9, 5000).astype(np.float32) * np.float32(2.0**-149)
         beyond = np.abs(reference.astype(float) - candidate) > rtol * reference.astype(float)
         assert 0 < beyond.sum() < beyond.size
         assert compare_arrays(reference, candidate, rtol=rtol).beyond_tolerance == beyond.sum()
 
-    def test_subnormal_limits_are_decided_in_float64(self):
-        reference = np.float32([1.5e-38, 3e-40])
-        candidate = reference + np.float32([4e-45, 1.4e-45])
-        wide = np.abs(reference.astype(float) - candidate) > 3e-7 * reference.astype(float)
-        assert compare_arrays(reference, candidate, rtol=3e-7).beyond_tolerance == wide.sum()
+    def test_tolerances_beyond_float32_are_no_infinity(self):
+        reference, candidate = np.float32([0, 1e-44, 1, 5]), np.float32([1, 1e20, 1e20, 6])
+        assert compare_arrays(reference, candidate, rtol=1e39).beyond_tolerance == 2
+        assert compare_arrays(reference, candidate, rtol=1e39, atol=1e39).beyond_tolerance == 0
 
     @pytest.mark.parametrize("tolerance", [-1e-9, NAN, INF])
     @pytest.mark.parametrize("name", ["rtol", "atol"])
@@ -302,6 +337,7 @@ class TestIntegers:
         assert compare_arrays(reference, candidate, atol=2.0**53).beyond_tolerance == 1
         assert compare_arrays(reference, candidate, atol=2.0**53 + 2).beyond_tolerance == 0
         assert compare_arrays(reference, candidate, atol=1e30).beyond_tolerance == 0
+        assert compare_arrays(np.uint64([0]), np.uint64([2**64 - 1]), atol=2.0**63 + 2.0**12).beyond_tolerance == 1
 
     def test_uint64(self):
         figures = compare_arrays(np.uint64([2**64 - 1, 5]), np.uint64([0, 7]))

@@ -31,7 +31,7 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            ctx.fail(f"no such command {cmd_name!r}{nearest(cmd_name, _COMMANDS)}.")
+            ctx.fail(f"no such command {cmd_name!r}{nearest(cmd_name, _COMMANDS) or '.'}")
         command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
         return command
 

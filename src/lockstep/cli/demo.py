@@ -1,4 +1,4 @@
-"""`lockstep demo`: an example, by default the guide's own network, with the guide's figures beside the measured ones."""
+"""`lockstep demo`: an example, by default the guide's network, with the guide's figures beside the measured ones."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ def _configuration(example: str) -> Path:
     folder = examples_folder()
     known = sorted(path.parent.name for path in folder.glob("*/lockstep.toml"))
     if example not in known:
-        hint = nearest(example, known) or f"; there are {', '.join(known)}"
-        raise InputError(f"there is no example {example!r}{hint}.")
+        hint = nearest(example, known) or f"; there are {', '.join(known)}."
+        raise InputError(f"there is no example {example!r}{hint}")
     return folder / example / "lockstep.toml"
 
 

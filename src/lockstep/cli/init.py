@@ -9,6 +9,7 @@ import click
 
 from lockstep.errors import InputError
 
+# They lie in the package as `.txt`: they are text to be written out, no modules of Lockstep.
 _FILES = ("lockstep.toml", "legacy_model.py", "migrated_model.py")
 
 
@@ -29,7 +30,7 @@ def init(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in _FILES:
             with (folder / name).open("x", encoding="utf-8") as file:
-                file.write((source / name).read_text(encoding="utf-8"))
+                file.write((source / f"{name}.txt").read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{folder} cannot be written to: {error.strerror}.") from error
     for name in _FILES:

@@ -34,15 +34,16 @@ def run(path: Path) -> Report:
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
-        sides = ("reference", configuration.reference), ("candidate", configuration.candidate)
-        subjects = []
-        for side, table in sides:
+        sides = {"reference": configuration.reference, "candidate": configuration.candidate}
+        subjects = {}
+        for side, table in sides.items():
             progress.say(f"{side}: importing {table['entry']}")
-            subjects.append(config.subject_from_table(table, configuration.folder, side))
+            subjects[side] = config.subject_from_table(table, configuration.folder, side)
         from lockstep import verify
 
         return verify(
-            *subjects,
+            subjects["reference"],
+            subjects["candidate"],
             inputs,
             rename=configuration.rename,
             tolerance=configuration.tolerance,
@@ -51,7 +52,7 @@ def run(path: Path) -> Report:
 
 
 def console() -> Console:
-    """Where results are printed: as wide as the terminal; in a pipe as `COLUMNS` says, or 120 columns without colours."""
+    """Where results are printed: as wide as the terminal; in a pipe as `COLUMNS` says or 120 columns, uncoloured."""
     from rich.console import Console
 
     if sys.stdout.isatty():

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lockstep.config.tables import Table, leaves, missing_file
-from lockstep.errors import InputError, SubjectError, nearest
+from lockstep.config.tables import Table, guess, leaves, missing_file
+from lockstep.errors import InputError, SubjectError
 from lockstep.subjects import Subject, keras, tf1_graph
 
 _RUNTIMES = {"tf1": tf1_graph, "keras": keras}
@@ -76,7 +76,7 @@ def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Sub
     module = _module(path, folder, side)
     if not hasattr(module, name):
         functions = [known for known, value in vars(module).items() if callable(value) and not known.startswith("__")]
-        raise InputError(f"{place}: {file} has no function {name!r}{nearest(name, functions)}.")
+        raise InputError(f"{place}: {file} has no function {name!r}{guess(name, functions)}")
     function = getattr(module, name)
     if not callable(function):
         raise InputError(f"{place}: {name!r} in {file} is a {type(function).__name__}; it must be a function.")

@@ -36,8 +36,8 @@ class Table:
         """Refuses the first key that is not among `known`, with the nearest one that is."""
         for key in self.values:
             if key not in known:
-                hint = nearest(key, known) or f"; known are {', '.join(known)}"
-                raise InputError(f"{self.place} has an unknown key {key!r}{hint}.")
+                hint = nearest(key, known) or f"; known are {', '.join(known)}."
+                raise InputError(f"{self.place} has an unknown key {key!r}{hint}")
 
     def table(self, key: str) -> Table:
         """Returns a table within this one; empty where there is none."""
@@ -64,7 +64,7 @@ class Table:
         if value is None:
             raise InputError(f"{self.place} has no {key}; it is one of {words}.")
         if value not in known:
-            raise InputError(f'{self.place}: {key} "{value}" is unknown{nearest(value, known)}; known are {words}.')
+            raise InputError(f'{self.place}: {key} "{value}" is unknown; known are {words}{guess(value, known)}')
         return value
 
     def number(self, key: str) -> int | float | None:
@@ -88,6 +88,11 @@ def type_name(value: Any) -> str:
     return _TOML_NAMES.get(type(value), f"a {type(value).__name__}")
 
 
+def guess(word: str, known: Collection[str]) -> str:
+    """Ends a sentence: with the nearest known word as a question, or with a full stop."""
+    return nearest(word, known) or "."
+
+
 def leaves(path: str, folder: Path) -> bool:
     """Tells whether a relative path leads out of `folder`; symbolic links count as lying where they are.
 
@@ -105,4 +110,4 @@ def missing_file(place: str, path: Path) -> InputError:
     if path.is_dir():
         return InputError(f"{place}: {path} is a folder; a file is needed.")
     names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
-    return InputError(f"{place}: there is no file {path}{nearest(path.name, names)}.")
+    return InputError(f"{place}: there is no file {path}{guess(path.name, names)}")

@@ -14,7 +14,7 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def to_json(report: Report) -> str:
-    """Returns the report as JSON that any parser takes: NaN and the infinities become `"NaN"`, `"Infinity"`, `"-Infinity"`."""
+    """Returns the report as strict JSON; what is not finite becomes `"NaN"`, `"Infinity"`, `"-Infinity"`."""
     return json.dumps(_to_tree(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -12,6 +12,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator
+from types import CodeType
 from typing import Any
 
 import tensorflow as tf
@@ -341,6 +342,20 @@ def _needs_arguments(function: Callable[..., Any]) -> bool:
 
 def _accepts(function: Callable[..., Any], argument: str) -> bool:
     """Tells whether `function` names `argument`, or, for a getter's `constraint`, takes any keyword."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return _signature_accepts(function, argument)
+    # tf_slim makes a new closure at every call of a layer; what it accepts is a matter of its code alone.
+    key = code, argument
+    if key not in _accepted:
+        _accepted[key] = _signature_accepts(function, argument)
+    return _accepted[key]
+
+
+_accepted: dict[tuple[CodeType, str], bool] = {}
+
+
+def _signature_accepts(function: Callable[..., Any], argument: str) -> bool:
     parameters = inspect.signature(function).parameters
     if argument in parameters:
         return True

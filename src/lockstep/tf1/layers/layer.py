@@ -51,7 +51,10 @@ class Layer(private.trackable_class()):  # type: ignore[misc]
         built: whether the variables exist.
         input_spec: an `InputSpec`, a list of them, or None.
         stateful: whether updates count although `trainable` is False.
+        automatically_named: whether the name was made of the class name, so that a further layer gets another.
     """
+
+    automatically_named = False
 
     def __init__(self, trainable: bool = True, name: Any = None, dtype: Any = None, **kwargs: Any) -> None:
         scope = kwargs.pop("_scope", None)
@@ -86,6 +89,7 @@ class Layer(private.trackable_class()):  # type: ignore[misc]
         if isinstance(name, str) and name:
             self._name = self._base_name = name
             return
+        self.automatically_named = name is None
         snake_case = _snake_case(type(self).__name__)
         counter = _names_in_graph.setdefault(_v1.get_default_graph(), Counter())
         counter[snake_case] += 1
@@ -281,7 +285,7 @@ class Layer(private.trackable_class()):  # type: ignore[misc]
         if given is not None:
             return identifiers.initializer(given)
         if dtype.is_floating:
-            return _v1.glorot_uniform_initializer()
+            return _default_initializer()
         if dtype.is_integer or dtype.is_bool:
             return _v1.zeros_initializer()
         raise InputError(
@@ -435,16 +439,26 @@ class Layer(private.trackable_class()):  # type: ignore[misc]
             self._set_scope(scope)
         if not isinstance(inputs, tf.Tensor):
             inputs = _as_tensors(inputs)
+        if tf.executing_eagerly():
+            return self._call_eagerly(inputs, args, kwargs)
         # TensorFlow sets reuse for a built layer only: its variables exist.
-        with _v1.variable_scope(
-            self._scope, reuse=True if self.built else self._reuse, auxiliary_name_scope=False
-        ) as current:
-            self._current_scope = current
-            with _name_scope(current.original_name_scope):
-                outputs = self._run(inputs, args, kwargs)
+        with self._entered(True if self.built else self._reuse):
+            outputs = self._run(inputs, args, kwargs)
         if self._updates and not _v1.executing_eagerly_outside_functions():
             _collect_once(self.updates, _v1.GraphKeys.UPDATE_OPS)
         return outputs
+
+    def _call_eagerly(self, inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # Eager execution knows no reuse, so that the scope can be put in place as it is, its counters kept.
+        store = private.variable_scope_store()
+        outer_scope, outer_counts = store.current_scope, store.variable_scopes_count
+        store.current_scope, store.variable_scopes_count = self._scope, dict(outer_counts)
+        self._current_scope = self._scope
+        try:
+            with _name_scope(self._scope.original_name_scope):
+                return self._run(inputs, args, kwargs)
+        finally:
+            store.current_scope, store.variable_scopes_count = outer_scope, outer_counts
 
     def apply(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls the layer."""
@@ -534,6 +548,12 @@ def _call_parameters(call: Callable[..., Any]) -> dict[str, int]:
     """Returns the parameters of a `call` method: name -> position, `inputs` being 0."""
     names = [name for name in inspect.signature(call).parameters if name != "self"]
     return {name: position for position, name in enumerate(names)}
+
+
+@functools.cache
+def _default_initializer() -> Any:
+    # It has no state, and to make it takes longer than to find a variable.
+    return _v1.glorot_uniform_initializer()
 
 
 def _name_scope(name: str | None) -> Any:

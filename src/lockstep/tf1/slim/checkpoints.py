@@ -57,21 +57,20 @@ def assign_from_checkpoint(
 
 
 def _by_checkpoint_name(var_list: Sequence[Any] | Mapping[str, Any]) -> dict[str, list[Any]]:
+    if isinstance(var_list, Mapping):
+        return {name: list(v) if isinstance(v, list | tuple) else [v] for name, v in var_list.items()}
     grouped: dict[str, list[Any]] = {}
-    if isinstance(var_list, list | tuple):
-        for variable in var_list:
-            grouped.setdefault(slim_variables.get_variable_full_name(variable), []).append(variable)
-        return grouped
-    return {name: list(v) if isinstance(v, list | tuple) else [v] for name, v in var_list.items()}
+    for variable in var_list:
+        grouped.setdefault(slim_variables.get_variable_full_name(variable), []).append(variable)
+    return grouped
 
 
-def _part_of(value: np.ndarray, variable: Any, name: str) -> np.ndarray:
+def _part_of(value: np.ndarray, variable: Any, name: str) -> Any:
     """Returns what of the whole variable's value belongs to `variable`, which may be a slice of it."""
     slice_info = variable._save_slice_info
     if slice_info:
         whole = tuple(
-            slice(start, start + size)
-            for start, size in zip(slice_info.var_offset, slice_info.var_shape, strict=True)
+            slice(start, start + size) for start, size in zip(slice_info.var_offset, slice_info.var_shape, strict=True)
         )
         return value[whole].reshape(slice_info.var_shape)
     if variable.get_shape() != value.shape:

@@ -37,7 +37,7 @@ def build_variable_getter(rename: Mapping[str, str] | None = None) -> Callable[.
     return layer_variable_getter
 
 
-def _get(  # noqa: PLR0913 - the signature is that of a custom getter
+def _get(  # noqa: PLR0913, PLR0917 - the signature is that of a custom getter
     getter: Callable[..., Any],
     rename: Mapping[str, str] | None,
     name: str,

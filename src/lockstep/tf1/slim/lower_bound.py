@@ -23,7 +23,7 @@ def lower_bound(inputs: Any, bound: Any, name: str | None = None) -> tf.Tensor:
         inputs = tf.convert_to_tensor(inputs, name="inputs")
         bound = tf.convert_to_tensor(bound, name="bound")
 
-        @tf.custom_gradient
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
         def bounded(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
             def gradient(upstream: tf.Tensor) -> tf.Tensor:
                 passes = tf.logical_or(values >= bound, upstream < 0)

@@ -1,0 +1,357 @@
+"""The command line with `verify` put aside: exit statuses, which stream gets what, errors, `init`, the demo's figures."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import lockstep
+from lockstep import config
+from lockstep.cli import demo, failures, main, session, startup
+from lockstep.errors import InputError, SubjectError, UndecidedError
+from lockstep.report.json import from_json
+from lockstep.report.model import Report, StepReport, Verdict
+
+CONFIGURATION = """
+[reference]
+runtime = "tf1"
+entry = "legacy_model.py:forward"
+[candidate]
+runtime = "keras"
+entry = "migrated_model.py:build"
+[inputs.image]
+shape = [2, 3]
+"""
+
+
+def a_report(verdict=Verdict.EQUIVALENT, steps=()) -> Report:
+    steps = steps or (StepReport("variables-match", verdict, "3 = 3"),)
+    return Report(verdict, steps, (), {"reference": {"subject": "a"}, "candidate": {"subject": "b"}}, 1.0)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a configuration in it."""
+    (tmp_path / "lockstep.toml").write_text(CONFIGURATION)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def verify(monkeypatch):
+    """Stands in for everything that needs TensorFlow; its outcome is a report, or an exception to raise."""
+
+    def outcome(given):
+        def verify(reference, candidate, inputs, **options):
+            print("printed by the user's code")
+            if isinstance(given, BaseException):
+                raise given
+            return given
+
+        monkeypatch.setattr(lockstep, "verify", verify, raising=False)
+        monkeypatch.setattr(startup, "import_tensorflow", lambda: None)
+        monkeypatch.setattr(config, "subject_from_table", lambda table, folder, side: side)
+
+    return outcome
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"), [(Verdict.EQUIVALENT, 0), (Verdict.DIVERGED, 1), (Verdict.UNDECIDED, 2), (Verdict.NOT_ASKED, 2)]
+)
+@pytest.mark.usefixtures("folder")
+def test_the_exit_status_is_the_verdict(verify, verdict, status):
+    verify(a_report(verdict))
+    result = run("check")
+    assert result.exit_code == status
+    assert result.stdout.splitlines()[-1].startswith(f"verdict  {verdict}")
+
+
+@pytest.mark.usefixtures("folder")
+def test_results_are_on_standard_output_and_all_else_on_standard_error(verify):
+    verify(a_report())
+    result = run("check")
+    assert "printed by the user's code" in result.stderr
+    assert "printed by the user's code" not in result.stdout
+    assert "variables-match" in result.stdout
+
+
+@pytest.mark.usefixtures("folder")
+def test_json_to_standard_output_is_the_report_alone(verify):
+    verify(a_report(Verdict.DIVERGED))
+    result = run("check", "--json", "-")
+    assert result.exit_code == 1
+    assert from_json(result.stdout) == a_report(Verdict.DIVERGED)
+
+
+def test_json_to_a_file_is_written_whole_and_named(verify, folder):
+    verify(a_report())
+    (folder / "out.json").write_text("old")
+    result = run("check", "--json", "out.json")
+    assert from_json((folder / "out.json").read_text()) == a_report()
+    assert result.stdout.splitlines()[-1].endswith("report: out.json")
+    assert sorted(p.name for p in folder.iterdir()) == ["lockstep.toml", "out.json"]
+
+
+def test_without_json_no_file_is_written(verify, folder):
+    verify(a_report())
+    run("check")
+    assert [p.name for p in folder.iterdir()] == ["lockstep.toml"]
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    (folder / "out.json").write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        session.write_whole(folder / "out.json", "new")
+    assert (folder / "out.json").read_text() == "old"
+    assert sorted(p.name for p in folder.iterdir()) == ["lockstep.toml", "out.json"]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("file", ["nowhere/out.json", "."])
+def test_a_destination_that_cannot_be_is_refused_before_anything_runs(verify, file):
+    verify(AssertionError("it ran"))
+    result = run("check", "--json", file)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"lockstep: --json {file}: ")
+    assert "it ran" not in result.stderr
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("error", [InputError("the sentence."), UndecidedError("the sentence.")])
+def test_an_error_is_one_sentence_and_status_2(verify, error):
+    verify(error)
+    result = run("check")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[1:] == ["lockstep: the sentence."]
+    assert result.stdout == ""
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_interruption_is_status_130_and_one_line(verify):
+    verify(KeyboardInterrupt())
+    result = run("check")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[1:] == ["lockstep: interrupted; nothing was judged."]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_mistake_of_our_own_is_never_taken_for_a_divergence(verify):
+    verify(ZeroDivisionError("ours"))
+    result = run("check")
+    assert result.exit_code == 2
+    assert "ZeroDivisionError: ours" in result.stderr
+    assert "a mistake in Lockstep itself" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["chek"], "did you mean 'check'?"),
+        (["check", "--jsn", "x"], "No such option"),
+        (["check", "a", "b"], "unexpected extra argument"),
+        (["check", "missing.toml"], "lockstep: configuration: there is no file missing.toml"),
+        (["demo", "--example", "quickstrt"], "did you mean 'quickstart'?"),
+        (["demo", "--example", "zebra"], "there is no example 'zebra'; there are inception_resnet_v2, quickstart."),
+    ],
+)
+def test_a_wrong_call_is_status_2(arguments, words, folder):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
+def test_the_help_names_every_command_and_the_exit_statuses():
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(word in result.stdout for word in ("check", "demo", "init", "0 equivalent, 1 diverged, 2 could not judge"))
+
+
+def loaded_after(code: str) -> set[str]:
+    code += "\nimport sys; print([n for n in ('tensorflow', 'keras', 'numpy', 'rich') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(eval(done.stdout.splitlines()[-1]))
+
+
+HELP = "from lockstep.cli import main\nmain(['--help'], standalone_mode=False)"
+
+
+def test_the_help_loads_neither_numpy_nor_rich_nor_tensorflow():
+    assert loaded_after(HELP) == set()
+
+
+def test_the_test_of_what_is_loaded_can_fail():
+    assert loaded_after(f"{HELP}\nimport lockstep.report.text, numpy") == {"numpy", "rich"}
+
+
+# The user's own traceback
+
+
+def failure(folder: Path, code: str) -> str:
+    (folder / "legacy_model.py").write_text(code)
+    with pytest.raises(SubjectError) as raised:
+        config.subject_from_table({"runtime": "tf1", "entry": "legacy_model.py:forward"}, folder, "reference")
+    return failures.users_traceback(raised.value.__cause__)
+
+
+def test_a_subjects_error_shows_the_users_frames_without_ours(folder):
+    code = "def inner():\n    raise KeyError('weights')\ntry:\n    inner()\nexcept KeyError as e:\n    raise ValueError('no') from e\n"
+    text = failure(folder, code)
+    assert "KeyError: 'weights'" in text
+    assert "raise KeyError('weights')" in text
+    assert text.endswith("ValueError: no")
+    assert "exec_module" not in text
+    assert "entries.py" not in text
+    assert text.count('legacy_model.py", line') == 3
+
+
+def test_frames_below_the_users_stay(folder):
+    assert "json/decoder.py" in failure(folder, "import json\njson.loads('{')\n")
+
+
+def test_a_syntax_error_shows_the_line(folder):
+    assert "def f(:" in failure(folder, "def f(:\n    pass\n")
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_users_traceback_comes_before_the_sentence(verify):
+    error = SubjectError("the reference failed.", side="reference", doing="building it")
+    error.__cause__ = ValueError("theirs")
+    verify(error)
+    lines = run("check").stderr.splitlines()
+    assert lines[-2:] == ["ValueError: theirs", "lockstep: the reference failed."]
+
+
+# Starting TensorFlow
+
+
+def test_what_is_written_while_tensorflow_starts_is_held_back(capfd):
+    with startup.held_back_stderr():
+        os.write(2, b"chatter\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_what_was_held_back_is_shown_if_the_start_fails(capfd):
+    def start():
+        with startup.held_back_stderr():
+            os.write(2, b"the reason\n")
+            raise ImportError("broken")
+
+    with pytest.raises(ImportError):
+        start()
+    assert capfd.readouterr().err == "the reason\n"
+
+
+# init
+
+
+def test_init_writes_files_that_are_read_and_refuses_to_overwrite_them(tmp_path):
+    folder = tmp_path / "new" / "migration"
+    assert run("init", str(folder)).exit_code == 0
+    assert sorted(p.name for p in folder.iterdir()) == ["legacy_model.py", "lockstep.toml", "migrated_model.py"]
+    read = config.read(folder)
+    assert config.make_inputs(read)["features"].shape == (8, 16)
+    (folder / "legacy_model.py").write_text("mine")
+    (folder / "lockstep.toml").unlink()
+    result = run("init", str(folder))
+    assert result.exit_code == 2
+    assert "already holds legacy_model.py, migrated_model.py" in result.stderr
+    assert (folder / "legacy_model.py").read_text() == "mine"
+    assert not (folder / "lockstep.toml").exists()
+
+
+def test_every_key_in_the_comments_of_the_first_configuration_is_known(tmp_path):
+    run("init", str(tmp_path))
+    path = tmp_path / "lockstep.toml"
+    lines = [line.removeprefix("# ") for line in path.read_text().splitlines()]
+    kept = [line for line in lines if "path =" not in line and (line.startswith("[") or " = " in line)]
+    path.write_text("\n".join(line for line in kept if not line.startswith(("How", "with"))))
+    found = config.read(path)
+    assert found.rename == (("^mlp/(.*)/weights$", "mlp/\\1/kernel"),)
+
+
+# The demo's figures
+
+GUIDE = demo.guide_figures(demo.examples_folder() / "inception_resnet_v2" / "guide_figures.toml")
+MEASURED = {
+    "variables-match": {"reference_variables": 1114, "candidate_variables": 1114},
+    "inference-fixed": {
+        "reference_loss": 0.00118298,
+        "candidate_loss": 0.00118297,
+        "reference_first_output": 0.00299837,
+        "candidate_first_output": 0.00299836,
+    },
+    "inference-random": {"reference_loss": 1.2254326, "candidate_loss": 1.2254325},
+    "training-random": {
+        "reference_loss": 1.2254800,
+        "candidate_loss": 1.2254798,
+        "constant_reference_loss": 1.2239965,
+        "constant_candidate_loss": 1.2239964,
+    },
+}
+
+
+def demo_report(verdict=Verdict.EQUIVALENT, **changed) -> Report:
+    steps = [StepReport(name, verdict, "", figures) for name, figures in MEASURED.items()]
+    for key, value in changed.items():
+        steps = [
+            dataclasses.replace(step, figures={**step.figures, key: value}) if key in step.figures else step
+            for step in steps
+        ]
+    return a_report(verdict, tuple(steps))
+
+
+def test_the_guides_figures_are_those_that_it_prints():
+    assert [f"{figure.value:.{figure.digits}g}" for figure in GUIDE] == [
+        "1114", "0.001182976", "0.00299837", "1.2254326", "1.22548", "1.2239965"
+    ]  # fmt: skip
+
+
+def test_the_demo_sets_the_guides_figures_beside_the_measured_ones(verify):
+    verify(demo_report())
+    result = run("demo")
+    assert result.exit_code == 0
+    assert "1.2254326 1.2254326 1.2254325 yes" in " ".join(result.stdout.split())
+    assert result.stdout.count("yes") == len(GUIDE)
+    assert "Inception-ResNet-v2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "cell"),
+    [
+        ({"candidate_variables": 1113}, 1, "no"),
+        ({"reference_loss": 1.2254}, 1, "no"),
+        ({"candidate_first_output": 0.0029985}, 1, "no"),  # within the guide's atol of 1e-5, relative 4e-5
+        ({"constant_candidate_loss": float("nan")}, 1, "no"),
+        ({"constant_candidate_loss": None}, 2, "not measured"),
+    ],
+)
+def test_a_figure_that_is_off_fails_the_demo(verify, changed, status, cell):
+    verify(demo_report(**changed))
+    result = run("demo")
+    assert result.exit_code == status
+    assert f" {cell}\n" in result.stdout
+
+
+def test_a_demo_that_diverged_is_not_saved_by_its_figures(verify):
+    verify(demo_report(Verdict.DIVERGED))
+    assert run("demo").exit_code == 1
+
+
+def test_the_demos_json_is_alone_on_standard_output(verify):
+    verify(demo_report())
+    assert json.loads(run("demo", "--json", "-").stdout)["verdict"] == "equivalent"
