@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lockstep import tf1
-    from lockstep.errors import DivergedError, InputError, LockstepError, SubjectError, UndecidedError, UnsupportedVersionError
+    from lockstep.errors import (
+        DivergedError,
+        InputError,
+        LockstepError,
+        SubjectError,
+        UndecidedError,
+        UnsupportedVersionError,
+    )
     from lockstep.guards import assert_no_variable_creations, catch_and_raise_created_variables
     from lockstep.randomness import DeterministicRandomTestTool
     from lockstep.subjects import keras, tf1_graph

@@ -73,7 +73,6 @@ def assert_no_variable_creations() -> Iterator[None]:
           bias
         ...
     """
-
     refused: list[CreatedVariable] = []
 
     def refuse(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
@@ -151,15 +150,13 @@ def _reason(between: list[FrameType], user: FrameType | None) -> tuple[str, str,
         return (
             "legacy-layer",
             f"the legacy layer {legacy.name!r} has no explicit name, and its automatic name moves on at every call",
-            "give it a name, or put a named tf.compat.v1.variable_scope around all such layers, inside a method "
-            "decorated with track_tf1_style_variables.",
+            "name it, or put a named variable_scope around it, in a method decorated with track_tf1_style_variables.",
         )
     if legacy is not None or any(f.f_code.co_name == "get_variable" for f in between):
         return (
             "get-variable",
-            "get_variable was asked for a name that no variable has yet, or outside a method decorated with "
-            "track_tf1_style_variables, where nothing is reused",
-            "use the same names at every call, inside a decorated method.",
+            "get_variable was asked for a name that no variable has yet, or where nothing is reused",
+            "use the same names at every call, inside a method decorated with track_tf1_style_variables.",
         )
     return (
         "bare-variable",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Event:
 
 
 Progress = Callable[[Event], None]
+_Result = TypeVar("_Result")
 
 
 def verify(
@@ -194,7 +196,7 @@ class _Check:
         built = []
         for side, subject in self._subjects.items():
             self._say(f"{side}: building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
-            instance = _on_side(side, lambda subject=subject: subject.build(mode, self._inputs))
+            instance = _on_side(side, functools.partial(subject.build, mode, self._inputs))
             stack.callback(instance.close)
             built.append(_Sided(side, instance))
         return built[0], built[1]
@@ -238,7 +240,7 @@ class _Sided:
         self._instance.close()
 
 
-def _on_side(side: str, action: Callable[[], Any]) -> Any:
+def _on_side(side: str, action: Callable[[], _Result]) -> _Result:
     try:
         return action()
     except SubjectError as error:
@@ -314,12 +316,12 @@ def _values(kind: str, record: VariableRecord) -> np.ndarray:
     return fill.constant(record.shape, dtype) if kind == "constant" else fill.distinct(record.key, record.shape, dtype)
 
 
-def _numpy_dtype(name: str) -> np.dtype[Any]:
+def _numpy_dtype(name: Any) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
+        name = ml_dtypes.bfloat16
+    return np.dtype(name)  # type: ignore[no-any-return]
 
 
 def _labelled(finding: Finding, label: str) -> Finding:

@@ -39,6 +39,20 @@ class Made:
         self.of = of
 
 
+# Two updates of one variable: their order is free within one Session.run, and the result depends on it.
+UPDATES_ONE_BY_ONE = {"batch_norm_shared_by_two_inputs"}
+
+
+def run_updates(session, a_case, outputs, losses, updates):
+    """Runs a step; returns the values of the outputs and of the losses."""
+    if a_case.name in UPDATES_ONE_BY_ONE:
+        values = session.run([outputs, losses])
+        for update in updates:
+            session.run(update)
+        return values
+    return session.run([outputs, losses, updates])[:2]
+
+
 def input_of(a_case):
     return np.random.RandomState(7).uniform(-1, 1, a_case.shape).astype(a_case.dtype)
 
@@ -204,31 +218,93 @@ simple("conv1d_strided", (2, 7, 3), "conv1d", filters=4, kernel_size=3, strides=
 simple("conv1d_causal_dilated", (2, 7, 3), "conv1d", filters=2, kernel_size=2, padding="causal", dilation_rate=2)
 simple("conv1d_dilated_same", (2, 7, 3), "conv1d", filters=2, kernel_size=3, padding="SAME", dilation_rate=2)
 simple("conv2d_default", (2, 5, 6, 3), "conv2d", filters=4, kernel_size=3)
-simple("conv2d_same_strided_relu", (2, 6, 5, 3), "conv2d", filters=4, kernel_size=[3, 2], strides=2, padding="same",
-       activation=relu, name="c")
+simple(
+    "conv2d_same_strided_relu",
+    (2, 6, 5, 3),
+    "conv2d",
+    filters=4,
+    kernel_size=[3, 2],
+    strides=2,
+    padding="same",
+    activation=relu,
+    name="c",
+)
 simple("conv2d_dilated", (1, 9, 9, 2), "conv2d", filters=2, kernel_size=3, dilation_rate=(2, 2))
 simple("conv2d_dilated_same", (1, 8, 7, 2), "conv2d", filters=2, kernel_size=3, dilation_rate=(2, 3), padding="same")
-simple("conv2d_regularized", (1, 4, 4, 2), "conv2d", filters=2, kernel_size=1, kernel_regularizer=l2(0.2),
-       bias_regularizer=l2(0.1), activity_regularizer=l2(0.1), kernel_initializer=truncated)
+simple(
+    "conv2d_regularized",
+    (1, 4, 4, 2),
+    "conv2d",
+    filters=2,
+    kernel_size=1,
+    kernel_regularizer=l2(0.2),
+    bias_regularizer=l2(0.1),
+    activity_regularizer=l2(0.1),
+    kernel_initializer=truncated,
+)
 simple("conv2d_float64", (1, 4, 4, 2), "conv2d", filters=2, kernel_size=2, dtype="float64")
 simple("conv3d_same_strided", (1, 4, 5, 4, 2), "conv3d", filters=3, kernel_size=2, strides=2, padding="same")
 simple("conv3d_valid", (1, 3, 3, 4, 2), "conv3d", filters=2, kernel_size=(2, 1, 2), activation="relu")
 simple("separable_conv1d_same", (2, 6, 3), "separable_conv1d", filters=4, kernel_size=3, padding="same")
-simple("separable_conv1d_causal", (2, 6, 3), "separable_conv1d", filters=4, kernel_size=3, padding="causal",
-       depth_multiplier=2, dilation_rate=2)
+simple(
+    "separable_conv1d_causal",
+    (2, 6, 3),
+    "separable_conv1d",
+    filters=4,
+    kernel_size=3,
+    padding="causal",
+    depth_multiplier=2,
+    dilation_rate=2,
+)
 simple("separable_conv2d_default", (2, 5, 5, 3), "separable_conv2d", filters=4, kernel_size=3)
-simple("separable_conv2d_everything", (1, 6, 6, 3), "separable_conv2d", filters=4, kernel_size=2, strides=2,
-       padding="same", depth_multiplier=2, activation=relu, depthwise_regularizer=l2(0.1),
-       pointwise_regularizer=l2(0.2), bias_regularizer=l2(0.3), pointwise_initializer=truncated, name="s")
-simple("separable_conv2d_dilated", (1, 7, 7, 2), "separable_conv2d", filters=2, kernel_size=2, dilation_rate=2,
-       use_bias=False)
+simple(
+    "separable_conv2d_everything",
+    (1, 6, 6, 3),
+    "separable_conv2d",
+    filters=4,
+    kernel_size=2,
+    strides=2,
+    padding="same",
+    depth_multiplier=2,
+    activation=relu,
+    depthwise_regularizer=l2(0.1),
+    pointwise_regularizer=l2(0.2),
+    bias_regularizer=l2(0.3),
+    pointwise_initializer=truncated,
+    name="s",
+)
+simple(
+    "separable_conv2d_dilated",
+    (1, 7, 7, 2),
+    "separable_conv2d",
+    filters=2,
+    kernel_size=2,
+    dilation_rate=2,
+    use_bias=False,
+)
 simple("conv2d_transpose_valid", (1, 3, 4, 2), "conv2d_transpose", filters=3, kernel_size=3, strides=2)
-simple("conv2d_transpose_same", (1, 3, 4, 2), "conv2d_transpose", filters=3, kernel_size=(2, 3), strides=(3, 1),
-       padding="same", activation=relu, use_bias=False)
+simple(
+    "conv2d_transpose_same",
+    (1, 3, 4, 2),
+    "conv2d_transpose",
+    filters=3,
+    kernel_size=(2, 3),
+    strides=(3, 1),
+    padding="same",
+    activation=relu,
+    use_bias=False,
+)
 simple("conv2d_transpose_window_below_stride", (1, 3, 3, 2), "conv2d_transpose", filters=2, kernel_size=1, strides=2)
 simple("conv3d_transpose_valid", (1, 2, 3, 2, 2), "conv3d_transpose", filters=3, kernel_size=2, strides=2)
-simple("conv3d_transpose_same", (1, 2, 3, 2, 2), "conv3d_transpose", filters=2, kernel_size=3, padding="same",
-       kernel_regularizer=l2(0.1))
+simple(
+    "conv3d_transpose_same",
+    (1, 2, 3, 2, 2),
+    "conv3d_transpose",
+    filters=2,
+    kernel_size=3,
+    padding="same",
+    kernel_regularizer=l2(0.1),
+)
 
 
 @case((1, 2, 3, 4))
@@ -254,8 +330,15 @@ def conv2d_renamed_as_slim_does(tf, layers, x, training):
 
     with tf.variable_scope(None, "Conv", [x], reuse=None, custom_getter=getter) as scope:
         layer = layers.Conv2D(
-            2, 3, padding="SAME", kernel_regularizer=tf.nn.l2_loss, name=scope.name, dtype=x.dtype.base_dtype,
-            _scope=scope, _reuse=None)
+            2,
+            3,
+            padding="SAME",
+            kernel_regularizer=tf.nn.l2_loss,
+            name=scope.name,
+            dtype=x.dtype.base_dtype,
+            _scope=scope,
+            _reuse=None,
+        )
         y = layer.apply(x)
     return [y, layer.name, layer.kernel.name, layer.use_bias]
 
@@ -264,8 +347,17 @@ def conv2d_renamed_as_slim_does(tf, layers, x, training):
 def conv_instances_tell_their_shapes(tf, layers, x, training):
     conv = layers.Conv2D(4, 3, strides=2, padding="same", dilation_rate=1)
     y = conv(x)
-    return [y, str(conv.compute_output_shape((None, 7, 8, 3)).as_list()), str(conv.kernel_size), str(conv.strides),
-            conv.padding, conv.data_format, conv.rank, conv.input_spec.ndim, str(conv.input_spec.axes)]
+    return [
+        y,
+        str(conv.compute_output_shape((None, 7, 8, 3)).as_list()),
+        str(conv.kernel_size),
+        str(conv.strides),
+        conv.padding,
+        conv.data_format,
+        conv.rank,
+        conv.input_spec.ndim,
+        str(conv.input_spec.axes),
+    ]
 
 
 # --- batch normalisation
@@ -274,8 +366,16 @@ simple("batch_norm_fused", (4, 3, 3, 2), bn, True)
 simple("batch_norm_fused_without_scale_or_center", (4, 3, 3, 2), bn, True, scale=False, center=False, name="bn")
 simple("batch_norm_fused_positive_axis", (4, 3, 3, 2), bn, True, axis=3)
 simple("batch_norm_fused_small_epsilon", (4, 3, 3, 2), bn, True, epsilon=1e-9, momentum=0.9997)
-simple("batch_norm_fused_initializers", (4, 3, 3, 2), bn, True, gamma_initializer=truncated,
-       moving_variance_initializer=truncated, beta_initializer=truncated, moving_mean_initializer=truncated)
+simple(
+    "batch_norm_fused_initializers",
+    (4, 3, 3, 2),
+    bn,
+    True,
+    gamma_initializer=truncated,
+    moving_variance_initializer=truncated,
+    beta_initializer=truncated,
+    moving_mean_initializer=truncated,
+)
 simple("batch_norm_regularized", (4, 3, 3, 2), bn, True, gamma_regularizer=l2(0.1), beta_regularizer=l2(0.2))
 simple("batch_norm_not_fused", (4, 3, 3, 2), bn, True, fused=False)
 simple("batch_norm_not_fused_first_axis", (4, 2, 3, 3), bn, True, fused=False, axis=1)
@@ -292,14 +392,27 @@ simple("batch_norm_not_trainable", (4, 3, 3, 2), bn, True, trainable=False)
 simple("batch_norm_virtual_batches", (6, 3), bn, True, virtual_batch_size=2)
 simple("batch_norm_virtual_batches_rank_4", (4, 3, 3, 2), bn, True, virtual_batch_size=2)
 simple("batch_norm_renorm", (6, 3), bn, True, renorm=True)
-simple("batch_norm_renorm_clipped", (6, 3), bn, True, renorm=True, renorm_momentum=0.9,
-       renorm_clipping={"rmin": 0.8, "rmax": 1.2, "dmax": 0.1})
+simple(
+    "batch_norm_renorm_clipped",
+    (6, 3),
+    bn,
+    True,
+    renorm=True,
+    renorm_momentum=0.9,
+    renorm_clipping={"rmin": 0.8, "rmax": 1.2, "dmax": 0.1},
+)
 simple("batch_norm_renorm_rank_4", (4, 3, 3, 2), bn, True, renorm=True, renorm_clipping={"rmax": 1.5})
 simple("batch_norm_renorm_first_axis", (4, 2, 3), bn, True, renorm=True, axis=1)
 simple("batch_norm_renorm_not_trainable", (6, 3), bn, True, renorm=True, trainable=False)
-simple("batch_norm_adjustment", (6, 3), bn, True,
-       adjustment=Made(lambda tf: lambda shape: (0.9 + 0.1 * tf.cast(tf.range(shape[-1]), tf.float32),
-                                                 0.2 * tf.ones([shape[-1]]))))
+simple(
+    "batch_norm_adjustment",
+    (6, 3),
+    bn,
+    True,
+    adjustment=Made(
+        lambda tf: lambda shape: (0.9 + 0.1 * tf.cast(tf.range(shape[-1]), tf.float32), 0.2 * tf.ones([shape[-1]]))
+    ),
+)
 
 
 @case((4, 3, 3, 2), trains=True)
@@ -331,16 +444,32 @@ def batch_norm_training_number(tf, layers, x, training):
 def batch_norm_shared_by_two_inputs(tf, layers, x, training):
     layer = layers.BatchNormalization(momentum=0.9)
     y, z = layer(x, training=training), layer(2.0 * x, training=training)
-    return [y, z, len(layer.updates), len(layer.get_updates_for(x)), len(layer.get_updates_for(None)),
-            len(layer.get_updates_for(tf.ones([1]))), layer.name, len(layer.trainable_variables)]
+    return [
+        y,
+        z,
+        len(layer.updates),
+        len(layer.get_updates_for(x)),
+        len(layer.get_updates_for(None)),
+        len(layer.get_updates_for(tf.ones([1]))),
+        layer.name,
+        len(layer.trainable_variables),
+    ]
 
 
 @case((4, 3, 3, 2), trains=True)
 def batch_norm_as_slim_makes_it(tf, layers, x, training):
     with tf.variable_scope(None, "BatchNorm", [x]) as scope:
         layer = layers.BatchNormalization(
-            axis=-1, momentum=0.999, epsilon=0.001, scale=False, trainable=True, name=scope.name, _scope=scope,
-            _reuse=None, fused=True)
+            axis=-1,
+            momentum=0.999,
+            epsilon=0.001,
+            scale=False,
+            trainable=True,
+            name=scope.name,
+            _scope=scope,
+            _reuse=None,
+            fused=True,
+        )
         y = layer.apply(x, training=training)
     return [y, str(layer.gamma is None), layer.moving_mean.name, str(layer.axis), str(layer.fused)]
 
@@ -378,13 +507,32 @@ def dropout_between_dense(tf, layers, x, training):
 for _kind in ("average", "max"):
     for _rank, _shape in ((1, (2, 7, 3)), (2, (2, 7, 6, 2)), (3, (1, 5, 4, 5, 2))):
         simple("%s_pooling%dd_valid" % (_kind, _rank), _shape, "%s_pooling%dd" % (_kind, _rank), pool_size=2, strides=2)
-        simple("%s_pooling%dd_same" % (_kind, _rank), _shape, "%s_pooling%dd" % (_kind, _rank), pool_size=3, strides=2,
-               padding="same", name="pool")
+        simple(
+            "%s_pooling%dd_same" % (_kind, _rank),
+            _shape,
+            "%s_pooling%dd" % (_kind, _rank),
+            pool_size=3,
+            strides=2,
+            padding="same",
+            name="pool",
+        )
         simple("%s_pooling%dd_gaps" % (_kind, _rank), _shape, "%s_pooling%dd" % (_kind, _rank), pool_size=1, strides=2)
-    simple("%s_pooling1d_channels_first" % _kind, (2, 3, 7), "%s_pooling1d" % _kind, pool_size=2, strides=2,
-           data_format="channels_first")
-    simple("%s_pooling3d_channels_first" % _kind, (1, 2, 5, 4, 5), "%s_pooling3d" % _kind, pool_size=2, strides=1,
-           data_format="channels_first")
+    simple(
+        "%s_pooling1d_channels_first" % _kind,
+        (2, 3, 7),
+        "%s_pooling1d" % _kind,
+        pool_size=2,
+        strides=2,
+        data_format="channels_first",
+    )
+    simple(
+        "%s_pooling3d_channels_first" % _kind,
+        (1, 2, 5, 4, 5),
+        "%s_pooling3d" % _kind,
+        pool_size=2,
+        strides=1,
+        data_format="channels_first",
+    )
 
 
 @case((2, 7, 6, 2))
@@ -410,8 +558,15 @@ def own_layer_with_weights(tf, layers, x, training):
 
     layer = Scaled()
     y = layer(layer(x))
-    return [y, layer.name, layer.scope_name, len(layer.losses), len(layer.trainable_variables),
-            len(layer.non_trainable_weights), layer.count_params()]
+    return [
+        y,
+        layer.name,
+        layer.scope_name,
+        len(layer.losses),
+        len(layer.trainable_variables),
+        len(layer.non_trainable_weights),
+        layer.count_params(),
+    ]
 
 
 @case((3, 4), trains=True)

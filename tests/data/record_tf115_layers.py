@@ -82,7 +82,7 @@ def run(case, training, pool):
             initial = session.run(variables)
             for variable, value in zip(variables, initial):
                 variable.load(layer_cases.moved_value(variable.name, value), session)
-            values, loss_values, _ = session.run([outputs, losses, updates])
+            values, loss_values = layer_cases.run_updates(session, case, outputs, losses, updates)
             after = session.run(variables)
     return {
         "variables": [

@@ -59,12 +59,13 @@ def test_the_broken_quickstart_diverged_and_the_lines_at_fault_are_named(quickst
     text = " ".join(outcome.stdout.split())
     assert "variables-created-once diverged" in text
     assert 'at broken_model.py:16, in call: scale = tf.Variable(2.0, name="scale")' in text
-    assert text.endswith(outcome.stdout.splitlines()[-1])
     assert outcome.stdout.splitlines()[-1].startswith("verdict  diverged")
 
 
 def test_a_planted_mistake_in_the_migration_is_found(quickstart):
-    change(quickstart / "broken_model.py", 'tf.Variable(2.0, name="scale")', 'tf.get_variable("scale", initializer=2.0)')
+    change(
+        quickstart / "broken_model.py", 'tf.Variable(2.0, name="scale")', 'tf.get_variable("scale", initializer=2.0)'
+    )
     change(quickstart / "broken_model.py", 'tf.Variable(2.0, name="bias")', 'tf.get_variable("bias", initializer=2.0)')
     assert lockstep("check", "lockstep-broken.toml", cwd=quickstart).status == 0
     change(quickstart / "broken_model.py", "* scale + bias", "* scale - bias")
@@ -81,7 +82,9 @@ def test_the_first_migration_of_init_is_equivalent(tmp_path):
 
 
 def test_an_entry_that_raises_shows_the_users_traceback_and_none_of_ours(quickstart):
-    change(quickstart / "legacy_model.py", "    hidden = tf.layers.dropout", "    _fail()\n    hidden = tf.layers.dropout")
+    change(
+        quickstart / "legacy_model.py", "    hidden = tf.layers.dropout", "    _fail()\n    hidden = tf.layers.dropout"
+    )
     with (quickstart / "legacy_model.py").open("a") as file:
         file.write("\n\ndef _fail():\n    raise RuntimeError('my own mistake')\n")
     outcome = lockstep("check", cwd=quickstart)
@@ -92,15 +95,18 @@ def test_an_entry_that_raises_shows_the_users_traceback_and_none_of_ours(quickst
     assert lines[-1].startswith("lockstep: the reference legacy_model.py:forward failed while building")
     assert "RuntimeError: my own mistake" in lines
     assert "    raise RuntimeError('my own mistake')" in lines
-    assert outcome.stderr.count("legacy_model.py\", line") == 3
+    assert outcome.stderr.count('legacy_model.py", line') == 3
     assert str(Path("src", "lockstep")) not in outcome.stderr
 
 
 def test_a_candidate_that_raises_is_named(quickstart):
-    change(quickstart / "migrated_model.py", "return forward(inputs, training)", "return forward(inputs['imag'], training)")
+    change(
+        quickstart / "migrated_model.py", "return forward(inputs, training)", "return forward(inputs['imag'], training)"
+    )
     outcome = lockstep("check", cwd=quickstart)
     assert outcome.status == 2
-    assert "KeyError: 'imag'" in outcome.stderr
+    assert "KeyError" in outcome.stderr  # Keras puts the user's exception into a longer sentence of its own
+    assert "return forward(inputs['imag'], training)" in outcome.stderr
     assert outcome.stderr.splitlines()[-1].startswith("lockstep: the candidate migrated_model.py:build failed")
     assert str(Path("src", "lockstep")) not in outcome.stderr
 
@@ -158,7 +164,11 @@ def test_no_output_at_all_is_undecided(quickstart, nothing):
 
 
 def test_outputs_that_differ_in_structure_are_undecided(quickstart):
-    change(quickstart / "migrated_model.py", "return forward(inputs, training)", 'return forward(inputs, training)["logits"]')
+    change(
+        quickstart / "migrated_model.py",
+        "return forward(inputs, training)",
+        'return forward(inputs, training)["logits"]',
+    )
     outcome = lockstep("check", cwd=quickstart)
     assert outcome.status == 2
     text = " ".join(outcome.stdout.split())

@@ -31,7 +31,7 @@ def moving_average(h):
 
 
 def forward(inputs, training, *, mistake=None):
-    """A perceptron with dropout, an L2 loss and a moving average; square kernels, so that a transpose has equal shape."""
+    """A perceptron with dropout, an L2 loss and a moving average; its square kernel may be transposed unseen."""
     x = inputs["x"]
     if mistake == "dropout order" and training:
         tf.random.uniform([1])
@@ -175,9 +175,7 @@ class TestNativeKeras:
             def call(self, inputs, training=None):
                 return self.dropout(self.hidden(inputs["x"]), training=training)
 
-        report = lockstep.verify(
-            lockstep.tf1_graph(reference), lockstep.keras(Net), {"x": BATCH}, rename=self.RENAME
-        )
+        report = lockstep.verify(lockstep.tf1_graph(reference), lockstep.keras(Net), {"x": BATCH}, rename=self.RENAME)
         assert verdicts(report)["inference-random"] == "equivalent"
         assert verdicts(report)["training-random"] == "undecided"
         with pytest.raises(lockstep.UndecidedError, match="cannot be aligned"):
@@ -236,7 +234,7 @@ class TestWhatCannotBeJudged:
         def broken(inputs, training):
             return inputs["y"]
 
-        with pytest.raises(lockstep.SubjectError, match="the reference .*failed while building .*KeyError") as caught:
+        with pytest.raises(lockstep.SubjectError, match=r"the reference .*failed while building .*KeyError") as caught:
             lockstep.verify(lockstep.tf1_graph(broken), candidate(), {"x": BATCH})
         assert isinstance(caught.value.__cause__, KeyError)
         assert caught.value.side == "reference"

@@ -65,7 +65,8 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "status"), [(Verdict.EQUIVALENT, 0), (Verdict.DIVERGED, 1), (Verdict.UNDECIDED, 2), (Verdict.NOT_ASKED, 2)]
+    ("verdict", "status"),
+    [(Verdict.EQUIVALENT, 0), (Verdict.DIVERGED, 1), (Verdict.UNDECIDED, 2), (Verdict.NOT_ASKED, 2)],
 )
 @pytest.mark.usefixtures("folder")
 def test_the_exit_status_is_the_verdict(verify, verdict, status):
@@ -177,7 +178,9 @@ def test_a_wrong_call_is_status_2(arguments, words, folder):
 def test_the_help_names_every_command_and_the_exit_statuses():
     result = run("--help")
     assert result.exit_code == 0
-    assert all(word in result.stdout for word in ("check", "demo", "init", "0 equivalent, 1 diverged, 2 could not judge"))
+    assert all(
+        word in result.stdout for word in ("check", "demo", "init", "0 equivalent, 1 diverged, 2 could not judge")
+    )
 
 
 def loaded_after(code: str) -> set[str]:

@@ -170,7 +170,13 @@ def test_fills_have_the_shape_dtype_and_range_that_they_state(folder):
 
 @pytest.mark.parametrize(
     ("dtype", "low", "high"),
-    [("int8", -128, 128), ("uint8", 0, 256), ("int32", 0, 7), ("int64", -(2**63), -(2**63) + 5), ("uint64", 2**63 - 2, 2**63 + 3)],
+    [
+        ("int8", -128, 128),
+        ("uint8", 0, 256),
+        ("int32", 0, 7),
+        ("int64", -(2**63), -(2**63) + 5),
+        ("uint64", 2**63 - 2, 2**63 + 3),
+    ],
 )
 def test_integers_take_every_value_from_low_up_to_high(folder, dtype, low, high):
     values = arrays(folder, f'shape = [20000]\ndtype = "{dtype}"\nlow = {low}\nhigh = {high}')
@@ -256,7 +262,9 @@ def subject(folder, entry="legacy_model.py:forward", runtime="tf1", side="refere
 @pytest.mark.usefixtures("wrapped")
 def test_both_sides_share_one_import_of_a_common_file(folder):
     (folder / "shared.py").write_text("count = []\n")
-    (folder / "legacy_model.py").write_text("import shared\nshared.count.append(1)\ndef forward(): return shared.count\n")
+    (folder / "legacy_model.py").write_text(
+        "import shared\nshared.count.append(1)\ndef forward(): return shared.count\n"
+    )
     (folder / "migrated_model.py").write_text("from legacy_model import forward\ndef build(): return forward()\n")
     runtime, forward, label = subject(folder)
     assert (runtime, label) == ("tf1", "legacy_model.py:forward")
@@ -308,12 +316,15 @@ def test_an_entry_that_does_not_exist_is_refused_with_the_nearest(folder, entry,
 
 @pytest.mark.usefixtures("wrapped")
 @pytest.mark.parametrize(
-    ("code", "kind"), [("1 / 0\n", ZeroDivisionError), ("def f(:\n", SyntaxError), ("raise SystemExit(3)\n", SystemExit)]
+    ("code", "kind"),
+    [("1 / 0\n", ZeroDivisionError), ("def f(:\n", SyntaxError), ("raise SystemExit(3)\n", SystemExit)],
 )
 def test_a_file_that_fails_at_import_is_the_subjects_error_and_can_be_tried_again(folder, code, kind):
     (folder / "part.py").write_text("value = 1\n")
     (folder / "legacy_model.py").write_text("import part\n" + code)
-    with pytest.raises(SubjectError, match=f"the reference legacy_model.py failed while it was imported: {kind.__name__}") as raised:
+    with pytest.raises(
+        SubjectError, match=f"the reference legacy_model.py failed while it was imported: {kind.__name__}"
+    ) as raised:
         subject(folder)
     assert isinstance(raised.value.__cause__, kind)
     assert raised.value.side == "reference"

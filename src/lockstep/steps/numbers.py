@@ -28,7 +28,9 @@ def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance) -> Fi
     }
     if comparison.failed:
         details = [pair.describe() for pair in comparison.failed] + _structure(comparison)
-        phrase = f"{len(comparison.failed)} of {len(comparison.pairs)} outputs differ, up to {comparison.largest_error:.2g}"
+        phrase = (
+            f"{len(comparison.failed)} of {len(comparison.pairs)} outputs differ, up to {comparison.largest_error:.2g}"
+        )
         return Finding(Verdict.DIVERGED, phrase, tuple(details), figures)
     if comparison.missing or comparison.extra:
         phrase = (
@@ -70,10 +72,11 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
                 error = abs(theirs[theirs_name] - ours[name]) / abs(ours[name]) if ours[name] else float("inf")
                 cause = f"its regularization loss is {ours[name]:.9g} against {theirs[theirs_name]:.9g}"
                 culprits.append(Culprit(name, theirs_name, "regularizer", cause, error, LOSS_RTOL))
-        for name in theirs.keys() - expected.keys():
-            culprits.append(
-                Culprit(None, name, "regularizer", f"only the candidate regularizes it (loss {theirs[name]:.6g})")
-            )
+        culprits.extend(
+            Culprit(None, name, "regularizer", f"only the candidate regularizes it (loss {loss:.6g})")
+            for name, loss in theirs.items()
+            if name not in expected
+        )
     if culprits or not _close(*totals):
         details = (phrase, *(f"{c.reference or c.candidate}: {c.cause}" for c in culprits))
         counted = f" ({counts[0]} against {counts[1]} losses)" if counts[0] != counts[1] else ""
@@ -110,7 +113,9 @@ def state(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: F
         if any(sides):
             after = reference.after.get(r.key), candidate.after.get(c.key)
             before = reference.before[r.key], candidate.before[c.key]
-            pairs.append((r.key, before[0] if after[0] is None else after[0], before[1] if after[1] is None else after[1]))
+            pairs.append(
+                (r.key, before[0] if after[0] is None else after[0], before[1] if after[1] is None else after[1])
+            )
             if not all(sides):
                 moved_alone[r.key] = "the candidate never changes it" if sides[0] else "only the candidate changes it"
     if not pairs:

@@ -53,10 +53,11 @@ def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> It
             if a != b:
                 yield Culprit(r.key, c.key, "variable", f"{what} is {a} in the reference, {b} in the candidate")
         before = reference.before.get(r.key), candidate.before.get(c.key)
-        if r.shape == c.shape and before[0] is not None and before[1] is not None:
-            if not distributions.same_distribution(before[0], before[1]):
-                described = [distributions.describe(values) for values in before if values is not None]
-                yield Culprit(r.key, c.key, "initializer", f"initial values: {described[0]} against {described[1]}")
+        if r.shape != c.shape or before[0] is None or before[1] is None:
+            continue
+        if not distributions.same_distribution(before[0], before[1]):
+            cause = f"initial values: {distributions.describe(before[0])} against {distributions.describe(before[1])}"
+            yield Culprit(r.key, c.key, "initializer", cause)
 
 
 def _hint(partner: Partner | None) -> str:

@@ -43,7 +43,7 @@ class AdoptedVariable(keras.Variable):
         self._name = variable.name
         self._path = path
         if loss is not None:
-            # TF1's regularizers want the variable itself (its dtype as a DType, sometimes its op), not what Keras hands.
+            # TF1's regularizers want the variable itself (its dtype as a DType, sometimes its op).
             self.regularizer = lambda _: loss()
         if variable.constraint is not None:
             self.constraint = variable.constraint

@@ -100,7 +100,7 @@ class VariableStore:
             _active.stores.remove(self)
             scopes.variable_scopes_count = counts
 
-    def get_variable(
+    def get_variable(  # noqa: PLR0913, PLR0917 - TensorFlow's own signature
         self,
         name: str,
         shape: Any = None,
@@ -142,7 +142,7 @@ class VariableStore:
             wanted["constraint"] = constraint
         return custom_getter(getter=self._find_or_create, **wanted)
 
-    def _find_or_create(
+    def _find_or_create(  # noqa: PLR0913, PLR0917 - what custom getters are handed
         self,
         name: str,
         shape: Any = None,
@@ -187,7 +187,7 @@ class VariableStore:
         return variable
 
     @staticmethod
-    def _create(
+    def _create(  # noqa: PLR0913, PLR0917
         name: str,
         shape: Any,
         dtype: Any,
@@ -311,9 +311,7 @@ def _initial_value(name: str, shape: Any, dtype: Any, initializer: Any) -> tuple
         initializer = initializer()
     if shape is None:
         if _needs_arguments(initializer):
-            raise ValueError(
-                f"Shape of a new variable ({name}) must be fully defined, or its initializer a value; no shape was given."
-            )
+            raise ValueError(f"Shape of a new variable ({name}) must be fully defined, or its initializer a value.")
         return initializer, None
     full_shape = tf.TensorShape(shape)
     if not full_shape.is_fully_defined():

@@ -69,7 +69,9 @@ def store_of(owner: Any) -> VariableStore:
                 on_layer=lambda _, layer: private.track_layer(owner, layer),
             )
         elif isinstance(owner, tf.Module):
-            store = VariableStore(on_layer=lambda name, layer: setattr(owner, f"_layer_{name.replace('/', '_')}", layer))
+            store = VariableStore(
+                on_layer=lambda name, layer: setattr(owner, f"_layer_{name.replace('/', '_')}", layer)
+            )
         else:
             raise TypeError(
                 f"A method decorated with track_tf1_style_variables was called on a {type(owner).__name__}, which is "

@@ -10,7 +10,7 @@ import tensorflow as tf
 from lockstep.errors import InputError
 from lockstep.tf1.layers import arguments, identifiers
 from lockstep.tf1.layers.arguments import CHANNELS_FIRST
-from lockstep.tf1.layers.layer import InputSpec, Layer
+from lockstep.tf1.layers.layer import InputSpec, LibraryLayer
 
 _v1 = tf.compat.v1
 _LAST = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
@@ -18,7 +18,7 @@ _FIRST = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 _OPERATION_NAMES = {1: "conv1d", 2: "Conv2D", 3: "Conv3D"}
 
 
-class Convolution(Layer):
+class Convolution(LibraryLayer):
     """What all convolutions share: arguments, `kernel` and `bias`, and the plain convolution itself.
 
     Variables: `kernel` (*kernel_size, input channels, filters), `bias` (filters,).

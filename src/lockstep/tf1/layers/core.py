@@ -11,12 +11,12 @@ import tensorflow as tf
 from lockstep.errors import InputError
 from lockstep.tf1.layers import arguments, identifiers
 from lockstep.tf1.layers.conditional import constant_training, either
-from lockstep.tf1.layers.layer import InputSpec, Layer
+from lockstep.tf1.layers.layer import InputSpec, LibraryLayer
 
 _v1 = tf.compat.v1
 
 
-class Dense(Layer):
+class Dense(LibraryLayer):
     """Fully connected layer: `activation(inputs * kernel + bias)` over the last axis.
 
     Variables: `kernel` (input size, units), `bias` (units,).
@@ -133,7 +133,7 @@ def dense(
     return layer(inputs)
 
 
-class Dropout(Layer):
+class Dropout(LibraryLayer):
     """Sets a share `rate` of the inputs to zero while training, and divides the rest by 1 - `rate`."""
 
     def __init__(
@@ -177,7 +177,7 @@ def dropout(
     return Dropout(rate, noise_shape, seed, name)(inputs, training=training)
 
 
-class Flatten(Layer):
+class Flatten(LibraryLayer):
     """Joins all axes but the first; channels_first inputs are put channels last before."""
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from lockstep.errors import InputError
 from lockstep.tf1.layers import identifiers, renormalization
 from lockstep.tf1.layers.conditional import constant_training, either
-from lockstep.tf1.layers.layer import InputSpec, Layer
+from lockstep.tf1.layers.layer import InputSpec, LibraryLayer
 from lockstep.tf1.layers.moving_average import assign_moving_average, constant, decay_in_float32, decay_of
 
 _v1 = tf.compat.v1
@@ -19,7 +19,7 @@ _v1 = tf.compat.v1
 _SMALLEST_FUSED_EPSILON = 1.001e-5
 
 
-class BatchNormalization(Layer):
+class BatchNormalization(LibraryLayer):
     """Normalises by the batch's moments while training, by their moving averages otherwise.
 
     Variables, each of the size of the normalised axis: `gamma`, `beta`, `moving_mean`, `moving_variance`; with

@@ -9,7 +9,7 @@ import tensorflow as tf
 from lockstep.errors import InputError
 from lockstep.tf1.layers import arguments
 from lockstep.tf1.layers.arguments import CHANNELS_FIRST
-from lockstep.tf1.layers.layer import InputSpec, Layer
+from lockstep.tf1.layers.layer import InputSpec, LibraryLayer
 from lockstep.tf1.layers.transposed import channels_first_runs
 
 # TensorFlow's raw operations: tf.nn.pool refuses strides larger than the window.
@@ -21,7 +21,7 @@ _OPERATIONS = {
 }
 
 
-class Pooling(Layer):
+class Pooling(LibraryLayer):
     """What all poolings share: a window slides over the spatial axes."""
 
     _kind = "max"
