@@ -1,4 +1,4 @@
-"""The command line with `verify` put aside: exit statuses, which stream gets what, errors, `init`, the demo's figures."""
+"""The command line with `verify` put aside: exit statuses, streams, errors, `init`, the demo's figures."""
 
 import dataclasses
 import json
@@ -211,7 +211,8 @@ def failure(folder: Path, code: str) -> str:
 
 
 def test_a_subjects_error_shows_the_users_frames_without_ours(folder):
-    code = "def inner():\n    raise KeyError('weights')\ntry:\n    inner()\nexcept KeyError as e:\n    raise ValueError('no') from e\n"
+    inner = "def inner():\n    raise KeyError('weights')\n"
+    code = f"{inner}try:\n    inner()\nexcept KeyError as e:\n    raise ValueError('no') from e\n"
     text = failure(folder, code)
     assert "KeyError: 'weights'" in text
     assert "raise KeyError('weights')" in text

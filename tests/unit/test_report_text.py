@@ -92,6 +92,21 @@ def test_details_are_shown_for_steps_that_are_not_equivalent_alone():
     assert "of an equivalent step" not in text
 
 
+def test_what_was_seen_is_a_line_for_each_run_and_names_it_once():
+    summary = "constant: loss 1 = 1; constant: 1 output bit-equal; distinct: loss 2 = 2; 3 values; 4 values"
+    text = as_text(report(steps=(StepReport("inference-fixed", Verdict.EQUIVALENT, summary),)), width=120)
+    seen = ["constant: loss 1 = 1; 1 output bit-equal", "distinct: loss 2 = 2", "3 values", "4 values"]
+    lines = iter(text.splitlines())
+    assert [phrase for phrase in seen if not any(phrase in line for line in lines)] == []
+    assert text.count("constant:") == 1
+
+
+def test_words_in_the_column_of_rules_stay_whole():
+    rule = "exact; initial distributions: Kolmogorov-Smirnov"
+    steps = (StepReport("variables-match", Verdict.EQUIVALENT, "3 = 3", judged_by=rule),)
+    assert "Kolmogorov-Smirnov" in as_text(report(steps=steps), width=120)
+
+
 def test_brackets_in_details_are_no_markup():
     assert "line [0] of the diff" in as_text(diverged())
 

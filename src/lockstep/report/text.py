@@ -110,16 +110,31 @@ def _table(report: Report, *, wide: bool) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("what was seen", overflow="fold", ratio=3)
     if wide:
-        table.add_column("judged by", overflow="fold", max_width=30)
+        longest = max((len(word) for step in report.steps for word in step.judged_by.split()), default=0)
+        table.add_column("judged by", overflow="fold", max_width=min(max(longest, 16), 30))
     table.add_column("time", justify="right", no_wrap=True)
     for step in report.steps:
-        seen = Text(step.summary.replace("; ", "\n"))
+        seen = Text(_one_line_each(step.summary))
         judged = Text(step.judged_by, style="dim")
         if not wide:
             seen = Text("\n").join([seen, Text(f"by: {step.judged_by}", style="dim")])
         cells = [seen, judged] if wide else [seen]
         table.add_row(Text(step.name), verdict_text(step.verdict), *cells, Text(_seconds(step.duration_s)))
     return table
+
+
+def _one_line_each(summary: str) -> str:
+    """Gives each phrase of a summary its own line; phrases about the same run share one, which names it once."""
+    lines: list[str] = []
+    label = None
+    for phrase in summary.split("; "):
+        found, colon, rest = phrase.partition(": ")
+        if colon and found == label:
+            lines[-1] += f"; {rest}"
+        else:
+            lines.append(phrase)
+            label = found if colon else None
+    return "\n".join(lines)
 
 
 def _details(step: StepReport) -> Iterator[RenderableType]:

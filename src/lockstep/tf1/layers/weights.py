@@ -132,10 +132,7 @@ class Weights(LossesAndUpdates):
             shape=() if shape is None else shape,
             dtype=dtype,
             initializer=self._initializer(name, dtype, initializer or scope.initializer),
-            # The store in use computes the loss of a regularized weight, as no collection outlives an eager call.
-            regularizer=_with_scope_regularizer(regularizer, scope)
-            if not in_graph and active_store() is not None
-            else None,
+            regularizer=_with_scope_regularizer(regularizer, scope) if store_regularizes else None,
             trainable=trainable,
             partitioner=partitioner,
             use_resource=use_resource or scope.use_resource,

@@ -1,0 +1,85 @@
+"""One side of the shim's benchmark, in a process and an environment of its own.
+
+Reads a line from standard input for each measurement (`call`, `function`, `graph`) and answers with seconds, so that
+the two sides can take turns. `lockstep` or `tf_keras` as the first argument says whose shim it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+SIDE = sys.argv[1]
+if SIDE == "tf_keras":
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+import tensorflow as tf  # noqa: E402
+
+if SIDE == "tf_keras":
+    import tf_keras as keras
+    from tf_keras.src import legacy_tf_layers
+    from tf_keras.src.legacy_tf_layers import normalization
+
+    # TensorFlow looks for these where tf_keras no longer has them.
+    sys.modules["tf_keras.legacy_tf_layers"] = legacy_tf_layers
+    sys.modules["tf_keras.legacy_tf_layers.normalization"] = normalization
+    track = tf.compat.v1.keras.utils.track_tf1_style_variables
+else:
+    import keras
+
+    import lockstep
+
+    lockstep.tf1.enable()
+    track = lockstep.tf1.track_tf1_style_variables
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "inception_resnet_v2"))
+import legacy_model  # noqa: E402
+
+
+class Network(keras.layers.Layer):
+    @track
+    def call(self, inputs, training=None):
+        return legacy_model.forward(inputs, training=bool(training))
+
+
+def timed(action) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def graph_runner():
+    graph = tf.Graph()
+    with graph.as_default():
+        image = tf.compat.v1.placeholder(tf.float32, (1, 299, 299, 3))
+        logits, _ = legacy_model.forward({"image": image}, training=False)
+        initialize = tf.compat.v1.global_variables_initializer()
+    session = tf.compat.v1.Session(graph=graph)
+    session.run(initialize)
+    # Bound once, as a server would do it: what is timed is the graph, not the look-up of names.
+    run = session.make_callable(logits, feed_list=[image])
+    batch = tf.ones((1, 299, 299, 3)).numpy()
+    return lambda: run(batch)
+
+
+def main() -> None:
+    inputs = {"image": tf.ones((1, 299, 299, 3))}
+    network = Network()
+    function = tf.function(lambda x: network(x, training=False)[0])
+    actions = {
+        "call": lambda: network(inputs, training=False),
+        "function": lambda: function(inputs).numpy(),
+    }
+    print("ready", flush=True)
+    for line in sys.stdin:
+        name = line.strip()
+        if name == "graph" and name not in actions:
+            actions[name] = graph_runner()
+        print(timed(actions[name]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
