@@ -84,7 +84,7 @@ def modernise(module):
             "enable_resource_variables": v1.enable_resource_variables,
             "resource_variables_enabled": v1.resource_variables_enabled,
         },
-        "numpy": {"product": np.prod, "object": object, "float": float},
+        "numpy": {"product": np.prod, "object": object, "float": float, "bool": bool},
     }
     layers_by_name = {name: getattr(layers, name) for name in layers.__all__}
     for attribute, value in list(vars(module).items()):

@@ -120,6 +120,12 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch)
     assert sorted(p.name for p in folder.iterdir()) == ["lockstep.toml", "out.json"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_device_that_cannot_be_written_to_is_one_sentence():
+    with pytest.raises(InputError, match="/dev/full cannot be written: No space left"):
+        session.write_whole(Path("/dev/full"), "new")
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("file", ["nowhere/out.json", "."])
 def test_a_destination_that_cannot_be_is_refused_before_anything_runs(verify, file):
@@ -258,6 +264,18 @@ def test_what_was_held_back_is_shown_if_the_start_fails(capfd):
     with pytest.raises(ImportError):
         start()
     assert capfd.readouterr().err == "the reason\n"
+
+
+def test_an_interruption_of_the_start_shows_nothing_of_it(capfd):
+    def start():
+        with startup.held_back_stderr():
+            os.write(2, b"chatter\n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
 
 
 # init

@@ -92,9 +92,16 @@ def write_whole(path: Path, content: str) -> None:
     What exists and is no regular file (`/dev/stderr`, a named pipe) is written to directly.
     """
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        target.write_text(content, encoding="utf-8")
-        return
+    try:
+        if target.exists() and not target.is_file():
+            target.write_text(content, encoding="utf-8")
+        else:
+            _replace(target, content)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _replace(target: Path, content: str) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -102,8 +109,6 @@ def write_whole(path: Path, content: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         partial.unlink(missing_ok=True)
 

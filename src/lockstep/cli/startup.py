@@ -39,17 +39,20 @@ def import_tensorflow() -> None:
 
 @contextlib.contextmanager
 def held_back_stderr() -> Iterator[None]:
-    """Keeps what any code, C++ included, writes to standard error; shows it only if an exception leaves the block."""
+    """Keeps what any code, C++ included, writes to standard error; shows it only if the block fails."""
     sys.stderr.flush()
     original = os.dup(_STDERR)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), _STDERR)
         try:
             yield
-        except BaseException:
+        except Exception:
             _restore(original)
             held.seek(0)
             os.write(_STDERR, held.read())
+            raise
+        except BaseException:  # an interruption: what was held back does not explain it
+            _restore(original)
             raise
         else:
             _restore(original)

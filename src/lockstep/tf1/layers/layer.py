@@ -78,9 +78,9 @@ class Layer(Weights):
         del input_shape
         self.built = True
 
-    def call(self, inputs: Any, **kwargs: Any) -> Any:
-        """Computes the outputs; a subclass overrides it."""
-        del kwargs
+    def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Computes the outputs; a subclass overrides it, with the further arguments it likes."""
+        del args, kwargs
         return inputs
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:

@@ -23,7 +23,7 @@ def decay_in_float32(momentum: Any, dtype: tf.DType) -> Any:
 
     >>> import tensorflow as tf
     >>> float(decay_in_float32(0.9997, tf.float32)), float(decay_of(0.9997, tf.float32))
-    (0.0003000497817993164, 0.0003000000142492354)
+    (0.000299990177154541, 0.0003000000142492354)
     """
     if isinstance(momentum, int | float):
         return constant(float(np.float32(1.0) - np.float32(momentum)), (), dtype)

@@ -95,7 +95,7 @@ def _snake_case(name: str) -> str:
     """Makes a scope's name of a class name, by Keras's rule.
 
     >>> _snake_case("Conv2DTranspose"), _snake_case("MaxPooling1D"), _snake_case("_Cell")
-    ('conv2d_transpose', 'max_pooling1d', 'private_cell')
+    ('conv2d_transpose', 'max_pooling1d', 'private__cell')
     """
     parted = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
     parted = re.sub(r"([a-z])([A-Z])", r"\1_\2", parted).lower()
