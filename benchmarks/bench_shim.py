@@ -46,7 +46,9 @@ def tf_keras_python() -> Path:
     if not python.exists():
         uv = Path(sys.prefix) / "bin" / "uv"
         pins = dict(
-            line.strip().split("==") for line in (HERE.parent / "constraints.txt").read_text().splitlines() if "==" in line
+            line.strip().split("==")
+            for line in (HERE.parent / "constraints.txt").read_text().splitlines()
+            if "==" in line
         )
         wanted = [f"tensorflow=={pins['tensorflow-cpu']}", f"tf_keras=={pins['tensorflow-cpu']}", "tf_slim==1.1.0"]
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
@@ -71,7 +73,13 @@ def main() -> None:
     show("first eager call (makes 1,114 variables)", first["lockstep"], first["tf_keras"], "tf_keras", None)
     show("eager call", median(calls["lockstep"]), median(calls["tf_keras"]), "tf_keras", 0.75)
     show("tf.function call", median(traced["function"]), median(traced["graph"]), "plain graph", 1.05)
-    show("eager call against graph (the kernels alone)", median(calls["lockstep"]), median(traced["graph"]), "plain graph", None)
+    show(
+        "eager call against graph (the kernels alone)",
+        median(calls["lockstep"]),
+        median(traced["graph"]),
+        "plain graph",
+        None,
+    )
 
 
 def take_turns(workers: dict[str, tuple[Worker, str]]) -> dict[str, list[float]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lockstep.guards import assert_no_variable_creations, catch_and_raise_created_variables
     from lockstep.randomness import DeterministicRandomTestTool
     from lockstep.subjects import keras, tf1_graph
-    from lockstep.verify import verify
+    from lockstep.verification import verify
 
 __version__ = "0.1.0.dev0"
 
@@ -53,7 +53,7 @@ _HOMES = {
     "catch_and_raise_created_variables": "lockstep.guards",
     "keras": "lockstep.subjects",
     "tf1_graph": "lockstep.subjects",
-    "verify": "lockstep.verify",
+    "verify": "lockstep.verification",
 }
 
 

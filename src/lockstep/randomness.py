@@ -38,7 +38,7 @@ class DeterministicRandomTestTool:
         >>> with tool.scope():
         ...     a = tf.random.uniform([3]) * 3
         >>> a.numpy().tolist(), tool.operation_seed
-        ([2.506377220153809, 2.748891830444336, 1.4839485883712769], 1)
+        ([2.5063772201538086, 2.748891830444336, 1.4839485883712769], 1)
     """
 
     def __init__(self, seed: int = 42, mode: str = "constant") -> None:

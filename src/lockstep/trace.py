@@ -30,8 +30,8 @@ class VariableRecord:
     regularized: bool | None = None
 
     def describe(self) -> str:
-        """`scope/weights  (3, 3, 3, 32) float32 trainable`."""
-        return f"{self.key}  {self.shape} {self.dtype} {'trainable' if self.trainable else 'not trainable'}"
+        """`scope/weights (3, 3, 3, 32) float32 trainable`."""
+        return f"{self.key} {self.shape} {self.dtype} {'trainable' if self.trainable else 'not trainable'}"
 
 
 @dataclass(frozen=True)

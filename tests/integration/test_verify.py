@@ -87,7 +87,7 @@ def test_a_right_migration_is_equivalent_in_all_steps(base):
 @pytest.mark.parametrize(
     ("mistake", "first_step", "told"),
     [
-        ("extra variable", "variables-match", "+ extra: only the candidate has extra  (3,) float32 trainable"),
+        ("extra variable", "variables-match", "+ extra: only the candidate has extra (3,) float32 trainable"),
         ("wrong shape", "variables-match", "shape is (5, 3) in the reference, (5, 4) in the candidate"),
         ("trainable flag", "variables-match", "trainable is True in the reference, False in the candidate"),
         ("transposed kernel", "inference-fixed", "logits: "),
@@ -238,6 +238,15 @@ class TestWhatCannotBeJudged:
             lockstep.verify(lockstep.tf1_graph(broken), candidate(), {"x": BATCH})
         assert isinstance(caught.value.__cause__, KeyError)
         assert caught.value.side == "reference"
+
+    def test_the_message_of_an_exception_inside_a_layer_is_the_users_own(self):
+        class Broken(keras.layers.Layer):
+            def call(self, inputs):
+                return inputs["nothing of that name"]
+
+        with pytest.raises(lockstep.SubjectError) as caught:
+            lockstep.verify(lockstep.tf1_graph(forward), lockstep.keras(Broken), {"x": BATCH})
+        assert str(caught.value).endswith(" KeyError: nothing of that name")
 
     def test_an_unwrapped_subject_is_told_how_to_wrap_it(self):
         with pytest.raises(lockstep.InputError, match=r"lockstep.tf1_graph\(forward\)"):

@@ -15,7 +15,7 @@ def _loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import lockstep", "import lockstep.verify", "import lockstep.subjects"])
+@pytest.mark.parametrize("statement", ["import lockstep", "import lockstep.verification", "import lockstep.subjects"])
 def test_importing_lockstep_imports_no_framework(statement):
     assert _loaded_after(statement) == set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 from collections.abc import Iterator, Mapping
 
 from lockstep.errors import LockstepError, SubjectError
@@ -45,6 +46,14 @@ def describe(mode: Mode) -> str:
     return f"{'training' if mode.training else 'inference'} mode, {mode.randomness}{how}"
 
 
+# Keras (3.3 to 3.15) wraps the message of an exception that passes through a layer: a headline, the message in bold,
+# the arguments. The message alone says what went wrong; the rest is in the traceback.
+_WRAPPED = re.compile(r"Exception encountered when calling .*?\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
+
+
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else "(no message)"
+    # A KeyError prints its message quoted, with the control characters escaped.
+    text = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
+    wrapped = _WRAPPED.search(text)
+    lines = (wrapped.group(1) if wrapped else text).strip().splitlines()
+    return lines[0] if lines else "(no message)"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from lockstep.report.model import StepReport
-    from lockstep.verify import Event
+    from lockstep.verification import Event
 
 
 class Progress:

@@ -64,7 +64,9 @@ class AdoptedVariable(keras.Variable):
 def adopt_into_layer(layer: keras.layers.Layer, variable: tf.Variable, loss: Callable[[], tf.Tensor] | None) -> None:
     """Makes `variable` a weight of `layer`, with at most one regularization loss."""
     name = variable.name.removesuffix(":0")
-    private.track_variable(layer, AdoptedVariable(variable, f"{layer.path or layer.name}/{name}", loss))
+    # Keras 3.3 layers have no path, and later ones none before they are built.
+    path = getattr(layer, "path", None) or layer.name
+    private.track_variable(layer, AdoptedVariable(variable, f"{path}/{name}", loss))
 
 
 def adopt_attributes(layer: keras.layers.Layer) -> None:
