@@ -1,4 +1,4 @@
-"""tf1.layers against real TF 1.15: 128 configurations recorded by tests/data/record_tf115_layers.py."""
+"""tf1.layers against real TF 1.15: 130 configurations recorded by tests/data/record_tf115_layers.py."""
 
 from __future__ import annotations
 
@@ -321,6 +321,16 @@ def test_function_updates_the_averages_at_every_call():
         step(tf.ones((4, 2)))
         means.append(float(layer.moving_mean[0]))
     assert means == [0.5, 0.75, 0.875]
+
+
+@pytest.mark.parametrize("name", ["batch_norm_fused_from_zero", "batch_norm_rank_2_from_zero"])
+def test_decay_is_rounded_as_tf115_rounds_it(recording, name):
+    case = next(c for c in layer_cases.CASES if c.name == name)
+    layer = layers.BatchNormalization(momentum=0.9997, moving_variance_initializer="zeros")
+    layer(tf.constant(layer_cases.input_of(case)), training=True)
+    after = {v["name"].split("/")[-1]: v["after"] for v in recorded(recording, case, training=True)["variables"]}
+    # The two roundings of 1 - 0.9997 are 3e-5 apart.
+    np.testing.assert_allclose(layer.moving_variance, recording.array(after["moving_variance:0"]), rtol=3e-6)
 
 
 @pytest.mark.parametrize("renorm", [False, True])

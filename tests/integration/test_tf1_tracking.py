@@ -133,6 +133,18 @@ def test_weights_and_checkpoints_round_trip(tmp_path):
     np.testing.assert_array_equal(model(X), expected)
 
 
+def test_a_checkpoint_holds_the_tf1_names_and_may_be_restored_before_the_first_call(tmp_path):
+    saved = make(keras.layers.Layer)
+    expected = saved(X)
+    path = tf.train.Checkpoint(layer=saved).save(tmp_path / "c")
+    keys = [name for name, _ in tf.train.list_variables(path)]
+    assert any("net.Shidden.Skernel" in key for key in keys)
+    fresh = make(keras.layers.Layer)
+    status = tf.train.Checkpoint(layer=fresh).restore(path)
+    np.testing.assert_array_equal(fresh(X), expected)
+    status.assert_consumed()
+
+
 def test_default_names_start_anew_at_each_call():
     layer = make(keras.layers.Layer, lambda x: tf1.layers.dense(tf1.layers.dense(x, 4), 2))
     layer(X)
@@ -285,6 +297,7 @@ def test_a_variable_that_is_not_tracked_is_never_silent(monkeypatch):
     from lockstep.tf1 import private
 
     monkeypatch.setattr(private, "track_variable", lambda layer, variable: None)
+    monkeypatch.setattr(private, "track_for_checkpoints", lambda layer, name, trackable: None)
     with pytest.raises(tf1.UntrackedVariablesError, match="3 of 3 variables"):
         make(keras.layers.Layer)(X)
 

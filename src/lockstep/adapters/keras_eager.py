@@ -229,7 +229,7 @@ def _arrays(outputs: Any) -> dict[str, np.ndarray]:
 
 
 def _raw(variable: Any) -> Any:
-    return getattr(variable, "_value", variable) if isinstance(variable, keras.Variable) else variable
+    return getattr(variable, "_value", variable) if private.is_keras_variable(variable) else variable
 
 
 def _numpy(variable: Any) -> np.ndarray:
@@ -238,7 +238,7 @@ def _numpy(variable: Any) -> np.ndarray:
 
 
 def _name(variable: Any) -> str:
-    if isinstance(variable, keras.Variable) and not isinstance(variable, AdoptedVariable):
+    if private.is_keras_variable(variable) and not isinstance(variable, AdoptedVariable):
         return str(variable.path)
     return str(variable.name).removesuffix(":0")
 

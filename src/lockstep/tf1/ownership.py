@@ -21,6 +21,26 @@ class UntrackedVariablesError(LockstepError, RuntimeError):
     """Variables that TF1-style code made are missing among the weights of their layer."""
 
 
+# Keras 3.3 takes nothing but instances of these two classes.
+class _TF1Regularizer(keras.regularizers.Regularizer):
+    """TF1's regularizers want the variable itself (its dtype as a DType, sometimes its op), not what Keras hands."""
+
+    def __init__(self, loss: Callable[[], tf.Tensor]) -> None:
+        self._loss = loss
+
+    def __call__(self, x: Any) -> tf.Tensor:
+        del x
+        return self._loss()
+
+
+class _TF1Constraint(keras.constraints.Constraint):
+    def __init__(self, constraint: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        self._constraint = constraint
+
+    def __call__(self, w: Any) -> tf.Tensor:
+        return self._constraint(tf.convert_to_tensor(w))
+
+
 class AdoptedVariable(keras.Variable):
     """A `keras.Variable` that shares the storage of an existing `tf.Variable`.
 
@@ -40,13 +60,11 @@ class AdoptedVariable(keras.Variable):
         # In a stateless scope (a symbolic build) Keras has put the initialization off; there is none to do.
         self._value = variable
         self._initializer = None
-        self._name = variable.name
-        self._path = path
+        private.rename_variable(self, variable.name, path)
         if loss is not None:
-            # TF1's regularizers want the variable itself (its dtype as a DType, sometimes its op).
-            self.regularizer = lambda _: loss()
+            self.regularizer = _TF1Regularizer(loss)
         if variable.constraint is not None:
-            self.constraint = variable.constraint
+            self.constraint = _TF1Constraint(variable.constraint)
 
     # Keras 3.3 copies a `tf.Variable` that it is given; later versions share it. Overriding the three ways
     # in which a value comes about makes all of them share.
@@ -66,7 +84,10 @@ def adopt_into_layer(layer: keras.layers.Layer, variable: tf.Variable, loss: Cal
     name = variable.name.removesuffix(":0")
     # Keras 3.3 layers have no path, and later ones none before they are built.
     path = getattr(layer, "path", None) or layer.name
-    private.track_variable(layer, AdoptedVariable(variable, f"{path}/{name}", loss))
+    adopted = AdoptedVariable(variable, f"{path}/{name}", loss)
+    private.track_variable(layer, adopted)
+    # Keras leaves this to attributes, and these variables are none.
+    private.track_for_checkpoints(layer, name, adopted)
 
 
 def adopt_attributes(layer: keras.layers.Layer) -> None:

@@ -6,7 +6,9 @@ later version lacks raises `UnsupportedVersionError` with its name at the first 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 from lockstep.errors import UnsupportedVersionError
@@ -35,32 +37,48 @@ def random_seed_module() -> Any:
     return importlib.import_module("tensorflow.python.framework.random_seed")
 
 
-def unlock_tracker(layer: Any) -> bool:
-    """Lets a Keras layer take new variables and sublayers; returns whether it was locked before."""
+@contextlib.contextmanager
+def _unlocked(layer: Any) -> Iterator[None]:
+    """Lets a built Keras layer take new state inside, which it otherwise refuses."""
     locked = layer._tracker.locked
     layer._tracker.unlock()
-    return bool(locked)
+    try:
+        yield
+    finally:
+        if locked:
+            layer._lock_state()
 
 
-def lock_tracker(layer: Any) -> None:
-    """Undoes `unlock_tracker`."""
-    layer._lock_state()
+def is_keras_variable(variable: Any) -> bool:
+    """Tells a weight of Keras; in 3.3 the public `keras.Variable` is a subclass of what its own layers make."""
+    return isinstance(variable, _private("keras.src.backend", "Variable"))
+
+
+def rename_variable(variable: Any, name: str, path: str) -> None:
+    """Gives a `keras.Variable` a name that its constructor refuses (with slashes); 3.3 keeps it in plain attributes."""
+    plain = "name" in vars(variable)
+    for attribute, value in (("name", name), ("path", path)):
+        setattr(variable, attribute if plain else f"_{attribute}", value)
 
 
 def track_variable(layer: Any, variable: Any) -> None:
     """Adds a `keras.Variable` to the weights of a built or unbuilt layer."""
-    locked = unlock_tracker(layer)
-    layer._track_variable(variable)
-    if locked:
-        lock_tracker(layer)
+    with _unlocked(layer):
+        layer._track_variable(variable)
 
 
-def track_layer(layer: Any, sublayer: Any) -> None:
+def track_for_checkpoints(layer: Any, name: str, trackable: Any) -> None:
+    """Lets `tf.train.Checkpoint` find it under `name`, and gives it the value of a checkpoint restored before."""
+    with _unlocked(layer):
+        layer._track_trackable(trackable, name=name, overwrite=True)
+        layer._handle_deferred_dependencies(name=name, trackable=trackable)
+
+
+def track_layer(layer: Any, name: str, sublayer: Any) -> None:
     """Adds a sublayer to a built or unbuilt layer."""
-    locked = unlock_tracker(layer)
-    layer._tracker.add_to_store("layers", sublayer)
-    if locked:
-        lock_tracker(layer)
+    track_for_checkpoints(layer, name, sublayer)
+    with _unlocked(layer):
+        layer._tracker.add_to_store("layers", sublayer)
 
 
 def reset_automatic_names() -> None:

@@ -66,7 +66,7 @@ def store_of(owner: Any) -> VariableStore:
         if isinstance(owner, keras.layers.Layer):
             store = VariableStore(
                 on_create=lambda variable, loss: ownership.adopt_into_layer(owner, variable, loss),
-                on_layer=lambda _, layer: private.track_layer(owner, layer),
+                on_layer=lambda name, layer: private.track_layer(owner, name, layer),
             )
         elif isinstance(owner, tf.Module):
             store = VariableStore(

@@ -56,7 +56,7 @@ _REGULARIZERS: Mapping[str, Callable[[], Any]] = {
 }
 
 
-def activation_function(identifier: Any) -> Callable[..., Any] | None:
+def activation_function(identifier: Any) -> Any:
     """Returns the activation function that `identifier` names or is; None stays None."""
     if identifier is None or callable(identifier):
         return identifier

@@ -204,10 +204,7 @@ class LibraryLayer(Layer):
 
     __call__ = tf.autograph.experimental.do_not_convert(Layer.__call__)
 
-    @tf.autograph.experimental.do_not_convert
-    def apply(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Calls the layer."""
-        return self(inputs, *args, **kwargs)
+    apply = tf.autograph.experimental.do_not_convert(Layer.apply)
 
 
 @functools.cache
