@@ -203,7 +203,8 @@ def _functional(layer: Any, inputs: Arrays) -> tuple[Any, tuple[str, ...]]:
     else:
         symbolic = keras.Input(batch_shape=inputs.shape, dtype=inputs.dtype.name)
     try:
-        return keras.Model(inputs=symbolic, outputs=layer(symbolic)), ()
+        # Flat, because Keras 3.3 refuses nested outputs; the paths are what the outputs are compared by anyway.
+        return keras.Model(inputs=symbolic, outputs=dict(flatten(layer(symbolic)))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return layer, (f"called as it is: no functional model can be made of it ({reason[0]})",)
