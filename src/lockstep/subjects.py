@@ -8,11 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lockstep.arrays import Arrays
 from lockstep.errors import InputError
 from lockstep.trace import Trace, VariableRecord
-
-Arrays = Mapping[str, np.ndarray] | np.ndarray
-"""What a model is fed: arrays by input name, or one array for a model that takes one tensor."""
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lockstep import fill
 from lockstep.align import Alignment, Rename, align
+from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, SubjectError
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
-from lockstep.steps import created_once, numbers, variables_match
+from lockstep.steps import created_once, filling, numbers, variables_match
 from lockstep.steps.finding import Finding, step_report
-from lockstep.subjects import Arrays, Instance, Mode, Subject
+from lockstep.subjects import Instance, Mode, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
 
@@ -68,7 +68,7 @@ def verify(
     check = _Check(
         _subject(reference, "reference"),
         _subject(candidate, "candidate"),
-        _checked(inputs),
+        checked_inputs(inputs),
         tuple(rename),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
@@ -133,7 +133,7 @@ class _Check:
         findings: list[Finding] = []
         for kind in ("distinct", "constant"):
             self._say(f"inference, every variable set to {kind} values")
-            values = _filled(kind, alignment)
+            values = filling.filled(kind, alignment)
             both = _Both(reference.run(values[0]), candidate.run(values[1]))
             # The constant comes last: its figures are the guide's, and stay in the report.
             found = self._results(both, alignment)
@@ -179,9 +179,8 @@ class _Check:
             return [Finding(Verdict.NOT_ASKED, why)]
         # The initial values cannot be aligned: take the reference's, so that the rest can be judged.
         self._say("candidate, with the reference's initial values")
-        partners = {c.key: both.reference.before[r.key] for r, c in _fillable(alignment, floating_only=False)}
-        values = {r.key: both.reference.before[r.key] for r in both.reference.variables}
-        again = _Both(sides[0].run(values), sides[1].run(partners))
+        values = filling.copied(both.reference, alignment)
+        again = _Both(sides[0].run(values[0]), sides[1].run(values[1]))
         copied = Finding(Verdict.NOT_ASKED, "initial values taken from the reference (Keras draws its own)")
         return [*self._results(again, alignment), copied, *_notes(both)]
 
@@ -260,68 +259,6 @@ def _subject(given: Subject | Mapping[str, Any], side: str) -> Subject:
             "lockstep.keras(build) for a function that makes a Keras layer or model."
         )
     return given
-
-
-def _checked(inputs: Arrays) -> Arrays:
-    if isinstance(inputs, Mapping):
-        if not inputs:
-            raise InputError("no inputs were given; pass a dict of input name -> array.")
-        return {name: _array(f"input {name!r}", value) for name, value in inputs.items()}
-    return _array("the input", inputs)
-
-
-def _array(what: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind == "O" and not all(isinstance(item, (str, bytes)) for item in array.flat):
-        raise InputError(f"{what} is not an array of numbers or strings (a {type(value).__name__} was given).")
-    if array.size == 0:
-        raise InputError(f"{what} is empty (shape {array.shape}); there would be nothing to compare.")
-    if array.dtype.kind in "fc" and not np.isfinite(array).all():
-        bad = ~np.isfinite(array)
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise InputError(
-            f"{what} holds {int(bad.sum()):,} values that are NaN or infinite (the first at {list(first)}); "
-            "whatever comes out of them proves nothing."
-        )
-    return array
-
-
-def _filled(kind: str, alignment: Alignment) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Values for both sides, the same for partners: keyed by the reference's name."""
-    reference: dict[str, np.ndarray] = {}
-    candidate: dict[str, np.ndarray] = {}
-    for r, c in _fillable(alignment, floating_only=True):
-        values = _values(kind, r)
-        reference[r.key] = candidate[c.key] = values
-    for alone, side in ((alignment.missing, reference), (alignment.extra, candidate)):
-        side.update({record.key: _values(kind, record) for record, _ in alone if _floating(record)})
-    return reference, candidate
-
-
-def _fillable(alignment: Alignment, *, floating_only: bool) -> list[tuple[VariableRecord, VariableRecord]]:
-    """The pairs that can take the same values. Counters and indices keep theirs: a fraction would not fit them."""
-    return [
-        (r, c)
-        for r, c in alignment.pairs
-        if r.shape == c.shape and r.dtype == c.dtype and (not floating_only or _floating(r))
-    ]
-
-
-def _floating(record: VariableRecord) -> bool:
-    return record.dtype.startswith(("float", "bfloat", "complex"))
-
-
-def _values(kind: str, record: VariableRecord) -> np.ndarray:
-    dtype = _numpy_dtype(record.dtype)
-    return fill.constant(record.shape, dtype) if kind == "constant" else fill.distinct(record.key, record.shape, dtype)
-
-
-def _numpy_dtype(name: Any) -> np.dtype[Any]:
-    if name == "bfloat16":
-        import ml_dtypes
-
-        name = ml_dtypes.bfloat16
-    return np.dtype(name)  # type: ignore[no-any-return]
 
 
 def _labelled(finding: Finding, label: str) -> Finding:

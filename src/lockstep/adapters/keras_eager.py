@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import running
+from lockstep.arrays import Arrays
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
 from lockstep.randomness import DeterministicRandomTestTool
-from lockstep.subjects import Arrays, Mode
+from lockstep.subjects import Mode
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of

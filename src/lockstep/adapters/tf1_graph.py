@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import running
+from lockstep.arrays import Arrays
 from lockstep.errors import InputError
 from lockstep.randomness import DeterministicRandomTestTool
-from lockstep.subjects import Arrays, Mode
+from lockstep.subjects import Mode
 from lockstep.trace import LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
 
 _v1 = tf.compat.v1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lockstep.arrays import not_finite, numpy_dtype
 from lockstep.config.tables import Table, leaves, missing_file
 from lockstep.errors import InputError
 from lockstep.fill import hashed_uniform
@@ -87,7 +88,7 @@ def _make(name: str, spec: InputSpec) -> np.ndarray:
     assert spec.shape is not None
     assert spec.dtype is not None
     count = math.prod(spec.shape)
-    dtype = _numpy_dtype(spec.dtype)
+    dtype = numpy_dtype(spec.dtype)
     if spec.fill == "ones":
         return np.ones(spec.shape, dtype)
     if dtype.kind == "c":
@@ -158,21 +159,12 @@ def _integer_range(table: Table, dtype: str, low: float | None, high: float | No
     return low, high
 
 
-def _numpy_dtype(name: str) -> np.dtype[Any]:
-    if name == "bfloat16":
-        import ml_dtypes  # comes with TensorFlow; NumPy alone has no such dtype
-
-        name = ml_dtypes.bfloat16
-    dtype: np.dtype[Any] = np.dtype(name)
-    return dtype
-
-
 def _load(spec: InputSpec, path: Path) -> np.ndarray:
     array = _checked_file(spec, path)
     if array.dtype == np.dtype("V2") and spec.dtype == "bfloat16":
-        array = array.view(_numpy_dtype("bfloat16"))  # numpy.save forgets the name of this dtype
+        array = array.view(numpy_dtype("bfloat16"))  # numpy.save forgets the name of this dtype
     found = array.dtype.newbyteorder("=")
-    if spec.dtype is not None and found != _numpy_dtype(spec.dtype):
+    if spec.dtype is not None and found != numpy_dtype(spec.dtype):
         raise InputError(
             f"{spec.place}: dtype is {spec.dtype}, but {path.name} holds {found.name}; correct the configuration, or "
             "convert the file."
@@ -211,13 +203,7 @@ def _checked_file(spec: InputSpec, path: Path) -> np.ndarray:
 
 
 def _finite(array: np.ndarray, spec: InputSpec) -> np.ndarray:
-    if array.dtype.kind in "iubSU":
-        return array
-    bad = ~np.isfinite(array)
-    count = int(np.count_nonzero(bad))
-    if count:
-        first = [int(i) for i in np.argwhere(bad)[0]]
-        source = spec.path.name if spec.path else "the fill"
-        values = "1 value that is" if count == 1 else f"{count:,} values that are"
-        raise InputError(f"{spec.place}: {source} holds {values} NaN or infinite, the first at {first}.")
+    bad = not_finite(array)
+    if bad:
+        raise InputError(f"{spec.place}: {spec.path.name if spec.path else 'the fill'} holds {bad}.")
     return array

@@ -92,11 +92,11 @@ def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tol
     comparison = compare_pairs(pairs, tolerance)
     if comparison.failed:
         names = {r.key: c.key for r, c in alignment.pairs}
+        cause = "its initial values differ though the seeds are aligned: another initializer, or another order of draws"
         culprits = tuple(
-            Culprit(p.name, names[p.name], "initializer", "its initial values differ though the seeds are aligned: "
-                    "another initializer, or another order of random draws", p.scaled_error, tolerance.rtol)
+            Culprit(p.name, names[p.name], "initializer", cause, p.scaled_error, tolerance.rtol)
             for p in comparison.failed
-        )  # fmt: skip
+        )
         phrase = f"{len(comparison.failed)} of {len(pairs)} variables start from other values"
         details = tuple(f"initial value of {pair.describe()}" for pair in comparison.failed)
         return Finding(Verdict.DIVERGED, phrase, details, {}, culprits)
@@ -125,10 +125,16 @@ def state(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: F
     if comparison.failed:
         names = {r.key: c.key for r, c in alignment.pairs}
         culprits = tuple(
-            Culprit(p.name, names[p.name], "state", moved_alone.get(p.name, "its value after the call differs"),
-                    p.scaled_error, tolerance.rtol)
+            Culprit(
+                p.name,
+                names[p.name],
+                "state",
+                moved_alone.get(p.name, "its value after the call differs"),
+                p.scaled_error,
+                tolerance.rtol,
+            )
             for p in comparison.failed
-        )  # fmt: skip
+        )
         phrase = f"{len(comparison.failed)} of {len(pairs)} updated variables differ"
         details = tuple(
             f"after the call, {p.describe()}" + (f" ({moved_alone[p.name]})" if p.name in moved_alone else "")

@@ -1,0 +1,65 @@
+"""What is asked of an array before a model is fed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lockstep.errors import InputError
+
+Arrays = Mapping[str, np.ndarray] | np.ndarray
+"""What a model is fed: arrays by input name, or one array for a model that takes one tensor."""
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Returns the dtype of that name; bfloat16 is TensorFlow's, which NumPy alone does not know."""
+    kind: Any = name
+    if name == "bfloat16":
+        import ml_dtypes  # comes with TensorFlow
+
+        kind = ml_dtypes.bfloat16
+    dtype: np.dtype[Any] = np.dtype(kind)
+    return dtype
+
+
+def not_finite(array: np.ndarray) -> str:
+    """Describes the values that are NaN or infinite; an empty string if there are none.
+
+    >>> not_finite(np.array([1.0, np.nan]))
+    '1 value that is NaN or infinite, the first at [1]'
+    """
+    if array.dtype.kind in "iubSUO":
+        return ""
+    bad = ~np.isfinite(array)
+    count = int(np.count_nonzero(bad))
+    if not count:
+        return ""
+    values = "1 value that is" if count == 1 else f"{count:,} values that are"
+    return f"{values} NaN or infinite, the first at {[int(i) for i in np.argwhere(bad)[0]]}"
+
+
+def checked_inputs(inputs: Arrays) -> Arrays:
+    """Returns the inputs as arrays that something can be concluded from.
+
+    Raises:
+        InputError: There are none, or one is empty, not of numbers or strings, or holds NaN or infinity.
+    """
+    if not isinstance(inputs, Mapping):
+        return _checked("the input", inputs)
+    if not inputs:
+        raise InputError("no inputs were given; pass a dict of input name -> array.")
+    return {name: _checked(f"input {name!r}", value) for name, value in inputs.items()}
+
+
+def _checked(what: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind == "O" and not all(isinstance(item, (str, bytes)) for item in array.flat):
+        raise InputError(f"{what} is not an array of numbers or strings (a {type(value).__name__} was given).")
+    if array.size == 0:
+        raise InputError(f"{what} is empty (shape {array.shape}); there would be nothing to compare.")
+    bad = not_finite(array)
+    if bad:
+        raise InputError(f"{what} holds {bad}; whatever comes out of that proves nothing.")
+    return array

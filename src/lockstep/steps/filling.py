@@ -1,0 +1,46 @@
+"""Which values the variables of both sides are set to: the same for partners, keyed by the reference's name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lockstep import fill
+from lockstep.align import Alignment
+from lockstep.arrays import numpy_dtype
+from lockstep.trace import Trace, VariableRecord
+
+Values = dict[str, np.ndarray]
+
+
+def filled(kind: str, alignment: Alignment) -> tuple[Values, Values]:
+    """Returns `"constant"` or `"distinct"` values for the floating variables of the reference and of the candidate.
+
+    Counters and indices keep what they have: a fraction would not fit them, and another index means another thing.
+    """
+    reference: Values = {}
+    candidate: Values = {}
+    for r, c in _alike(alignment):
+        if _floating(r):
+            reference[r.key] = candidate[c.key] = _values(kind, r)
+    for alone, side in ((alignment.missing, reference), (alignment.extra, candidate)):
+        side.update({record.key: _values(kind, record) for record, _ in alone if _floating(record)})
+    return reference, candidate
+
+
+def copied(reference: Trace, alignment: Alignment) -> tuple[Values, Values]:
+    """Returns the reference's own initial values, for both sides."""
+    ours = {record.key: reference.before[record.key] for record in reference.variables}
+    return ours, {c.key: reference.before[r.key] for r, c in _alike(alignment)}
+
+
+def _alike(alignment: Alignment) -> list[tuple[VariableRecord, VariableRecord]]:
+    return [(r, c) for r, c in alignment.pairs if r.shape == c.shape and r.dtype == c.dtype]
+
+
+def _floating(record: VariableRecord) -> bool:
+    return record.dtype.startswith(("float", "bfloat", "complex"))
+
+
+def _values(kind: str, record: VariableRecord) -> np.ndarray:
+    dtype = numpy_dtype(record.dtype)
+    return fill.constant(record.shape, dtype) if kind == "constant" else fill.distinct(record.key, record.shape, dtype)
