@@ -152,7 +152,7 @@ class _Check:
                 alignment = align(both.reference.variables, both.candidate.variables, self._rules)
                 draws = both.reference.draws > inference_draws
                 found = self._random(mode, both, (reference, candidate), alignment, draws_differ=draws)
-            label = mode.randomness + (", functional model" if mode.functional else "")
+            label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
             findings.extend(_labelled(finding, label) for finding in found)

@@ -380,3 +380,20 @@ def test_either_order_of_import_works(order):
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.stdout.split()[:2] == ["Conv/weights:0", "Conv/BatchNorm/beta:0"], result.stderr[-2000:]
+
+
+def test_end_points_of_pools_bear_the_same_names_eagerly_as_in_a_graph(slim):
+    def net(x):
+        with tf.compat.v1.variable_scope("net") as scope:
+            collection = scope.original_name_scope + "_end_points"
+            with slim.arg_scope([slim.conv2d, slim.max_pool2d, slim.flatten], outputs_collections=collection):
+                x = slim.conv2d(x, 2, [3, 3], scope="conv")
+                x = slim.max_pool2d(x, [2, 2], scope="pool")
+                slim.flatten(x, scope="flat")
+            return list(slim.utils.convert_collection_to_dict(collection))
+
+    expected = ["net/conv", "net/pool", "net/flat"]
+    with tf.Graph().as_default():
+        assert net(tf.ones([1, 8, 8, 1])) == expected
+    with VariableStore().scope():
+        assert net(tf.ones([1, 8, 8, 1])) == expected

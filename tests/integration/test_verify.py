@@ -271,3 +271,39 @@ def test_recording_does_not_change_what_the_model_computes():
         plain = untraced({"x": tf.constant(BATCH)}, training=True)
     report = lockstep.verify(lockstep.tf1_graph(forward), lockstep.keras(Migrated), {"x": BATCH})
     assert report.steps[-1].figures["candidate_first_output"] == float(plain["logits"][0, 0])
+
+
+def test_a_module_is_judged_too_and_the_report_says_that_no_functional_model_was_made():
+    class Migrated(tf.Module):
+        @tf1.track_tf1_style_variables
+        def __call__(self, inputs, training=None):
+            return forward(inputs, bool(training))
+
+    report = lockstep.verify(lockstep.tf1_graph(forward), lockstep.keras(Migrated), {"x": BATCH})
+    assert report.verdict == "equivalent"
+    assert "constant: 5 initial values bit-equal" in report.steps[-1].summary
+    assert "a functional model takes Keras layers only" in report.steps[-1].summary
+
+
+def test_one_array_reaches_both_sides_as_one_tensor():
+    class Migrated(keras.layers.Layer):
+        @tf1.track_tf1_style_variables
+        def call(self, inputs, training=None):
+            return forward({"x": inputs}, bool(training))
+
+    def reference(inputs, training):
+        return forward({"x": inputs}, training)
+
+    assert lockstep.verify(lockstep.tf1_graph(reference), lockstep.keras(Migrated), BATCH).verdict == "equivalent"
+
+
+def test_a_configuration_table_is_a_subject(tmp_path, monkeypatch):
+    (tmp_path / "table_model.py").write_text(
+        "import keras\n"
+        "def forward(inputs, training):\n    return inputs['x'] * 2\n"
+        "class Net(keras.layers.Layer):\n    def call(self, inputs):\n        return inputs['x'] * 2\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    reference = {"runtime": "tf1", "entry": "table_model.py:forward"}
+    candidate = {"runtime": "keras", "entry": "table_model.py:Net"}
+    assert lockstep.verify(reference, candidate, {"x": BATCH}).verdict == "equivalent"

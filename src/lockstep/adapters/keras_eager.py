@@ -58,7 +58,7 @@ class EagerInstance:
             if not callable(self._layer):
                 raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
             self._model = self._layer
-            if mode.functional and isinstance(self._layer, keras.layers.Layer):
+            if mode.functional:
                 self._model, self._notes = _functional(self._layer, inputs)
         self._takes_training = _takes_training(self._layer)
 
@@ -199,6 +199,8 @@ def _noting_initial_values(found: dict[int, np.ndarray]) -> Iterator[None]:
 
 def _functional(layer: Any, inputs: Arrays) -> tuple[Any, tuple[str, ...]]:
     """Puts a layer into a functional model; a layer that cannot be is called as it is, and the report says so."""
+    if not isinstance(layer, keras.layers.Layer):
+        return layer, ("called as it is: a functional model takes Keras layers only",)
     if isinstance(inputs, Mapping):
         symbolic = {n: keras.Input(batch_shape=a.shape, dtype=a.dtype.name, name=n) for n, a in inputs.items()}
     else:

@@ -13,6 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from lockstep.tf1.slim.scopes import name_scope
+
 TENSOR_TYPES = {"Tensor": tf.Tensor, "IndexedSlices": tf.IndexedSlices}
 # The compat.v1 functions take their arguments in TensorFlow 1's order, which tf_slim passes by position.
 CONTROL_FLOW = {
@@ -26,7 +28,7 @@ ARRAY = {"stack": tf.stack, "unstack": tf.unstack}
 # tf_slim module -> the name under which it imported a TensorFlow module -> what that module has lost.
 MOVED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "tf_slim.data.tfexample_decoder": {"array_ops": ARRAY, "control_flow_ops": CONTROL_FLOW},
-    "tf_slim.layers.layers": {"array_ops": ARRAY},
+    "tf_slim.layers.layers": {"array_ops": ARRAY, "ops": {"name_scope": name_scope}},  # not lost, but nameless
     "tf_slim.layers.optimizers": {"ops": TENSOR_TYPES},
     "tf_slim.layers.rev_block_lib": {"framework_ops": TENSOR_TYPES},
     "tf_slim.layers.utils": {"control_flow_ops": CONTROL_FLOW, "ops": TENSOR_TYPES},
