@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lockstep import metrics
+from lockstep.metrics import compare_arrays, traversal
 
 TARGET_RATIO = 8.0  # times faster than numpy.testing.assert_allclose, with full statistics
 TARGET_MEMORY_MB = 64.0
@@ -79,19 +79,19 @@ def main(elements: int = 50_000_000, repeats: int = 7) -> list[Row]:
     pool = ThreadPoolExecutor(2)
 
     def one_core() -> object:
-        threads, metrics._MAX_THREADS = metrics._MAX_THREADS, 1
+        threads, traversal._MAX_THREADS = traversal._MAX_THREADS, 1
         try:
-            return metrics.compare_arrays(reference, candidate, rtol=1e-5, atol=1e-8)
+            return compare_arrays(reference, candidate, rtol=1e-5, atol=1e-8)
         finally:
-            metrics._MAX_THREADS = threads
+            traversal._MAX_THREADS = threads
 
     runs: dict[str, Callable[[], object]] = {
         "numpy.testing.assert_allclose": lambda: np.testing.assert_allclose(candidate, reference, rtol=1e-5, atol=1e-8),
         "numpy.allclose": lambda: np.allclose(candidate, reference, rtol=1e-5, atol=1e-8),
-        "compare_arrays": lambda: metrics.compare_arrays(reference, candidate, rtol=1e-5, atol=1e-8),
+        "compare_arrays": lambda: compare_arrays(reference, candidate, rtol=1e-5, atol=1e-8),
         "compare_arrays, one thread": one_core,
-        "compare_arrays, no tolerance": lambda: metrics.compare_arrays(reference, candidate),
-        "compare_arrays, 25 % beyond rtol": lambda: metrics.compare_arrays(reference, candidate, rtol=1.2e-7),
+        "compare_arrays, no tolerance": lambda: compare_arrays(reference, candidate),
+        "compare_arrays, 25 % beyond rtol": lambda: compare_arrays(reference, candidate, rtol=1.2e-7),
         "floor: reading both arrays once": lambda: list(pool.map(np.max, (reference, candidate))),
     }
     taken = durations(runs, repeats)

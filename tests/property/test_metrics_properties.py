@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lockstep import metrics
-from lockstep.metrics import compare_arrays
+from lockstep.metrics import blocks, compare_arrays, traversal
 
 FLOATS = [np.dtype(d) for d in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, ml_dtypes.float8_e5m2)]
 INTEGERS = [np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)] + [np.dtype(bool)]
@@ -158,9 +157,9 @@ LAYOUTS = st.sampled_from(["plain", "fortran", "strided", "reversed", "swapped"]
 def assert_as_the_oracle(pair, layouts, tolerances, block, threads):
     reference, candidate = (views(array, how) for array, how in zip(pair, layouts, strict=True))
     rtol, atol = tolerances
-    with mock.patch.multiple(
-        metrics, _BLOCK=block, _PIECE=max(1, block // 3), _PARALLEL_FROM=0, _cores=lambda: threads
-    ):
+    small = mock.patch.multiple(blocks, _BLOCK=block, _PIECE=max(1, block // 3))
+    threaded = mock.patch.multiple(traversal, _PARALLEL_FROM=0, _cores=lambda: threads)
+    with small, threaded:
         figures = compare_arrays(reference, candidate, rtol=rtol, atol=atol)
     with np.errstate(all="ignore"):
         expected, means = oracle(*pair, rtol, atol)

@@ -11,9 +11,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lockstep import metrics
 from lockstep.errors import InputError
-from lockstep.metrics import compare_arrays
+from lockstep.metrics import Figures, blocks, compare_arrays, traversal
+from lockstep.metrics.plan import make_plan
 
 NAN, INF = math.nan, math.inf
 TINY_FLOATS = [
@@ -33,7 +33,7 @@ class TestErrors:
         reference = np.float32([[1, -2, 0], [4, 0, 8]])
         candidate = np.float32([[1, -2.5, 0], [3, 0.25, 8]])
         figures = compare_arrays(reference, candidate, rtol=0.2, atol=0.1)
-        assert figures == metrics.Figures(
+        assert figures == Figures(
             elements=6,
             finite_pairs=6,
             bit_equal=False,
@@ -77,13 +77,13 @@ class TestErrors:
             candidate = reference * np.float32(factor)
             exact = np.abs(candidate.astype(float) - reference) / reference
             fooled += exact.argmax() != (np.abs(candidate - reference) / reference).argmax()
-            with mock.patch.object(metrics, "_BLOCK", block):
+            with mock.patch.object(blocks, "_BLOCK", block):
                 figures = compare_arrays(reference, candidate)
             assert (figures.max_rel_error, figures.max_rel_index) == (exact.max(), (exact.argmax(),))
         assert fooled > 5
 
     def test_errors_that_float32_cannot_tell_apart_are_found_across_blocks(self):
-        with mock.patch.object(metrics, "_BLOCK", 1):
+        with mock.patch.object(blocks, "_BLOCK", 1):
             figures = compare_arrays(np.float32([2**25] * 3), np.float32([-1, -2, -1]))
         assert (figures.max_abs_error, figures.max_abs_index) == (2**25 + 2, (1,))
 
@@ -137,7 +137,7 @@ class TestErrors:
         reference = np.ones(40_000, dtype)
         candidate = reference.copy()
         candidate[[17, 18_000, 39_999]] = 2
-        with mock.patch.object(metrics, "_BLOCK", 1000):
+        with mock.patch.object(blocks, "_BLOCK", 1000):
             figures = compare_arrays(reference, candidate)
         assert figures.max_abs_index == figures.max_rel_index == figures.first_beyond_index == (17,)
 
@@ -471,23 +471,24 @@ class TestThreads:
         reference, candidate = differing(100_000, dtype, noise=1e-2)
         if spoilt and dtype is not np.int32:
             candidate[[5, 70_000]] = NAN
-        with mock.patch.multiple(metrics, _BLOCK=3000):
+        with mock.patch.object(blocks, "_BLOCK", 3000):
             alone = compare_arrays(reference, candidate, rtol=1e-2, atol=1e-3)
-            with mock.patch.multiple(metrics, _PARALLEL_FROM=1, _cores=lambda: 4):
+            with mock.patch.multiple(traversal, _PARALLEL_FROM=1, _cores=lambda: 4):
                 assert compare_arrays(reference, candidate, rtol=1e-2, atol=1e-3) == alone
 
     def test_large_arrays_use_more_than_one_thread(self):
-        plan = metrics._plan(np.dtype(np.float32), np.dtype(np.float32), 0.0, 0.0)
-        with mock.patch.multiple(metrics, _cores=lambda: 3):
-            assert metrics._threads(plan, 10_000_000) == 3
-            assert metrics._threads(plan, 1000) == 1
-        with mock.patch.multiple(metrics, _cores=lambda: 300):
-            assert metrics._threads(plan, 10**9) == metrics._MAX_THREADS
+        plan = make_plan(np.dtype(np.float32), np.dtype(np.float32), 0.0, 0.0)
+        with mock.patch.multiple(traversal, _cores=lambda: 3):
+            assert traversal._threads(plan, 10_000_000) == 3
+            assert traversal._threads(plan, 1000) == 1
+        with mock.patch.multiple(traversal, _cores=lambda: 300):
+            assert traversal._threads(plan, 10**9) == traversal._MAX_THREADS
 
     def test_no_warning_escapes_a_thread(self):
         reference = np.zeros(10_000, np.float32)
         candidate = np.full(10_000, INF, np.float32)
-        with mock.patch.multiple(metrics, _BLOCK=1000, _PARALLEL_FROM=1, _cores=lambda: 2):
+        threaded = mock.patch.multiple(traversal, _PARALLEL_FROM=1, _cores=lambda: 2)
+        with mock.patch.object(blocks, "_BLOCK", 1000), threaded:
             assert compare_arrays(reference, candidate).inf_mismatches == 10_000
 
 
@@ -500,7 +501,7 @@ def test_no_temporary_grows_with_the_arrays(dtype, spoilt):
     if spoilt and dtype is not np.int64:
         reference[::10_000] = NAN
     tracemalloc.start()
-    with mock.patch.object(metrics, "_cores", return_value=64):
+    with mock.patch.object(traversal, "_cores", return_value=64):
         compare_arrays(reference, candidate, rtol=1e-3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

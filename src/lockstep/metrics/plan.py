@@ -1,0 +1,57 @@
+"""Two dtypes -> how their arrays are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lockstep.errors import InputError
+from lockstep.metrics.blocks import block_size
+from lockstep.metrics.dtypes import PRECISION, DType, common_dtype, kind_of, part_dtype, precision
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a pair of dtypes is compared.
+
+    Attributes:
+        kind: "float", "complex", "integer" or "text".
+        common: The dtype for the values of both sides.
+        ulp: The dtype whose steps are counted, or None; for complex values that of a part.
+        screened: Whether finite blocks take the fast way.
+        same_dtype: Whether bit equality is possible at all.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+    """
+
+    kind: str
+    common: DType
+    ulp: DType | None
+    screened: bool
+    same_dtype: bool
+    rtol: float
+    atol: float
+
+    @property
+    def block(self) -> int:
+        """Elements per block."""
+        return block_size(self.common)
+
+
+def make_plan(reference: DType, candidate: DType, rtol: float, atol: float) -> Plan:
+    """Decides how two dtypes are compared; `InputError` if they cannot be."""
+    kinds = {kind_of(reference), kind_of(candidate)}
+    if "text" in kinds and len(kinds) > 1:
+        raise InputError(f"reference has dtype {reference}, candidate has dtype {candidate}: numbers against text")
+    kind = next(kind for kind in ("text", "complex", "float", "integer") if kind in kinds)
+    native = reference.newbyteorder("="), candidate.newbyteorder("=")
+    same = native[0] == native[1] and kind != "text"
+    parts = [part_dtype(dtype) for dtype in native if kind in ("float", "complex") and kind_of(dtype) != "integer"]
+    return Plan(
+        kind=kind,
+        common=common_dtype(kind, *native),
+        ulp=min(parts, key=precision) if parts else None,
+        screened=same and kind == "float" and native[0].name in PRECISION,
+        same_dtype=same,
+        rtol=rtol,
+        atol=atol,
+    )
