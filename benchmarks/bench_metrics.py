@@ -33,6 +33,8 @@ class Row:
         median_s: Median duration.
         fastest_s: Shortest duration.
         ratio: Median duration of `assert_allclose` divided by this one's.
+        fastest_ratio: The same of the shortest durations. `assert_allclose` allocates 1.1 GB a run, which on a machine
+            that is short of free pages makes its median three times its minimum; the target has to hold for both.
         peak_mb: Peak of what it allocated beyond the two arrays, or None if not measured.
         target: What was aimed at, or empty.
         met: Whether it was reached; None without a target.
@@ -42,6 +44,7 @@ class Row:
     median_s: float
     fastest_s: float
     ratio: float
+    fastest_ratio: float
     peak_mb: float | None
     target: str = ""
     met: bool | None = None
@@ -95,16 +98,17 @@ def main(elements: int = 50_000_000, repeats: int = 7) -> list[Row]:
         "floor: reading both arrays once": lambda: list(pool.map(np.max, (reference, candidate))),
     }
     taken = durations(runs, repeats)
-    base = statistics.median(taken["numpy.testing.assert_allclose"])
+    base = taken["numpy.testing.assert_allclose"]
     rows = []
     for name, run in runs.items():
-        median = statistics.median(taken[name])
+        median, fastest = statistics.median(taken[name]), min(taken[name])
+        ratio, fastest_ratio = statistics.median(base) / median, min(base) / fastest
         peak = None if name.startswith("floor") else peak_mb(run)
         target, met = "", None
         if name == "compare_arrays":
             target = f"ratio >= {TARGET_RATIO:g}, < {TARGET_MEMORY_MB:g} MB"
-            met = base / median >= TARGET_RATIO and (peak or 0.0) < TARGET_MEMORY_MB
-        rows.append(Row(name, median, min(taken[name]), base / median, peak, target, met))
+            met = min(ratio, fastest_ratio) >= TARGET_RATIO and (peak or 0.0) < TARGET_MEMORY_MB
+        rows.append(Row(name, median, fastest, ratio, fastest_ratio, peak, target, met))
     pool.shutdown()
     return rows
 
@@ -113,11 +117,13 @@ def show(rows: list[Row], elements: int) -> None:
     print(
         f"{elements:,} float32 pairs, {os.cpu_count()} cores, NumPy {np.__version__}, Python {sys.version.split()[0]}"
     )
-    print(f"{'':34}{'median ms':>10}{'min ms':>8}{'ratio':>7}{'peak MB':>9}  target")
+    print(f"{'':34}{'median ms':>10}{'min ms':>8}{'ratio':>7}{'of mins':>9}{'peak MB':>9}  target")
     for row in rows:
         peak = "" if row.peak_mb is None else f"{row.peak_mb:.1f}"
         verdict = "" if row.met is None else f"{row.target}: {'met' if row.met else 'MISSED'}"
-        figures = f"{row.median_s * 1e3:10.1f}{row.fastest_s * 1e3:8.1f}{row.ratio:7.1f}{peak:>9}"
+        figures = (
+            f"{row.median_s * 1e3:10.1f}{row.fastest_s * 1e3:8.1f}{row.ratio:7.1f}{row.fastest_ratio:9.1f}{peak:>9}"
+        )
         print(f"{row.name:34}{figures}  {verdict}".rstrip())
     floor = rows[-1].median_s
     bandwidth = 2 * 4 * elements / floor / 1e9
