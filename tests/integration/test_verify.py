@@ -251,6 +251,14 @@ class TestWhatCannotBeJudged:
             lockstep.verify(lockstep.tf1_graph(forward), lockstep.keras(Broken), {"x": BATCH})
         assert str(caught.value).endswith(" KeyError: nothing of that name")
 
+    def test_the_message_of_an_operation_that_fails_in_a_session_is_its_reason(self):
+        def out_of_range(inputs, training):
+            return tf.gather(tf.constant([1.0, 2.0]), tf.cast(inputs["x"], tf.int32) + 7)
+
+        told = r"failed while running \(inference mode, num_random_ops\): InvalidArgumentError: indices.* = 7 is not in"
+        with pytest.raises(lockstep.SubjectError, match=told):
+            lockstep.verify(lockstep.tf1_graph(out_of_range), candidate(), {"x": BATCH})
+
     def test_an_unwrapped_subject_is_told_how_to_wrap_it(self):
         with pytest.raises(lockstep.InputError, match=r"lockstep.tf1_graph\(forward\)"):
             lockstep.verify(forward, candidate(), {"x": BATCH})

@@ -51,9 +51,13 @@ def describe(mode: Mode) -> str:
 _WRAPPED = re.compile(r"Exception encountered when calling .*?\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
 
 
+# An operation of a graph that fails says why in the line before the one that names it.
+_FROM_A_GRAPH = re.compile(r"^(.+)\n\s*\[\[\{\{node ", re.MULTILINE)
+
+
 def _first_line(error: BaseException) -> str:
     # A KeyError prints its message quoted, with the control characters escaped.
     text = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
-    wrapped = _WRAPPED.search(text)
-    lines = (wrapped.group(1) if wrapped else text).strip().splitlines()
+    said = _WRAPPED.search(text) or _FROM_A_GRAPH.search(text)
+    lines = (said.group(1) if said else text).strip().splitlines()
     return lines[0] if lines else "(no message)"

@@ -78,7 +78,8 @@ class GraphInstance:
         del repeats  # a graph cannot make variables when it runs
         start = time.perf_counter()
         keys = [record.key for record in self.variables]
-        with _v1.Session(graph=self._graph) as session, running.users_code(self._label, f"running ({self._mode})"):
+        doing = f"running ({running.describe(self._mode)})"
+        with _v1.Session(graph=self._graph) as session, running.users_code(self._label, doing):
             self._initialize(session, values or {})
             before = self._values(session, keys)
             got = session.run(self._fetches, self._feed)
