@@ -29,6 +29,9 @@ shape = [2, 3]
 """
 
 
+THERE = {"lockstep.toml", "legacy_model.py", "migrated_model.py"}
+
+
 def a_report(verdict=Verdict.EQUIVALENT, steps=()) -> Report:
     steps = steps or (StepReport("variables-match", verdict, "3 = 3"),)
     return Report(verdict, steps, (), {"reference": {"subject": "a"}, "candidate": {"subject": "b"}}, 1.0)
@@ -38,6 +41,8 @@ def a_report(verdict=Verdict.EQUIVALENT, steps=()) -> Report:
 def folder(tmp_path, monkeypatch):
     """The current folder, with a configuration in it."""
     (tmp_path / "lockstep.toml").write_text(CONFIGURATION)
+    for entry in ("legacy_model.py", "migrated_model.py"):
+        (tmp_path / entry).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -62,6 +67,14 @@ def verify(monkeypatch):
 
 def run(*arguments):
     return CliRunner().invoke(main, list(arguments))
+
+
+def test_a_missing_file_is_told_before_tensorflow_is_imported(folder, monkeypatch):
+    (folder / "legacy_model.py").unlink()
+    monkeypatch.setattr(startup, "import_tensorflow", lambda: pytest.fail("TensorFlow was imported first"))
+    result = run("check")
+    assert result.exit_code == 2
+    assert "[reference]: there is no file" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -99,13 +112,13 @@ def test_json_to_a_file_is_written_whole_and_named(verify, folder):
     result = run("check", "--json", "out.json")
     assert from_json((folder / "out.json").read_text()) == a_report()
     assert result.stdout.splitlines()[-1].endswith("report: out.json")
-    assert sorted(p.name for p in folder.iterdir()) == ["lockstep.toml", "out.json"]
+    assert {p.name for p in folder.iterdir()} == {*THERE, "out.json"}
 
 
 def test_without_json_no_file_is_written(verify, folder):
     verify(a_report())
     run("check")
-    assert [p.name for p in folder.iterdir()] == ["lockstep.toml"]
+    assert {p.name for p in folder.iterdir()} == THERE
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch):
@@ -117,7 +130,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch)
     with pytest.raises(InputError, match="No space left"):
         session.write_whole(folder / "out.json", "new")
     assert (folder / "out.json").read_text() == "old"
-    assert sorted(p.name for p in folder.iterdir()) == ["lockstep.toml", "out.json"]
+    assert {p.name for p in folder.iterdir()} == {*THERE, "out.json"}
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")

@@ -31,10 +31,12 @@ def run(path: Path) -> Report:
 
     configuration = config.read(path)
     inputs = config.make_inputs(configuration)
+    sides = {"reference": configuration.reference, "candidate": configuration.candidate}
+    for side, table in sides.items():
+        config.entry_file(table, configuration.folder, side)  # told at once, not after TensorFlow's import
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
-        sides = {"reference": configuration.reference, "candidate": configuration.candidate}
         subjects = {}
         for side, table in sides.items():
             progress.say(f"{side}: importing {table['entry']}")

@@ -1,7 +1,7 @@
 """The configuration of one migration: `lockstep.toml`, the arrays that it describes, the code that it names."""
 
 from lockstep.config.arrays import InputSpec, make_inputs
-from lockstep.config.entries import subject_from_table
+from lockstep.config.entries import entry_file, subject_from_table
 from lockstep.config.reading import Configuration, read
 
-__all__ = ["Configuration", "InputSpec", "make_inputs", "read", "subject_from_table"]
+__all__ = ["Configuration", "InputSpec", "entry_file", "make_inputs", "read", "subject_from_table"]

@@ -50,6 +50,18 @@ def check_entry(table: Table, folder: Path) -> dict[str, str]:
     return {"runtime": runtime, "entry": entry}
 
 
+def entry_file(table: Mapping[str, Any], folder: Path, side: str) -> Path:
+    """Returns the path of the file that a checked table's entry names.
+
+    Raises:
+        InputError: There is no such file; the nearest name in its folder is told.
+    """
+    path: Path = folder / table["entry"].rpartition(":")[0]
+    if not path.is_file():
+        raise missing_file(f"[{side}]", path)
+    return path
+
+
 def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Subject:
     """Makes the subject that a table describes.
 
@@ -69,9 +81,7 @@ def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Sub
     folder = folder.absolute()
     checked = check_entry(Table(place, table), folder)
     file, _, name = checked["entry"].rpartition(":")
-    path = folder / file
-    if not path.is_file():
-        raise missing_file(place, path)
+    path = entry_file(checked, folder, side)
     _use_folder(str(folder))
     module = _module(path, folder, side)
     if not hasattr(module, name):
