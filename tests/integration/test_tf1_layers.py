@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-tf = pytest.importorskip("tensorflow")
-
-from lockstep.errors import InputError  # noqa: E402
-from lockstep.tf1 import VariableStore, layers, private  # noqa: E402
+from lockstep.errors import InputError
+from lockstep.tf1 import VariableStore, layers, private
 
 v1 = tf.compat.v1
 DATA = Path(__file__).resolve().parents[1] / "data"

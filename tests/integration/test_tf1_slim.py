@@ -11,13 +11,11 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-tf = pytest.importorskip("tensorflow")
-pytest.importorskip("tf_slim")
-
-from lockstep.errors import UnsupportedVersionError  # noqa: E402
-from lockstep.tf1 import VariableStore  # noqa: E402
-from lockstep.tf1 import slim as slim_support  # noqa: E402
+from lockstep.errors import UnsupportedVersionError
+from lockstep.tf1 import VariableStore
+from lockstep.tf1 import slim as slim_support
 
 HERE = pathlib.Path(__file__).parent
 RECORDED = json.loads((HERE / "recorded_slim_cases.json").read_text())
