@@ -202,6 +202,23 @@ def test_get_or_create_layer_makes_one_and_owns_it():
     assert len(owner.losses) == 1
 
 
+def test_a_module_owns_the_weights_of_the_keras_layers_made_in_it():
+    class Owner(tf.Module):
+        @tf1.track_tf1_style_variables
+        def __call__(self, x):
+            # Two names that a careless attribute name would make one.
+            made = [tf1.get_or_create_layer(name, lambda: keras.layers.Dense(2)) for name in ("a/b", "a_b")]
+            return made[0](x) + made[1](x) * v1.get_variable("scale", [])
+
+    owner = Owner()
+    owner(X)
+    owner(X)
+    assert len(owner.trainable_variables) == 5
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(owner(X))
+    assert all(gradient is not None for gradient in tape.gradient(loss, owner.trainable_variables))
+
+
 def test_variable_scope_layer_runs_its_forward_pass():
     class Net(tf1.VariableScopeLayer):
         def forward_pass(self, x):

@@ -90,10 +90,7 @@ class EagerInstance:
         with tool.scope(), _noting_initial_values(self._initial):
             outputs = _arrays(self._call())
         if values is None:
-            before = {
-                key: self._initial[id(_raw(v))] if id(_raw(v)) in self._initial else _numpy(v)
-                for key, v in self._keyed()
-            }
+            before = self._initial_values()
         after = changed(before, self._values()) if self._mode.training else {}
         losses, total = self._losses()
         return Trace(
@@ -150,6 +147,10 @@ class EagerInstance:
         for key, variable in self._keyed():
             if key in values:
                 variable.assign(values[key])
+
+    def _initial_values(self) -> dict[str, np.ndarray]:
+        noted = {key: (v, self._initial.get(id(private.raw_variable(v)))) for key, v in self._keyed()}
+        return {key: _numpy(v) if value is None else value for key, (v, value) in noted.items()}
 
     def _values(self) -> dict[str, np.ndarray]:
         return {key: _numpy(variable) for key, variable in self._keyed()}
@@ -232,13 +233,9 @@ def _arrays(outputs: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _raw(variable: Any) -> Any:
-    return getattr(variable, "_value", variable) if private.is_keras_variable(variable) else variable
-
-
 def _numpy(variable: Any) -> np.ndarray:
     # A copy: on the CPU `numpy()` may share the variable's own buffer, which the next assignment changes.
-    return np.array(_raw(variable).numpy())
+    return np.array(private.raw_variable(variable).numpy())
 
 
 def _name(variable: Any) -> str:
@@ -248,4 +245,4 @@ def _name(variable: Any) -> str:
 
 
 def _dtype_name(variable: Any) -> str:
-    return str(tf.as_dtype(_raw(variable).dtype).base_dtype.name)
+    return str(tf.as_dtype(private.raw_variable(variable).dtype).base_dtype.name)

@@ -98,7 +98,7 @@ def adopt_attributes(layer: keras.layers.Layer) -> None:
     found = list(_raw_variables(vars(layer)))
     if not found:
         return
-    known = {id(getattr(v, "_value", None)) for v in private.own_variables(layer)}
+    known = {id(private.raw_variable(v)) for v in private.own_variables(layer)}
     for variable in found:
         if id(variable) not in known:
             known.add(id(variable))
@@ -111,7 +111,7 @@ def check_owned(layer: keras.layers.Layer, variables: list[tf.Variable]) -> None
     Raises:
         UntrackedVariablesError: A variable is missing among `layer.variables`.
     """
-    owned = {id(getattr(v, "_value", None)) for v in layer.variables}
+    owned = {id(private.raw_variable(v)) for v in layer.variables}
     missing = [v.name for v in variables if id(v) not in owned]
     if missing:
         raise UntrackedVariablesError(

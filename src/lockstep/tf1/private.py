@@ -54,6 +54,11 @@ def is_keras_variable(variable: Any) -> bool:
     return isinstance(variable, _private("keras.src.backend", "Variable"))
 
 
+def raw_variable(variable: Any) -> Any:
+    """Returns the `tf.Variable` behind a weight of Keras; a `tf.Variable` is its own."""
+    return variable._value if is_keras_variable(variable) else variable
+
+
 def rename_variable(variable: Any, name: str, path: str) -> None:
     """Gives a `keras.Variable` a name that its constructor refuses (with slashes); 3.3 keeps it in plain attributes."""
     plain = "name" in vars(variable)

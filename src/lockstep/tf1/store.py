@@ -90,7 +90,7 @@ class VariableStore:
             yield self
             return
         _install_dispatcher()
-        scopes = _scope_store()
+        scopes = private.variable_scope_store()
         counts, scopes.variable_scopes_count = scopes.variable_scopes_count, {}
         _active.stores.append(self)
         try:
@@ -247,11 +247,6 @@ def _install_dispatcher() -> None:
             private.default_variable_store()  # puts TensorFlow's own into the collection
         if not isinstance(stores[0], _Dispatcher):
             stores[0] = _Dispatcher(stores[0])
-
-
-def _scope_store() -> Any:
-    _v1.get_variable_scope()  # makes the scope store of this graph where there is none yet
-    return _v1.get_collection_ref(_SCOPES_KEY)[0]
 
 
 @contextlib.contextmanager

@@ -69,9 +69,7 @@ def store_of(owner: Any) -> VariableStore:
                 on_layer=lambda name, layer: private.track_layer(owner, name, layer),
             )
         elif isinstance(owner, tf.Module):
-            store = VariableStore(
-                on_layer=lambda name, layer: setattr(owner, f"_layer_{name.replace('/', '_')}", layer)
-            )
+            store = VariableStore()
         else:
             raise TypeError(
                 f"A method decorated with track_tf1_style_variables was called on a {type(owner).__name__}, which is "
@@ -88,9 +86,15 @@ def _settle(owner: Any, store: VariableStore, known: int) -> None:
         ownership.adopt_attributes(owner)
         if len(store) != known:
             ownership.check_owned(owner, store.variables)
-    elif len(store) != known:
-        # A plain attribute is what tf.Module's `variables` and tf.train.Checkpoint walk through.
-        setattr(owner, _MODULE_VARIABLES, {v.name.removesuffix(":0"): v for v in store.variables})
+    elif len(store) != known or store.layers:
+        variables = {v.name.removesuffix(":0"): v for v in store.variables}
+        # A Keras 3 layer is no tf.Module, so a module does not look into it for variables.
+        for name, layer in store.layers.items():
+            weights = enumerate(layer.weights)
+            variables.update({f"{name}/{place}/{w.name}": private.raw_variable(w) for place, w in weights})
+        if len(variables) != len(getattr(owner, _MODULE_VARIABLES, ())):
+            # A plain attribute is what tf.Module's `variables` and tf.train.Checkpoint walk through.
+            setattr(owner, _MODULE_VARIABLES, variables)
 
 
 def get_or_create_layer(name: str, create_layer: Callable[[], Any]) -> Any:
