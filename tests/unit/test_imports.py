@@ -6,7 +6,18 @@ import sys
 import pytest
 
 FRAMEWORKS = ("tensorflow", "keras", "tf_slim")
-CORE = ("align", "compare", "distributions", "fill", "metrics", "report.model", "steps.numbers", "tolerance", "trace")
+CORE = (
+    "align",
+    "compare",
+    "distributions",
+    "recorder.fill",
+    "recorder.folder",
+    "metrics",
+    "report.model",
+    "steps.numbers",
+    "tolerance",
+    "trace",
+)
 
 
 def _loaded_after(statement: str) -> set[str]:

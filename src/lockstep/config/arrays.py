@@ -12,7 +12,7 @@ import numpy as np
 from lockstep.arrays import not_finite, numpy_dtype
 from lockstep.config.tables import Table, leaves, missing_file
 from lockstep.errors import InputError
-from lockstep.fill import hashed_uniform
+from lockstep.recorder.fill import hashed_uniform
 
 if TYPE_CHECKING:
     from lockstep.config.reading import Configuration

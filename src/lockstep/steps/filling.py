@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lockstep import fill
 from lockstep.align import Alignment
 from lockstep.arrays import numpy_dtype
+from lockstep.recorder import fill
 from lockstep.trace import Trace, VariableRecord
 
 Values = dict[str, np.ndarray]

@@ -141,3 +141,8 @@ def variable_scope_store() -> Any:
 
 
 # --- end of the block of lockstep.tf1.layers
+
+
+def op_def(kind: str) -> Any:
+    """Returns TensorFlow's definition of a kind of operation; None for one that it does not know."""
+    return _private("tensorflow.python.framework.op_def_registry", "get")(kind)

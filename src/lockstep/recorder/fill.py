@@ -1,9 +1,8 @@
 """Values for variables and inputs that need no random generator, the same on every machine and NumPy version."""
 
-from __future__ import annotations
-
 import hashlib
 import re
+from typing import Any, Tuple
 
 import numpy as np
 
@@ -14,12 +13,12 @@ _VARIANCE = re.compile(r"(^|[/_])(moving_|running_)?(variance|var)$|second_momen
 _SCALE = re.compile(r"(^|[/_])(gamma|scale)$", re.IGNORECASE)
 
 
-def constant(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def constant(shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
     """Returns an array full of the guide's constant."""
     return np.full(shape, GUIDE_CONSTANT, dtype)
 
 
-def distinct(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def distinct(name: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
     """Returns values that depend on the variable's name and on each element's place in it.
 
     A constant hides a transposed kernel, two swapped weights and a wrong axis; these values show them.

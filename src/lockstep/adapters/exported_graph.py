@@ -1,0 +1,85 @@
+"""The reference's own graph, exported where it was recorded, run on this TensorFlow.
+
+Whatever it computes otherwise than the recording is the runtime's share of a difference, and what the candidate
+computes otherwise than it is the code's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import tensorflow as tf
+
+from lockstep.adapters import running
+from lockstep.adapters.tf1_graph import GraphInstance
+from lockstep.arrays import Arrays
+from lockstep.errors import InputError
+from lockstep.recorded import RecordedBuild
+from lockstep.recorder.graph import GraphModel, v1
+from lockstep.subjects import Mode
+from lockstep.tf1.private import op_def
+
+# What a graph that came with a trace from elsewhere may run: operations without a state of their own, and of those with
+# one only variables, random generators, tables in memory, and control flow. Files, sockets and Python stay closed.
+_HARMLESS_STATE = re.compile(
+    r"Variable(V2)?|VarHandleOp|VarIsInitializedOp|IsVariableInitialized|ReadVariableOp|Assign\w*|Scatter\w*"
+    r"|Resource(Gather|Scatter|Strided|SparseApply|Apply)\w*|Random\w+|TruncatedNormal|ParameterizedTruncatedNormal"
+    r"|Multinomial|StatelessIf|If|While|Case|(Stateful)?PartitionedCall|(Mutable)?HashTable(OfTensors)?(V2)?"
+    r"|LookupTable\w+|InitializeTable(V2)?|TensorArray\w*|Stack\w*|Placeholder|PlaceholderWithDefault|NoOp|Assert"
+)
+_READING_FILES = frozenset({"ReadFile", "MatchingFiles", "RestoreV2", "Restore", "RestoreSlice"})
+
+
+def run_here(build: RecordedBuild, mode: Mode, inputs: Arrays, label: str, *, trusted: bool) -> GraphInstance:
+    """Imports a recorded graph into this TensorFlow.
+
+    Args:
+        build: What was recorded.
+        mode: The mode it was built in.
+        inputs: What it is run on.
+        label: What reports call it.
+        trusted: Whether it was recorded from the user's own code; a graph from elsewhere may do nothing but compute.
+
+    Raises:
+        InputError: There is no graph, it is damaged, or it is from elsewhere and reaches beyond itself.
+    """
+    content = build.graph()
+    if content is None:
+        raise InputError(f"the reference's graph was not exported: {build.graph_note}")
+    exported = v1.MetaGraphDef()
+    try:
+        exported.ParseFromString(content)
+    except Exception as error:  # protobuf's own class, of which each implementation has another
+        raise InputError("the reference's exported graph is damaged.") from error
+    if not trusted:
+        _refuse_reaching_out(exported.graph_def)
+    graph = tf.Graph()
+    with graph.as_default(), running.users_code(label, f"importing its graph ({running.describe(mode)})"):
+        v1.train.import_meta_graph(exported)
+        named = graph.get_tensor_by_name
+        model = GraphModel(
+            graph,
+            {name: named(tensor) for name, tensor in build.inputs.items()},
+            {path: named(tensor) for path, tensor in build.outputs.items()},
+            mode.training,
+        )
+    return GraphInstance(label, model, mode, inputs, len(build.draws))
+
+
+def _refuse_reaching_out(graph_def: Any) -> None:
+    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
+    functions = {function.signature.name for function in graph_def.library.function}
+    reaching = sorted({node.op for node in nodes if node.op not in functions and not _only_computes(node.op)})
+    if reaching:
+        raise InputError(
+            f"the graph in this trace reaches beyond itself ({', '.join(reaching)}); it is not run here. A trace that "
+            "`lockstep check` records itself is trusted."
+        )
+
+
+def _only_computes(kind: str) -> bool:
+    definition = op_def(kind)
+    if definition is None or kind in _READING_FILES:
+        return False
+    return not definition.is_stateful or _HARMLESS_STATE.fullmatch(kind) is not None

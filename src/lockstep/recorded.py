@@ -1,0 +1,268 @@
+"""A trace on disk as a subject: what was recorded is answered, nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lockstep.arrays import Arrays, numpy_dtype
+from lockstep.errors import InputError
+from lockstep.recorder import fill
+from lockstep.recorder.failures import RecordingError
+from lockstep.recorder.folder import TraceReader
+from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
+from lockstep.subjects import Mode, Setting
+from lockstep.trace import Trace
+
+_Result = TypeVar("_Result")
+
+
+class Tensors(Mapping[str, np.ndarray]):
+    """Recorded tensors by name; each is read, and every byte of it checked, when it is asked for."""
+
+    def __init__(self, reader: TraceReader, entries: Mapping[str, Any], filled: Mapping[str, Filling]) -> None:
+        self._reader, self._entries, self._filled = reader, entries, filled
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name in self._filled:
+            return self._filled[name].array()
+        entry = self._entries[name]
+        return refused(lambda: self._reader.tensor(entry))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._entries
+        yield from self._filled
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._filled)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._filled
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Values that need no file, because they are a function of a name and a shape."""
+
+    kind: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def array(self) -> np.ndarray:
+        """Returns the values."""
+        dtype = numpy_dtype(self.dtype)
+        if self.kind == "constant":
+            return fill.constant(self.shape, dtype)
+        return fill.distinct(self.name, self.shape, dtype)
+
+
+class RecordedBuild:
+    """What was recorded of a subject in one mode.
+
+    Attributes:
+        variables: The inventory, in order of creation.
+        draws: The random operations in the order of the program.
+        operations: The forward pass, where it was recorded.
+        graph_note: Why there is no graph to run elsewhere; empty where there is one.
+        inputs: Input name -> name of the graph's tensor.
+        outputs: Path in the returned structure -> name of the graph's tensor.
+    """
+
+    def __init__(self, reader: TraceReader, body: Mapping[str, Any]) -> None:
+        self._reader, self._body = reader, body
+        self.variables = tuple(VariableRecord(n, k, tuple(s), d, t, r) for n, k, s, d, t, r in body["variables"])
+        self.draws = tuple(DrawRecord(o, t, (s[0], s[1]), f) for o, t, s, f in body["draws"])
+        self.operations = tuple(_operation(fields) for fields in body.get("operations", ()))
+        self.graph_note = str(body.get("graph_note", ""))
+        self.inputs = {str(name): str(tensor) for name, tensor in body["inputs"].items()}
+        self.outputs = {str(path): str(tensor) for path, tensor in body["outputs"].items()}
+        self._runs = {str(run["setting"]): run for run in body["runs"]}
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings that it was run in."""
+        return tuple(self._runs)
+
+    def fill_names(self, setting: str) -> Mapping[str, str]:
+        """Variable key -> the name that its distinct values are a hash of."""
+        run = self._runs[setting]
+        return {key: run["fill_names"].get(key, key) for key in run["filled"]}
+
+    def graph(self) -> bytes | None:
+        """The exported graph, a serialized MetaGraphDef."""
+        entry = self._body.get("graph")
+        return None if entry is None else refused(lambda: self._reader.file(entry))
+
+    def trace(self, setting: str) -> Trace:
+        """What the run in a setting did."""
+        run = self._runs[setting]
+        records = {record.key: record for record in self.variables}
+        names = self.fill_names(setting)
+        filled = {key: Filling(setting, name, records[key].shape, records[key].dtype) for key, name in names.items()}
+        read = self._reader.tensor
+        return Trace(
+            variables=self.variables,
+            before=Tensors(self._reader, run["before"], filled),
+            outputs=Tensors(self._reader, run["outputs"], {}),
+            losses=tuple(LossRecord(v, refused(lambda entry=entry: read(entry))) for v, entry in run["losses"]),
+            total_loss=None if run["total_loss"] is None else refused(lambda: read(run["total_loss"])),
+            after=Tensors(self._reader, run["after"], {}),
+            draws=int(self._body["seeds_drawn"]),
+            forward_draws=tuple(draw.seeds[1] for draw in self.draws if draw.forward),
+            notes=tuple(_notes(run)),
+            duration_s=float(run["duration_s"]),
+        )
+
+    def taps(self, setting: str) -> Tensors:
+        """The tapped tensors of the run in a setting, by the names that the graph gives them."""
+        run = self._runs[setting]
+        aliases = {alias: run["taps"][name] for alias, name in run["tap_aliases"].items()}
+        return Tensors(self._reader, {**run["taps"], **aliases}, {})
+
+
+class RecordedSubject:
+    """A trace folder as a subject.
+
+    Raises:
+        InputError: The folder holds no trace, a damaged one, or one of a newer version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._reader = refused(lambda: TraceReader(str(folder), numpy_dtype))
+        with _described(folder):
+            body = self._reader.body
+            self.label = str(body["subject"]["label"])
+            self.subject = {str(key): str(value) for key, value in body["subject"].items()}
+            self.recorded_environment: Mapping[str, Any] = dict(body["environment"])
+            self.files: Mapping[str, str] = dict(body["files"])
+            self.inputs = Tensors(self._reader, dict(body["inputs"]), {})
+            self.single_input = bool(body["single_input"])
+            self.builds = {
+                Mode(bool(build["training"]), str(build["randomness"])): RecordedBuild(self._reader, build)
+                for build in body["builds"]
+            }
+
+    def environment(self) -> Mapping[str, str]:
+        """What it was recorded on."""
+        known = ("python", "tensorflow", "keras")
+        versions = {name: str(self.recorded_environment[name]) for name in known if name in self.recorded_environment}
+        return {"subject": self.label, **versions}
+
+    def build(self, mode: Mode, inputs: Arrays) -> RecordedInstance:
+        """Answers for one mode.
+
+        Raises:
+            InputError: It was recorded on other inputs, or not in this mode.
+        """
+        self._refuse_other_inputs(inputs)
+        found = self.builds.get(Mode(mode.training, mode.randomness))
+        if found is None:
+            kind = "training" if mode.training else "inference"
+            raise InputError(
+                f"the trace {self.folder} was not recorded in {kind} mode, {mode.randomness}; record it anew with "
+                "`lockstep record`."
+            )
+        return RecordedInstance(self.folder, found)
+
+    def _refuse_other_inputs(self, inputs: Arrays) -> None:
+        given = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs), ""): inputs}
+        if list(given) != list(self.inputs) or isinstance(inputs, Mapping) == self.single_input:
+            raise InputError(
+                f"the trace {self.folder} was recorded on the inputs {', '.join(self.inputs)}; the inputs given are "
+                f"{', '.join(given)}."
+            )
+        for name, array in given.items():
+            recorded = self.inputs[name]
+            same = recorded.dtype == array.dtype or {recorded.dtype.kind, array.dtype.kind} <= set("OSU")
+            if not same or recorded.shape != array.shape or not np.array_equal(recorded, array):
+                raise InputError(
+                    f"the trace {self.folder} was recorded on another input {name!r} ({recorded.dtype.name} "
+                    f"{recorded.shape}; now {array.dtype.name} {array.shape}); record it anew."
+                )
+
+
+class RecordedInstance:
+    """What was recorded in one mode, as an instance.
+
+    Attributes:
+        build: The record itself.
+    """
+
+    def __init__(self, folder: Path, build: RecordedBuild) -> None:
+        self._folder, self.build = folder, build
+
+    @property
+    def variables(self) -> tuple[VariableRecord, ...]:
+        """The inventory, in order of creation."""
+        return self.build.variables
+
+    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
+        """Returns what the run in that setting did.
+
+        Raises:
+            InputError: It was not recorded in that setting.
+        """
+        del repeats, draws  # a graph makes no variables when it runs, and its seeds are part of it
+        if setting.kind not in self.build.settings:
+            raise InputError(
+                f"the trace {self._folder} holds no run with {setting.kind} values (it holds "
+                f"{', '.join(self.build.settings)}); let `lockstep check` run this side instead."
+            )
+        recorded = self.build.fill_names(setting.kind)
+        other = [key for key, name in setting.names.items() if recorded.get(key, name) != name]
+        if setting.kind == "distinct" and other:
+            raise InputError(
+                f"the trace {self._folder} was recorded without the reference's variable names ({other[0]!r} is filled "
+                f"by its own name instead of {setting.names[other[0]]!r}); record it with --reference REFERENCE_TRACE."
+            )
+        with _described(self._folder):
+            return self.build.trace(setting.kind)
+
+    def close(self) -> None:
+        """Holds nothing that has to be let go."""
+
+
+def refused(read: Callable[[], _Result]) -> _Result:
+    """Turns what the recorder's modules raise into an `InputError`."""
+    try:
+        return read()
+    except RecordingError as error:
+        raise InputError(str(error)) from error
+
+
+class _described:  # noqa: N801 - reads as what it does
+    """A manifest that is signed rightly may still be a forger's: what it lacks is said, not stumbled over."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (KeyError, TypeError, ValueError, AttributeError, IndexError)) and not isinstance(
+            error, InputError
+        ):
+            raise InputError(
+                f"the trace {self._folder} cannot be understood: its manifest lacks or misstates "
+                f"{error.args[0] if error.args else 'something'!r}."
+            ) from error
+
+
+def _operation(fields: Sequence[Any]) -> OperationRecord:
+    name, kind, inputs, outputs, attributes, source = fields
+    shaped = tuple((str(dtype), None if shape is None else tuple(shape)) for dtype, shape in outputs)
+    return OperationRecord(str(name), str(kind), tuple(inputs), shaped, dict(attributes), str(source))
+
+
+def _notes(run: Mapping[str, Any]) -> Iterator[str]:
+    if run["untapped"]:
+        yield f"{len(run['untapped'])} operations within loops or branches could not be tapped"
+    if run["differing_between_blocks"]:
+        yield "the reference gives other outputs when it runs again (" + ", ".join(run["differing_between_blocks"]) + ")"

@@ -1,0 +1,314 @@
+"""A trace on disk: a folder of tensor files and one manifest, which is written last.
+
+What is being written lies in a folder of another name beside the target until it is whole, so that nothing half
+written can be taken for a trace, whenever the recording is killed. The manifest holds a checksum of each tensor and
+one of itself. Nothing in a trace is ever executed while it is read, and no file outside its folder is opened.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from . import tensors
+from .checksum import checksum
+from .failures import RecordingError
+
+FORMAT = "lockstep-trace"
+VERSION = 1
+MANIFEST = "manifest.json"
+SHARD_BYTES = 2 << 30
+"""A tensor file holds at most this, or one tensor."""
+
+_PARTIAL = re.compile(r"^\.(?P<target>.+)\.partial-(?P<pid>[0-9]+)(\.replaced)?$")
+_FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")
+
+
+class TraceWriter:
+    """Writes one trace; used as a context manager, it leaves nothing behind unless `finish` was reached.
+
+    Args:
+        target: The folder to be made.
+        replace: Whether a trace of that name may be replaced; anything else there never is.
+
+    Raises:
+        RecordingError: The target exists, its parent folder does not, or the disk is full.
+    """
+
+    def __init__(self, target: str, replace: bool = False) -> None:
+        self._target = os.path.abspath(target)
+        self._replace = replace
+        parent, name = os.path.split(self._target)
+        if not os.path.isdir(parent):
+            raise RecordingError("%s cannot be written: there is no folder %s." % (target, parent))
+        self._refuse_existing(target)
+        _remove_abandoned(parent, name)
+        self.folder = os.path.join(parent, ".%s.partial-%d" % (name, os.getpid()))
+        self._known: Dict[Tuple[str, Tuple[int, ...], str], Dict[str, Any]] = {}
+        self._files = 0
+        self.bytes_written = 0
+
+    def __enter__(self) -> "TraceWriter":
+        with _told("making %s" % self.folder):
+            os.mkdir(self.folder)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> Dict[str, Dict[str, Any]]:
+        """Writes tensors, and returns what the manifest has to say of each.
+
+        A tensor that was written before, by whatever name, is not written again.
+
+        Raises:
+            RecordingError: A dtype cannot be stored, or the disk is full.
+        """
+        entries: Dict[str, Dict[str, Any]] = {}
+        shard: Dict[str, np.ndarray] = {}
+        size = 0
+        for name, array in arrays.items():
+            dtype, shape, plain = tensors.stored(np.asarray(array))
+            identity = (dtype, shape, checksum(plain.reshape(-1).view(np.uint8)))
+            if identity not in self._known:
+                if shard and size + plain.nbytes > SHARD_BYTES:
+                    self._write(shard)
+                    shard, size = {}, 0
+                key = str(len(self._known))
+                entry = {"dtype": dtype, "shape": list(shape), "checksum": identity[2]}
+                self._known[identity] = dict(entry, file=self._file_name(), key=key)
+                shard[key] = plain
+                size += plain.nbytes
+            entries[name] = self._known[identity]
+        if shard:
+            self._write(shard)
+        return entries
+
+    def add_groups(self, groups: Mapping[str, Mapping[str, np.ndarray]]) -> Dict[str, Dict[str, Dict[str, Any]]]:
+        """Writes several groups of tensors into as few files as they fit in; see `add`."""
+        together = {json.dumps([group, name]): array for group, named in groups.items() for name, array in named.items()}
+        entries = self.add(together)
+        return {
+            group: {name: entries[json.dumps([group, name])] for name in named} for group, named in groups.items()
+        }
+
+    def add_file(self, name: str, content: bytes) -> Dict[str, Any]:
+        """Writes a file of another kind (an exported graph) and returns what the manifest has to say of it."""
+        with _told("writing %s" % name), open(os.path.join(self.folder, name), "xb") as file:
+            file.write(content)
+        self.bytes_written += len(content)
+        return {"file": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def finish(self, body: Mapping[str, Any]) -> None:
+        """Writes the manifest and gives the folder its name.
+
+        Args:
+            body: What the manifest holds besides format and version; JSON.
+        """
+        whole = dict(body, format=FORMAT, version=VERSION)
+        whole["sha256"] = _digest(whole)
+        with _told("writing the manifest"):
+            with open(os.path.join(self.folder, MANIFEST), "x", encoding="ascii") as file:
+                json.dump(whole, file, indent=1, sort_keys=True, allow_nan=False)
+                file.flush()
+                os.fsync(file.fileno())
+            self._refuse_existing(self._target)
+            if os.path.exists(self._target):
+                aside = self.folder + ".replaced"
+                os.rename(self._target, aside)
+                os.rename(self.folder, self._target)
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                os.rename(self.folder, self._target)
+
+    def _write(self, shard: Mapping[str, np.ndarray]) -> None:
+        name = self._file_name()
+        with _told("writing %s" % name):
+            tensors.write(os.path.join(self.folder, name), shard)
+        self._files += 1
+        self.bytes_written += sum(int(array.nbytes) for array in shard.values())
+
+    def _file_name(self) -> str:
+        return "tensors-%04d.safetensors" % self._files
+
+    def _refuse_existing(self, target: str) -> None:
+        if not os.path.lexists(self._target):
+            return
+        if not self._replace:
+            raise RecordingError("%s exists already; name another folder, or remove it first." % target)
+        if os.path.islink(self._target) or not os.path.isfile(os.path.join(self._target, MANIFEST)):
+            raise RecordingError("%s is no trace and is left as it is; name another folder." % target)
+
+
+class TraceReader:
+    """Reads one trace: the manifest at once, each tensor when it is asked for.
+
+    Args:
+        folder: The trace.
+        numpy_dtype: Turns the name of a dtype into the dtype; bfloat16 is not NumPy's own.
+
+    Attributes:
+        body: The manifest.
+
+    Raises:
+        RecordingError: The folder holds no trace, a damaged one, or one of a newer version.
+    """
+
+    def __init__(self, folder: str, numpy_dtype: Callable[[str], Any] = np.dtype) -> None:
+        self.folder = folder
+        self._numpy_dtype = numpy_dtype
+        self._places: Dict[str, Dict[str, tensors.Place]] = {}
+        self.body = _manifest(folder)
+
+    def tensor(self, entry: Mapping[str, Any]) -> np.ndarray:
+        """Returns the tensor that an entry of the manifest describes, after checking every byte of it.
+
+        The array is a view of the file: what is not used takes no memory, and what was used is given back with it.
+
+        Raises:
+            RecordingError: The entry or the tensor is damaged, or leads out of the folder.
+        """
+        dtype, shape, expected = _checked_entry(entry)
+        place = self._place(str(entry["file"]), str(entry["key"]))
+        try:
+            array = tensors.mapped(self._path(entry["file"]), place, self._numpy_dtype)
+        except (OSError, TypeError) as error:
+            raise RecordingError("%s cannot be read: %s." % (entry["file"], error))
+        if checksum(array.reshape(-1).view(np.uint8)) != expected:
+            raise RecordingError(
+                "the trace %s is damaged: a %s tensor of shape %s in %s is not what was written."
+                % (self.folder, dtype, shape, entry["file"])
+            )
+        return tensors.restored(dtype, shape, array)
+
+    def file(self, entry: Mapping[str, Any]) -> bytes:
+        """Returns the content of another file of the trace, after checking it.
+
+        Raises:
+            RecordingError: It is missing or damaged.
+        """
+        try:
+            with open(self._path(entry["file"]), "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise RecordingError("%s cannot be read: %s." % (entry["file"], error.strerror))
+        if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+            raise RecordingError("the trace %s is damaged: %s is not what was written." % (self.folder, entry["file"]))
+        return content
+
+    def _place(self, file: str, key: str) -> "tensors.Place":
+        if file not in self._places:
+            try:
+                self._places[file] = tensors.places(self._path(file))
+            except OSError as error:
+                raise RecordingError("the trace %s is not whole: %s: %s." % (self.folder, file, error.strerror))
+        if key not in self._places[file]:
+            raise RecordingError("the trace %s is damaged: %s has no tensor %r." % (self.folder, file, key))
+        return self._places[file][key]
+
+    def _path(self, file: Any) -> str:
+        if not isinstance(file, str) or not _FILE_NAME.match(file):
+            raise RecordingError("the manifest of %s names %r, which is no file of a trace." % (self.folder, file))
+        path = os.path.join(self.folder, file)
+        if os.path.islink(path):
+            raise RecordingError("%s in the trace %s is a link; a trace holds plain files only." % (file, self.folder))
+        return path
+
+
+def _manifest(folder: str) -> Dict[str, Any]:
+    path = os.path.join(folder, MANIFEST)
+    if not os.path.isdir(folder):
+        raise RecordingError("there is no trace %s." % folder)
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        why = " It is what an interrupted recording left; it can be removed." if _PARTIAL.match(_base(folder)) else ""
+        raise RecordingError("%s is no trace: it holds no %s.%s" % (folder, MANIFEST, why))
+    except OSError as error:
+        raise RecordingError("%s cannot be read: %s." % (path, error.strerror))
+    try:
+        body = json.loads(text.decode("ascii"), parse_constant=_refused_constant)
+    except (ValueError, RecursionError):
+        raise RecordingError("the trace %s is damaged: its manifest is no JSON." % folder)
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise RecordingError("%s is no trace of Lockstep: its manifest does not say so." % folder)
+    version = body.get("version")
+    if type(version) is int and version > VERSION:
+        raise RecordingError(
+            "the trace %s is of version %d; this Lockstep reads version %d. Update Lockstep, or record it anew."
+            % (folder, version, VERSION)
+        )
+    if body.pop("sha256", None) != _digest(body):
+        raise RecordingError("the trace %s is damaged: its manifest is not what was written." % folder)
+    if version != VERSION:
+        raise RecordingError("the trace %s is of version %r, which Lockstep never wrote." % (folder, version))
+    return body
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    try:
+        canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except RecursionError:
+        raise RecordingError("the manifest is nested too deeply.")
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def _refused_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _checked_entry(entry: Mapping[str, Any]) -> Tuple[str, Tuple[int, ...], str]:
+    try:
+        dtype, shape, expected = entry["dtype"], entry["shape"], entry["checksum"]
+        entry["file"], entry["key"]
+        sizes: List[Any] = list(shape)
+    except (KeyError, TypeError):
+        raise RecordingError("the manifest is damaged: it describes a tensor incompletely.")
+    if not isinstance(dtype, str) or any(type(size) is not int or size < 0 for size in sizes):
+        raise RecordingError("the manifest is damaged: a tensor has the dtype %r and shape %r." % (dtype, shape))
+    return dtype, tuple(sizes), str(expected)
+
+
+def _remove_abandoned(parent: str, name: str) -> None:
+    """Removes what recordings of the same trace left that were killed."""
+    for entry in os.listdir(parent):
+        found = _PARTIAL.match(entry)
+        if found and found.group("target") == name and not _alive(int(found.group("pid"))):
+            shutil.rmtree(os.path.join(parent, entry), ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # there, asking would kill it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's process, or nothing that can be told: leave it
+    return True
+
+
+class _told:  # noqa: N801 - reads as what it does: `with _told("writing x"):`
+    """Turns a failure of the file system into a sentence."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Optional[type], error: Optional[BaseException], trace: Any) -> None:
+        if isinstance(error, OSError):
+            hint = " Free some space, or record fewer taps." if error.errno == errno.ENOSPC else ""
+            raise RecordingError("%s failed: %s.%s" % (self._doing, error.strerror or error, hint)) from error
+
+
+def _base(path: str) -> str:
+    return os.path.basename(os.path.abspath(path))

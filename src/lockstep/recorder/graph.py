@@ -1,0 +1,188 @@
+"""A TF1-style function, or an exported graph, as something that can be run: TensorFlow 1.12 to 2.21."""
+
+import re
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from . import operations
+from .failures import RecordingError
+from .records import LossRecord, VariableRecord
+from .structure import changed, flatten, unique_keys
+
+# TensorFlow 1.12 has no tf.compat.v1: it is one itself.
+v1 = getattr(tf.compat, "v1", tf)
+
+Run = NamedTuple(
+    "Run",
+    [
+        ("before", Dict[str, np.ndarray]),
+        ("outputs", Dict[str, np.ndarray]),
+        ("losses", Tuple[LossRecord, ...]),
+        ("total_loss", Optional[np.ndarray]),
+        ("after", Dict[str, np.ndarray]),
+        ("taps", Dict[str, np.ndarray]),
+    ],
+)
+"""What one run gave: variables before, outputs, losses, their sum, variables that the run changed, tapped tensors."""
+
+
+class GraphModel:
+    """One graph with its inputs and outputs.
+
+    Args:
+        graph: The graph; its collections hold the variables, losses and update operations.
+        inputs: Input name -> placeholder.
+        outputs: Path in the returned structure -> tensor.
+        training: Whether the operations in `UPDATE_OPS` run along, as every TF1 training loop has them do.
+
+    Attributes:
+        variables: The inventory, in order of creation.
+    """
+
+    def __init__(self, graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any], training: bool) -> None:
+        self.graph, self.inputs, self.outputs, self.training = graph, dict(inputs), dict(outputs), training
+        with graph.as_default():
+            self._raw = list(v1.global_variables()) + list(v1.local_variables())
+            self._losses = [tf.convert_to_tensor(loss) for loss in _collected("REGULARIZATION_LOSSES")]
+            self._total = [tf.add_n(self._losses)] if self._losses else []
+            self._updates = _collected("UPDATE_OPS") if training else []
+        names = [variable.op.name for variable in self._raw]
+        self._owners = operations.loss_owners(self._losses, names)
+        regularized = set(self._owners)
+        self.variables = tuple(
+            VariableRecord(name, key, _shape(v), v.dtype.base_dtype.name, _is_trainable(v, graph), name in regularized)
+            for v, name, key in zip(self._raw, names, unique_keys(names))
+        )
+
+    def run(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        taps: Iterable[Any] = (),
+        threads: int = 0,
+    ) -> Run:
+        """Runs the graph once in a session of its own, so that every random operation starts anew.
+
+        Args:
+            values: Variable key -> value to start from; the others start from their initializers.
+            inputs: Input name -> array.
+            taps: Tensors to be fetched along.
+            threads: How many threads an operation may use; 0 leaves it to TensorFlow.
+        """
+        keys = [record.key for record in self.variables]
+        feed = {self.inputs[name]: array for name, array in inputs.items() if name in self.inputs}
+        tapped = list(taps)
+        fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self._updates]
+        with v1.Session(graph=self.graph, config=_config(threads)) as session:
+            self._initialize(session, values, feed)
+            before = dict(zip(keys, session.run(self._raw))) if keys else {}
+            outputs, losses, total, tap_values, _ = session.run(fetches, feed)
+            after: Dict[str, np.ndarray] = {}
+            if self.training and keys:
+                after = changed(before, dict(zip(keys, session.run(self._raw))))
+        return Run(
+            before=before,
+            outputs={path: np.asarray(value) for path, value in zip(self.outputs, outputs)},
+            losses=tuple(LossRecord(owner, np.asarray(value)) for owner, value in zip(self._owners, losses)),
+            total_loss=np.asarray(total[0]) if total else None,
+            after=after,
+            taps={tensor.name: np.asarray(value) for tensor, value in zip(tapped, tap_values)},
+        )
+
+    def _initialize(self, session: Any, values: Mapping[str, np.ndarray], feed: Mapping[Any, Any]) -> None:
+        keyed = list(zip((record.key for record in self.variables), self._raw))
+        session.run([v.initializer for key, v in keyed if key not in values], feed)
+        with self.graph.as_default():
+            session.run(v1.tables_initializer())
+        # Feeding the tensor that initializes a variable sets it without adding operations to the graph. All in one
+        # run, as each set of fetches costs a pruning of the whole graph; two variables may share that tensor, and
+        # then the second waits for another run.
+        waiting = [(v.initializer, v.initializer.inputs[1], values[key]) for key, v in keyed if key in values]
+        while waiting:
+            now = {tensor.name: (assign, tensor, value) for assign, tensor, value in reversed(waiting)}
+            session.run([assign for assign, _, _ in now.values()], {tensor: value for _, tensor, value in now.values()})
+            done = {assign.name for assign, _, _ in now.values()}
+            waiting = [entry for entry in waiting if entry[0].name not in done]
+
+
+def build(
+    forward: Callable[..., Any], inputs: Any, training: bool, seeds: Any
+) -> GraphModel:  # fmt: skip
+    """Builds the graph of `forward(inputs, training)`.
+
+    Args:
+        forward: The user's function.
+        inputs: Input name -> array; or one array, for which `forward` gets one tensor.
+        training: What it is called with.
+        seeds: A `GraphSeeds`, or a `DeterministicRandomTestTool`.
+
+    Raises:
+        RecordingError: It returned something that is no tensor.
+    """
+    graph = tf.Graph()
+    with graph.as_default(), seeds.scope():
+        if isinstance(inputs, Mapping):
+            placeholders = {name: _placeholder(array, _scope_safe(name)) for name, array in inputs.items()}
+            # `forward` may change the dict that it is given; the arrays of what it took out are fed all the same.
+            outputs = forward(dict(placeholders), training=training)
+        else:
+            placeholders = {ONLY_INPUT: _placeholder(inputs, "input")}
+            outputs = forward(placeholders[ONLY_INPUT], training=training)
+        return GraphModel(graph, placeholders, _tensors(outputs), training)
+
+
+ONLY_INPUT = "input"
+"""The name of the input of a function that takes one tensor instead of a dict."""
+
+
+def _collected(key: str) -> List[Any]:
+    return list(v1.get_collection(getattr(v1.GraphKeys, key)))
+
+
+def _shape(variable: Any) -> Tuple[int, ...]:
+    if variable.shape.ndims is None:
+        return (-1,)
+    return tuple(-1 if size is None else int(size) for size in variable.shape.as_list())
+
+
+def _is_trainable(variable: Any, graph: Any) -> bool:
+    trainable = getattr(variable, "trainable", None)  # TensorFlow 1.12 does not tell
+    if trainable is None:
+        return any(v is variable for v in graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES))
+    return bool(trainable)
+
+
+def _placeholder(array: np.ndarray, name: str) -> Any:
+    dtype = tf.string if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype)
+    return v1.placeholder(dtype, array.shape, name=name)
+
+
+def _scope_safe(name: str) -> str:
+    safe = "".join(c if re.match("[A-Za-z0-9]", c) else "_" for c in name)
+    return safe if re.match("[A-Za-z0-9]", safe) else "input" + safe
+
+
+def _tensors(outputs: Any) -> Dict[str, Any]:
+    tensors = {}
+    for path, leaf in flatten(outputs):
+        try:
+            tensors[path] = tf.convert_to_tensor(leaf)
+        except (TypeError, ValueError) as error:
+            raise RecordingError(
+                "output %s is a %s; forward must return tensors, in a tuple, list or dict if there are several."
+                % (path or "(the only one)", type(leaf).__name__)
+            ) from error
+    return tensors
+
+
+def _config(threads: int) -> Any:
+    """Makes a session compute what the program says, operation by operation, without Grappler's rewriting.
+
+    Fused operations round differently, and a tapped tensor keeps a fusion from happening: with rewriting, recording
+    would change what is recorded. Without it a graph computes bit for bit what its operations compute eagerly.
+    """
+    config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config

@@ -1,0 +1,148 @@
+"""What a graph's operations are: the forward pass, its taps, its random draws, the user's lines, losses' variables."""
+
+import os
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+from .records import DrawRecord, OperationRecord
+
+# An operation that hands its input on: its output is the same tensor by definition.
+PASSING_ON = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot"})
+
+_LARGEST_ATTRIBUTE = 1000
+
+
+def ancestors(tensors: Iterable[Any]) -> List[Any]:
+    """Returns the operations that tensors are computed from, in the order in which the program made them."""
+    found: Dict[str, Any] = {}
+    waiting = [tensor.op for tensor in tensors]
+    while waiting:
+        op = waiting.pop()
+        if op.name not in found:
+            found[op.name] = op
+            waiting.extend(tensor.op for tensor in op.inputs)
+            waiting.extend(op.control_inputs)
+    places = {op.name: place for place, op in enumerate(op.graph.get_operations())} if found else {}
+    return sorted(found.values(), key=lambda op: places[op.name])
+
+
+def forward_pass(inputs: Iterable[Any], outputs: Iterable[Any]) -> List[Any]:
+    """Returns the operations between inputs and outputs, random draws included: what depends on no variable alone."""
+    depends = {tensor.op.name for tensor in inputs}
+    forward = []
+    for op in ancestors(outputs):
+        if seeds_of(op) is not None or any(tensor.op.name in depends for tensor in op.inputs):
+            depends.add(op.name)
+            forward.append(op)
+    return forward
+
+
+def tappable(operations: Iterable[Any]) -> Tuple[List[Any], List[str]]:
+    """Returns the floating tensors that can be fetched, and the names of the operations whose tensors cannot.
+
+    Within a loop or a branch of TensorFlow 1's control flow a tensor has as many values as there are rounds, or none.
+    """
+    tensors, unreachable = [], []
+    for op in operations:
+        outputs = op.outputs[:3] if op.type.startswith("FusedBatchNorm") else op.outputs  # the rest is the kernel's own
+        floating = [tensor for tensor in outputs if tensor.dtype.base_dtype.is_floating]
+        if not floating or op.type in PASSING_ON:
+            continue
+        if not op.graph.is_fetchable(op):
+            unreachable.append(op.name)
+        else:
+            tensors.extend(floating)
+    return tensors, unreachable
+
+
+def seeds_of(op: Any) -> Optional[Tuple[int, int]]:
+    """Returns the seeds of a stateful random operation; None for any other."""
+    attributes = op.node_def.attr
+    if "seed" not in attributes or "seed2" not in attributes:
+        return None
+    return int(attributes["seed"].i), int(attributes["seed2"].i)
+
+
+def draws(graph: Any, outputs: Iterable[Any]) -> List[DrawRecord]:
+    """Lists the random operations in the order of the program."""
+    forward = {op.name for op in ancestors(outputs)}
+    found = []
+    for op in graph.get_operations():
+        seeds = seeds_of(op)
+        if seeds is not None:
+            found.append(DrawRecord(op.name, op.type, seeds, op.name in forward))
+    return found
+
+
+def describe(op: Any, users_folder: str) -> OperationRecord:
+    """Describes an operation; its source is the innermost line of a file below `users_folder`."""
+    outputs = tuple((tensor.dtype.base_dtype.name, static_shape(tensor)) for tensor in op.outputs)
+    attributes = {name: _plain(value) for name, value in sorted(op.node_def.attr.items()) if not name.startswith("_")}
+    inputs = tuple(tensor.name for tensor in op.inputs)
+    return OperationRecord(op.name, op.type, inputs, outputs, attributes, source_line(op, users_folder))
+
+
+def source_line(op: Any, users_folder: str) -> str:
+    """Returns the innermost line below a folder that took part in making an operation: `"model.py:22"`."""
+    root = os.path.join(os.path.abspath(users_folder), "")
+    for frame in reversed(list(op.traceback or ())):
+        file, line = (frame[0], frame[1]) if isinstance(frame, tuple) else (frame.filename, frame.lineno)
+        path = os.path.abspath(file)
+        if path.startswith(root) and "site-packages" not in path:
+            return "%s:%d" % (path[len(root) :].replace(os.sep, "/"), line)
+    return ""
+
+
+def loss_owners(losses: Sequence[Any], names: Iterable[str]) -> List[Optional[str]]:
+    """Finds each loss's variable: TF1 names a loss `<variable>/Regularizer/...`, tf_slim's likewise below its scope."""
+    known = set(names)
+    owners: List[Optional[str]] = []
+    for loss in losses:
+        prefix = loss.op.name.partition("/Regularizer")[0]
+        owners.append(prefix if prefix in known else _read_variable(loss.op, known))
+    return owners
+
+
+def _read_variable(op: Any, known: Set[str]) -> Optional[str]:
+    """Follows the graph from a loss to the one variable that it reads; None if it reads several or none."""
+    found: Set[str] = set()
+    seen = {op.name}
+    waiting = [op]
+    while waiting:
+        current = waiting.pop()
+        if current.name in known:
+            found.add(current.name)
+            continue
+        for tensor in current.inputs:
+            if tensor.op.name not in seen:
+                seen.add(tensor.op.name)
+                waiting.append(tensor.op)
+    return found.pop() if len(found) == 1 else None
+
+
+def static_shape(tensor: Any) -> Optional[Tuple[int, ...]]:
+    """Returns a tensor's shape as far as the graph tells: None for an unknown rank, -1 for an unknown size."""
+    if tensor.shape.ndims is None:
+        return None
+    return tuple(-1 if size is None else int(size) for size in tensor.shape.as_list())
+
+
+def _plain(value: Any) -> Any:
+    """Turns an AttrValue into what JSON can hold; a large tensor is told by its dtype and shape alone."""
+    kind = value.WhichOneof("value")
+    if kind in ("i", "b", "f"):
+        return _number(getattr(value, kind))
+    if kind == "s":
+        return value.s.decode("utf-8", "replace")
+    if kind == "list":
+        items = [*value.list.i, *value.list.b, *value.list.f]  # one of them is filled
+        if items:
+            return [_number(item) for item in items]
+        return [s.decode("utf-8", "replace") for s in value.list.s] or str(value.list).strip()[:_LARGEST_ATTRIBUTE]
+    text = " ".join(str(getattr(value, kind)).split()) if kind else ""
+    return text[:_LARGEST_ATTRIBUTE]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return str(value)
+    return value

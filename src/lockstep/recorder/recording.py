@@ -1,0 +1,201 @@
+"""Builds a TF1 subject in every mode that is asked for, runs it, and writes what it did into a trace."""
+
+import os
+import platform
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from . import fill, graph, operations, taps
+from .failures import RecordingError
+from .folder import TraceWriter
+from .randomness import GraphSeeds
+from .worker import SubjectFailure
+
+Say = Callable[[str], None]
+
+# What changes the numbers that TensorFlow computes, besides its version.
+_FLAGS = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "TF_XLA_FLAGS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
+          "TF_NUM_INTEROP_THREADS", "TF_DISABLE_MKL", "ONEDNN_MAX_CPU_ISA")  # fmt: skip
+
+
+def record(
+    forward: Callable[..., Any],
+    inputs: Mapping[str, np.ndarray],
+    request: Mapping[str, Any],
+    say: Say,
+    files: Callable[[], Mapping[str, str]],
+) -> None:
+    """Carries out a request.
+
+    Args:
+        forward: The user's function.
+        inputs: Input name -> array.
+        request: `target`, `replace`, `label`, `entry`, `folder`, `single_input`; `builds`, each with `training`,
+            `randomness` and `settings`; `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `notes`.
+        say: Told what is being done.
+        files: Lists the user's files that have been imported.
+    """
+    with TraceWriter(request["target"], replace=bool(request.get("replace"))) as writer:
+        body: Dict[str, Any] = {
+            "subject": {"label": request["label"], "runtime": "tf1", "entry": request["entry"]},
+            "single_input": bool(request["single_input"]),
+            "inputs": writer.add(inputs),
+            "environment": environment(),
+            "key": request.get("key"),
+        }
+        builds = [_build(writer, forward, inputs, request, build, say) for build in request["builds"]]
+        body.update(builds=builds, files=dict(files()))
+        say("writing the manifest")
+        writer.finish(body)
+
+
+def environment() -> Dict[str, Any]:
+    """Describes what the numbers depend on besides the program; no path and no name of the machine."""
+    return {
+        "python": platform.python_version(),
+        "tensorflow": getattr(tf, "__version__", "unknown"),
+        "numpy": np.__version__,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu_features": _cpu_features(),
+        "cpus": os.cpu_count(),
+        "graph_optimizations": False,
+        "flags": {name: os.environ[name] for name in _FLAGS if name in os.environ},
+    }
+
+
+def numpy_dtype(name: str) -> Any:
+    """Returns the dtype of that name; bfloat16 is TensorFlow's own."""
+    return np.dtype(tf.bfloat16.as_numpy_dtype if name == "bfloat16" else name)
+
+
+def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: Any, say: Say) -> Dict[str, Any]:
+    mode = "%s mode, %s" % ("training" if build["training"] else "inference", build["randomness"])
+    say("building %s" % mode)
+    seeds = GraphSeeds(mode=build["randomness"])
+    given = inputs[graph.ONLY_INPUT] if request["single_input"] else inputs
+    try:
+        model = graph.build(forward, given, build["training"], seeds)
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise SubjectFailure("building (%s)" % mode) from error
+    draws = operations.draws(model.graph, model.outputs.values())
+    description = {
+        "training": build["training"],
+        "randomness": build["randomness"],
+        "variables": [list(record) for record in model.variables],
+        "draws": [list(draw) for draw in draws],
+        "seeds_drawn": seeds.draws,
+        "inputs": {name: tensor.name for name, tensor in model.inputs.items()},
+        "outputs": {path: tensor.name for path, tensor in model.outputs.items()},
+        "runs": [],
+    }  # type: Dict[str, Any]
+    description.update(_exported(writer, model, "graph-%d.pb" % len(os.listdir(writer.folder))))
+    if build.get("operations"):
+        forward_pass = operations.forward_pass(model.inputs.values(), model.outputs.values())
+        description["operations"] = [list(operations.describe(op, request["folder"])) for op in forward_pass]
+    for setting in build["settings"]:
+        say("running %s, %s values" % (mode, setting))
+        wanted = request.get("taps") if setting in build.get("tapped", ()) else None
+        try:
+            description["runs"].append(_run(writer, model, inputs, setting, request.get("fill_names"), wanted, say))
+        except RecordingError:
+            raise
+        except Exception as error:
+            raise SubjectFailure("running (%s)" % mode) from error
+    return description
+
+
+def _run(
+    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, say: Say
+) -> Dict[str, Any]:  # fmt: skip
+    values = filled(model.variables, setting, names)
+    plan = taps.plan(model, wanted["patterns"], wanted["max_bytes"]) if wanted else taps.Plan([], {}, [])
+    start = time.time()
+    first = model.run(values, inputs, plan.blocks[0] if plan.blocks else ())
+    duration = time.time() - start
+    tapped = writer.add(first.taps)
+    first = first._replace(taps={})  # a block may be as large as the memory bound
+    differing: List[str] = []
+    for place, block in enumerate(plan.blocks[1:], 2):
+        say("recording taps, block %d of %d" % (place, len(plan.blocks)))
+        again = model.run(first.before, inputs, block)
+        differing += [path for path, value in again.outputs.items() if not _same(value, first.outputs[path])]
+        tapped.update(writer.add(again.taps))
+    losses = {str(place): loss.value for place, loss in enumerate(first.losses)}
+    written = writer.add_groups(
+        {
+            "before": {key: value for key, value in first.before.items() if key not in values},
+            "outputs": first.outputs,
+            "losses": losses,
+            "total": {} if first.total_loss is None else {"": first.total_loss},
+            "after": first.after,
+        }
+    )
+    return {
+        "setting": setting,
+        "fill_names": {key: name for key, name in (names or {}).items() if key in values},
+        "filled": sorted(values),
+        "before": written["before"],
+        "outputs": written["outputs"],
+        "losses": [[loss.variable, written["losses"][str(place)]] for place, loss in enumerate(first.losses)],
+        "total_loss": written["total"].get(""),
+        "after": written["after"],
+        "taps": tapped,
+        "tap_aliases": {alias: name for alias, name in plan.aliases.items() if name in tapped},
+        "untapped": plan.unreachable,
+        "blocks": len(plan.blocks),
+        "differing_between_blocks": sorted(set(differing)),
+        "duration_s": duration,
+    }
+
+
+def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> Dict[str, np.ndarray]:
+    """Returns the values that a setting gives to the floating variables; none for `"initial"`.
+
+    Args:
+        variables: Records of the variables.
+        setting: `"initial"`, `"constant"` or `"distinct"`.
+        names: Variable key -> the name that its distinct values are a hash of; by default the key itself.
+    """
+    if setting == "initial":
+        return {}
+    values = {}
+    for record in variables:
+        if record.dtype.startswith(("float", "bfloat", "complex")):
+            dtype = numpy_dtype(record.dtype)
+            if setting == "constant":
+                values[record.key] = fill.constant(record.shape, dtype)
+            else:
+                values[record.key] = fill.distinct((names or {}).get(record.key, record.key), record.shape, dtype)
+    return values
+
+
+def _exported(writer: TraceWriter, model: Any, name: str) -> Dict[str, Any]:
+    """Exports the graph for another TensorFlow to run; what cannot be exported is said, and is no failure."""
+    try:
+        with model.graph.as_default():
+            exported = graph.v1.train.export_meta_graph(graph=model.graph, clear_devices=True)
+        content = exported.SerializeToString()
+    except Exception as error:  # what the exporter raises is not documented; a graph of over 2 GB is one reason
+        return {"graph": None, "graph_note": "the graph cannot be exported (%s: %s)" % (type(error).__name__, error)}
+    return {"graph": writer.add_file(name, content)}
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _cpu_features() -> List[str]:
+    """Lists the instruction sets that kernels are chosen by, where the system tells (Linux)."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return []
+    return sorted(set(flags.split()) & {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile",
+                                        "asimd", "sve"})  # fmt: skip

@@ -1,0 +1,66 @@
+"""What is recorded of a variable, a loss, an operation and a random draw: plain values."""
+
+from typing import Any, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+
+class VariableRecord(NamedTuple):
+    """One variable of a subject.
+
+    Attributes:
+        name: Its full name without output number, `scope/weights`.
+        key: The name, made unique with `#2`, `#3`, ... where several variables bear it.
+        shape: Its static shape.
+        dtype: Its dtype's name, `"float32"`.
+        trainable: Whether optimizers change it.
+        regularized: Whether a regularization loss rests on it; None where that cannot be told.
+    """
+
+    name: str
+    key: str
+    shape: Tuple[int, ...]
+    dtype: str
+    trainable: bool
+    regularized: Optional[bool] = None
+
+    def describe(self) -> str:
+        """`scope/weights (3, 3, 3, 32) float32 trainable`."""
+        trained = "trainable" if self.trainable else "not trainable"
+        return "%s %s %s %s" % (self.key, self.shape, self.dtype, trained)
+
+
+class LossRecord(NamedTuple):
+    """One regularization loss: the variable it rests on (None where that cannot be told) and its value (0-d)."""
+
+    variable: Optional[str]
+    value: np.ndarray
+
+
+class OperationRecord(NamedTuple):
+    """One operation of the forward pass.
+
+    Attributes:
+        name: Its name in the graph, scopes included.
+        type: What it computes, `"Conv2D"`.
+        inputs: Names of the tensors it reads, `"scope/conv:0"`.
+        outputs: Dtype and static shape of each of its outputs (None for an unknown rank, -1 for an unknown size).
+        attributes: Its attributes as JSON can hold them.
+        source: The user's line that made it, `"legacy_model.py:22"`; empty where none did.
+    """
+
+    name: str
+    type: str
+    inputs: Tuple[str, ...]
+    outputs: Tuple[Tuple[str, Optional[Tuple[int, ...]]], ...]
+    attributes: Mapping[str, Any]
+    source: str
+
+
+class DrawRecord(NamedTuple):
+    """One random operation: its name and type, the seeds it draws with, and whether the forward pass reads it."""
+
+    operation: str
+    type: str
+    seeds: Tuple[int, int]
+    forward: bool
