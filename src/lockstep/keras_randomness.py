@@ -18,10 +18,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from lockstep.tf1 import private
+
 
 @contextlib.contextmanager
 def replaced(module: Any, reaches: Callable[[], bool]) -> Iterator[None]:
     """Replaces the random functions of Keras's TensorFlow backend, and puts them back on leaving.
+
+    Variables that Keras makes while a `tf.function` is traced are made outside of it meanwhile, as variables of the
+    shim are: TensorFlow would otherwise trace the function a second time, and its draws would take seeds twice.
 
     Args:
         module: The backend's module of random functions.
@@ -32,7 +37,8 @@ def replaced(module: Any, reaches: Callable[[], bool]) -> Iterator[None]:
     try:
         for name, original in originals.items():
             setattr(module, name, _switch(original, _ALIGNED[name], reaches))
-        yield
+        with _made_outside_functions(private.keras_variable_class(), reaches):
+            yield
     finally:
         for name, original in originals.items():
             setattr(module, name, original)
@@ -50,6 +56,36 @@ def _switch(original: Callable[..., Any], aligned: Callable[..., Any], reaches: 
         return aligned(**arguments)
 
     return draw
+
+
+@contextlib.contextmanager
+def _made_outside_functions(variable_class: Any, reaches: Callable[[], bool]) -> Iterator[None]:
+    inherited = "__init__" not in vars(variable_class)
+    original = variable_class.__init__
+
+    @functools.wraps(original)
+    def make(self: Any, *args: Any, **kwargs: Any) -> None:
+        initializer = args[0] if args else kwargs.get("initializer")
+        # A function of the user's may rest on tensors of the traced function, which do not exist outside of it.
+        known = isinstance(initializer, (str, keras.initializers.Initializer))
+        if not known or tf.executing_eagerly() or not reaches():
+            original(self, *args, **kwargs)
+            return
+        with tf.init_scope(), tf.variable_creator_scope(_not_lifted):
+            original(self, *args, **kwargs)
+
+    variable_class.__init__ = make
+    try:
+        yield
+    finally:
+        if inherited:
+            del variable_class.__init__
+        else:
+            variable_class.__init__ = original
+
+
+def _not_lifted(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
+    return next_creator(**{**kwargs, "experimental_enable_variable_lifting": False})
 
 
 def _floating(dtype: Any) -> Any:

@@ -16,6 +16,13 @@ MODES = ("constant", "num_random_ops")
 _Seeds = tuple[int, int]
 
 
+class _CompiledDrawError(InputError):
+    """A random operation that XLA compiles."""
+
+    # AutoGraph makes the exceptions that pass through it anew, and loses the class of those it does not know.
+    ag_pass_through = True
+
+
 class DeterministicRandomTestTool:
     """Gives stateful random operations the same seeds wherever they run, in the order of the program.
 
@@ -99,7 +106,7 @@ class DeterministicRandomTestTool:
             # during it are lifted out of the trace, ask from outside it, and do count.
             return self._seed, self._operation_seed
         if private.in_xla_compilation():
-            raise InputError(
+            raise _CompiledDrawError(
                 "a random operation is compiled by XLA (jit_compile=True), whose generator ignores every seed, so that "
                 "its numbers cannot be aligned; compile without while a DeterministicRandomTestTool is open: "
                 "model.compile(..., jit_compile=False) or tf.function(..., jit_compile=False)."

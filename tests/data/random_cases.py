@@ -102,7 +102,8 @@ CASES.update({
     ),
     "normal": (lambda tf: tf.random.normal([4, 3]), lambda keras: lambda: keras.random.normal([4, 3])),
     "uniform": (
-        lambda tf: tf.random.uniform([4, 3], -1.0, 2.0), lambda keras: lambda: keras.random.uniform([4, 3], -1.0, 2.0, None, 5)
+        lambda tf: tf.random.uniform([4, 3], -1.0, 2.0),
+        lambda keras: lambda: keras.random.uniform([4, 3], -1.0, 2.0, None, 5),
     ),
     "truncated_normal": (
         lambda tf: tf.random.truncated_normal([4, 3]),

@@ -161,6 +161,11 @@ def keras_random_module() -> Any:
     return importlib.import_module("keras.src.backend.tensorflow.random")
 
 
+def keras_variable_class() -> Any:
+    """Returns the class of all variables of Keras's TensorFlow backend; `keras.Variable` is it, or derives from it."""
+    return _private("keras.src.backend.tensorflow.core", "Variable")
+
+
 def in_xla_compilation() -> bool:
     """Tells whether a `tf.function(jit_compile=True)` is being traced."""
     import tensorflow as tf
