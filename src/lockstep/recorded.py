@@ -11,7 +11,7 @@ import numpy as np
 
 from lockstep.arrays import Arrays, numpy_dtype
 from lockstep.errors import InputError
-from lockstep.recorder import fill
+from lockstep.recorder import fill, operations
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
@@ -67,6 +67,7 @@ class RecordedBuild:
     Attributes:
         variables: The inventory, in order of creation.
         draws: The random operations in the order of the program.
+        seeds_taken: The operation seeds that were handed out while it was built.
         operations: The forward pass, where it was recorded.
         graph_note: Why there is no graph to run elsewhere; empty where there is one.
         inputs: Input name -> name of the graph's tensor.
@@ -77,6 +78,7 @@ class RecordedBuild:
         self._reader, self._body = reader, body
         self.variables = tuple(VariableRecord(n, k, tuple(s), d, t, r) for n, k, s, d, t, r in body["variables"])
         self.draws = tuple(DrawRecord(o, t, (s[0], s[1]), f) for o, t, s, f in body["draws"])
+        self.seeds_taken = tuple(int(seed) for seed in body["seeds_taken"])
         self.operations = tuple(_operation(fields) for fields in body.get("operations", ()))
         self.graph_note = str(body.get("graph_note", ""))
         self.inputs = {str(name): str(tensor) for name, tensor in body["inputs"].items()}
@@ -112,8 +114,8 @@ class RecordedBuild:
             losses=tuple(LossRecord(v, refused(lambda entry=entry: read(entry))) for v, entry in run["losses"]),
             total_loss=None if run["total_loss"] is None else refused(lambda: read(run["total_loss"])),
             after=Tensors(self._reader, run["after"], {}),
-            draws=int(self._body["seeds_drawn"]),
-            forward_draws=tuple(draw.seeds[1] for draw in self.draws if draw.forward),
+            draws=len(self.seeds_taken),
+            forward_draws=operations.forward_draws(self.draws, self.seeds_taken),
             notes=tuple(_notes(run)),
             duration_s=float(run["duration_s"]),
         )
@@ -265,4 +267,6 @@ def _notes(run: Mapping[str, Any]) -> Iterator[str]:
     if run["untapped"]:
         yield f"{len(run['untapped'])} operations within loops or branches could not be tapped"
     if run["differing_between_blocks"]:
-        yield "the reference gives other outputs when it runs again (" + ", ".join(run["differing_between_blocks"]) + ")"
+        yield (
+            "the reference gives other outputs when it runs again (" + ", ".join(run["differing_between_blocks"]) + ")"
+        )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,24 @@ class Mode:
     functional: bool = False
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Where the variables of a run start from.
+
+    Attributes:
+        kind: `"initial"` (what the initializers give), `"constant"`, `"distinct"`, or `"given"`.
+        values: Variable keys -> values to be set before; empty for `"initial"`.
+        names: Variable keys -> the name that the distinct values are a hash of.
+    """
+
+    kind: str
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+INITIAL = Setting("initial")
+
+
 class Instance(Protocol):
     """One built subject."""
 
@@ -36,12 +54,14 @@ class Instance(Protocol):
         """The inventory of its variables, in order of creation."""
         ...
 
-    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
         """Runs it once on its inputs, and `repeats` times more to see whether new variables appear.
 
         Args:
-            values: Variable keys -> values to be set before; None for the values that its initializers give.
+            setting: Where its variables start from.
             repeats: Further calls; their results are dropped.
+            draws: With values: the operation seeds for the draws of the forward pass, in order; a subject whose
+                seeds are part of it (a graph) keeps its own. None to count from 0.
         """
         ...
 

@@ -64,7 +64,7 @@ def run_here(build: RecordedBuild, mode: Mode, inputs: Arrays, label: str, *, tr
             {path: named(tensor) for path, tensor in build.outputs.items()},
             mode.training,
         )
-    return GraphInstance(label, model, mode, inputs, len(build.draws))
+    return GraphInstance(label, model, mode, inputs, build.seeds_taken)
 
 
 def _refuse_reaching_out(graph_def: Any) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from lockstep.adapters import running
 from lockstep.arrays import Arrays
+from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
-from lockstep.randomness import DeterministicRandomTestTool
-from lockstep.subjects import Mode
+from lockstep.subjects import Mode, Setting
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
@@ -47,7 +47,7 @@ class EagerInstance:
 
     def __init__(self, label: str, build: Callable[[], Any], mode: Mode, inputs: Arrays) -> None:
         self._label, self._mode = label, mode
-        self._tool = DeterministicRandomTestTool(mode=mode.randomness)
+        self._tool = RecordedDraws(mode.randomness)
         self._initial: dict[int, np.ndarray] = {}
         self._notes: tuple[str, ...] = ()
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
@@ -73,23 +73,25 @@ class EagerInstance:
             for v, name, key in zip(weights, names, unique_keys(names), strict=True)
         )
 
-    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
         """Calls the model once; the very first call also makes its variables.
 
-        Without `values`, the random operations of the call have to interleave with the initializers as they do
+        In the initial setting the random operations of the call have to interleave with the initializers as they do
         in the program, so that run must be the first.
         """
         start = time.perf_counter()
         tool = self._tool
-        if values is not None:
+        initial = setting.kind == "initial"
+        if not initial:
             if not self._weights():
                 self._call()
-            self._assign(values)
+            self._assign(setting.values)
             before = self._values()
-            tool = DeterministicRandomTestTool(mode=self._mode.randomness)
+            tool = RecordedDraws(self._mode.randomness, draws or ())
+        generators = self._generator_states()
         with tool.scope(), _noting_initial_values(self._initial):
             outputs = _arrays(self._call())
-        if values is None:
+        if initial:
             before = self._initial_values()
         after = changed(before, self._values()) if self._mode.training else {}
         losses, total = self._losses()
@@ -103,8 +105,10 @@ class EagerInstance:
             created=tuple(str(c) for c in self._repeat(repeats)),
             calls=1 + repeats,
             draws=tool.draws,
+            forward_draws=None if initial else tool.taken,
             native_initializers=self._native_initializers(),
-            native_draws=self._native_draws(),
+            native_draws=bool(self._generator_states()),
+            unaligned_draws=self._generators_moved(generators),
             notes=self._notes,
             duration_s=time.perf_counter() - start,
         )
@@ -178,10 +182,19 @@ class EagerInstance:
         keras_layer = isinstance(self._layer, keras.layers.Layer)
         return keras_layer and any(not isinstance(v, AdoptedVariable) for v in self._layer.weights)
 
-    def _native_draws(self) -> bool:
-        """Tells by the states of Keras's seed generators, which are among the variables but not the weights."""
-        keras_layer = isinstance(self._layer, keras.layers.Layer)
-        return keras_layer and len(self._layer.variables) > len(self._layer.weights)
+    def _generator_states(self) -> dict[int, np.ndarray]:
+        """The states of Keras's seed generators, which are among the variables but not the weights."""
+        if not isinstance(self._layer, keras.layers.Layer):
+            return {}
+        weights = {id(v) for v in self._layer.weights}
+        return {id(private.raw_variable(v)): _numpy(v) for v in self._layer.variables if id(v) not in weights}
+
+    def _generators_moved(self, before: Mapping[int, np.ndarray]) -> bool:
+        """Tells whether something drew from a seed generator by itself: the random tool leaves their states alone."""
+        return any(
+            not np.array_equal(state, before.get(key, self._initial.get(key, state)))
+            for key, state in self._generator_states().items()
+        )
 
 
 @contextlib.contextmanager

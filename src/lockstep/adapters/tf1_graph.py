@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lockstep.adapters import running
 from lockstep.arrays import Arrays
+from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError
-from lockstep.randomness import DeterministicRandomTestTool
-from lockstep.recorder import graph
+from lockstep.recorder import graph, operations
 from lockstep.recorder.failures import RecordingError
-from lockstep.subjects import Mode
+from lockstep.subjects import Mode, Setting
 from lockstep.trace import Trace, VariableRecord
 
 
@@ -34,20 +34,22 @@ class TF1Graph:
         from lockstep import tf1
 
         tf1.enable()
-        tool = DeterministicRandomTestTool(mode=mode.randomness)
+        tool = RecordedDraws(mode.randomness)
         try:
             with running.users_code(self.label, f"building ({running.describe(mode)})"):
                 model = graph.build(self._forward, inputs, mode.training, tool)
         except RecordingError as error:
             raise InputError(str(error)) from error
-        return GraphInstance(self.label, model, mode, inputs, tool.draws)
+        return GraphInstance(self.label, model, mode, inputs, tool.taken)
 
 
 class GraphInstance:
     """One graph."""
 
-    def __init__(self, label: str, model: graph.GraphModel, mode: Mode, inputs: Arrays, draws: int) -> None:
-        self._label, self._model, self._mode, self._draws = label, model, mode, draws
+    def __init__(
+        self, label: str, model: graph.GraphModel, mode: Mode, inputs: Arrays, seeds_taken: Sequence[int]
+    ) -> None:
+        self._label, self._model, self._mode, self._taken = label, model, mode, seeds_taken
         self._inputs = inputs if isinstance(inputs, Mapping) else {graph.ONLY_INPUT: inputs}
 
     @property
@@ -55,12 +57,16 @@ class GraphInstance:
         """The inventory, in order of creation."""
         return self._model.variables
 
-    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
         """Runs the graph once; see `GraphModel.run`."""
-        del repeats  # a graph cannot make variables when it runs
+        del repeats, draws  # a graph cannot make variables when it runs, and its seeds are part of it
+        return self.run_changed(setting.values, {}, threads=0)
+
+    def run_changed(self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray], *, threads: int) -> Trace:
+        """Runs it with other inputs than it was built for, where given, or with another number of threads."""
         start = time.perf_counter()
         with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
-            got = self._model.run(values or {}, self._inputs)
+            got = self._model.run(values, {**self._inputs, **inputs}, threads=threads)
         return Trace(
             variables=self._model.variables,
             before=got.before,
@@ -68,7 +74,8 @@ class GraphInstance:
             losses=got.losses,
             total_loss=got.total_loss,
             after=got.after,
-            draws=self._draws,
+            draws=len(self._taken),
+            forward_draws=operations.forward_draws(self._model.draws, self._taken),
             duration_s=time.perf_counter() - start,
         )
 

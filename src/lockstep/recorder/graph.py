@@ -39,6 +39,7 @@ class GraphModel:
 
     Attributes:
         variables: The inventory, in order of creation.
+        draws: The random operations, in the order of the program.
     """
 
     def __init__(self, graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any], training: bool) -> None:
@@ -49,6 +50,7 @@ class GraphModel:
             self._total = [tf.add_n(self._losses)] if self._losses else []
             self._updates = _collected("UPDATE_OPS") if training else []
         names = [variable.op.name for variable in self._raw]
+        self.draws = operations.draws(graph, self._raw)
         self._owners = operations.loss_owners(self._losses, names)
         regularized = set(self._owners)
         self.variables = tuple(

@@ -1,6 +1,7 @@
 """What a graph's operations are: the forward pass, its taps, its random draws, the user's lines, losses' variables."""
 
 import os
+from collections import Counter
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from .records import DrawRecord, OperationRecord
@@ -25,12 +26,23 @@ def ancestors(tensors: Iterable[Any]) -> List[Any]:
     return sorted(found.values(), key=lambda op: places[op.name])
 
 
+def _data_ancestors(operations: Iterable[Any]) -> List[Any]:
+    waiting = list(operations)
+    found = {op.name: op for op in waiting}
+    while waiting:
+        for tensor in waiting.pop().inputs:
+            if tensor.op.name not in found:
+                found[tensor.op.name] = tensor.op
+                waiting.append(tensor.op)
+    return list(found.values())
+
+
 def forward_pass(inputs: Iterable[Any], outputs: Iterable[Any]) -> List[Any]:
     """Returns the operations between inputs and outputs, random draws included: what depends on no variable alone."""
     depends = {tensor.op.name for tensor in inputs}
     forward = []
     for op in ancestors(outputs):
-        if seeds_of(op) is not None or any(tensor.op.name in depends for tensor in op.inputs):
+        if seeds_of(op.node_def) is not None or any(tensor.op.name in depends for tensor in op.inputs):
             depends.add(op.name)
             forward.append(op)
     return forward
@@ -54,23 +66,50 @@ def tappable(operations: Iterable[Any]) -> Tuple[List[Any], List[str]]:
     return tensors, unreachable
 
 
-def seeds_of(op: Any) -> Optional[Tuple[int, int]]:
-    """Returns the seeds of a stateful random operation; None for any other."""
-    attributes = op.node_def.attr
+def seeds_of(node: Any) -> Optional[Tuple[int, int]]:
+    """Returns the seeds of the node of a stateful random operation; None for any other."""
+    attributes = node.attr
     if "seed" not in attributes or "seed2" not in attributes:
         return None
     return int(attributes["seed"].i), int(attributes["seed2"].i)
 
 
-def draws(graph: Any, outputs: Iterable[Any]) -> List[DrawRecord]:
-    """Lists the random operations in the order of the program."""
-    forward = {op.name for op in ancestors(outputs)}
+def draws(graph: Any, variables: Iterable[Any]) -> List[DrawRecord]:
+    """Lists the random operations of a graph in the order of the program.
+
+    What a variable's initializer is computed from belongs to initializers, wherever it was made
+    (`tf.Variable(tf.random.normal(...))` draws before there is a variable); all other draws are the forward pass's.
+    Loops and branches may keep theirs in functions of the graph; these come last.
+    """
+    initializers = {op.name for op in _data_ancestors([variable.initializer for variable in variables])}
     found = []
     for op in graph.get_operations():
-        seeds = seeds_of(op)
+        seeds = seeds_of(op.node_def)
         if seeds is not None:
-            found.append(DrawRecord(op.name, op.type, seeds, op.name in forward))
+            found.append(DrawRecord(op.name, op.type, seeds, op.name not in initializers))
+    for function in graph.as_graph_def().library.function:
+        for node in function.node_def:
+            seeds = seeds_of(node)
+            if seeds is not None:
+                found.append(DrawRecord("%s/%s" % (function.signature.name, node.name), node.op, seeds, True))
     return found
+
+
+def forward_draws(drawn: Sequence[DrawRecord], taken: Sequence[int]) -> Tuple[int, ...]:
+    """Returns the operation seeds with which the forward pass draws, in the order of the program.
+
+    Args:
+        drawn: The random operations of the graph.
+        taken: The operation seeds that were handed out while it was built, in order. One that no operation bears was
+            asked for in vain (`tf.nn.dropout` with a rate of 0 does so since TensorFlow 2.4) and is no draw.
+    """
+    left = Counter(draw.seeds[1] for draw in drawn if draw.forward)
+    found = []
+    for seed in taken:
+        if left[seed] > 0:
+            left[seed] -= 1
+            found.append(seed)
+    return tuple(found)
 
 
 def describe(op: Any, users_folder: str) -> OperationRecord:

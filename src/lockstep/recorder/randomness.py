@@ -1,7 +1,7 @@
 """Aligned seeds for the random operations of a TF1 graph, in whatever TensorFlow the recorder runs in."""
 
 import contextlib
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, List, Tuple
 
 MODES = ("constant", "num_random_ops")
 
@@ -10,7 +10,7 @@ class GraphSeeds:
     """Gives every random operation of a graph its pair of seeds, in the order of the program.
 
     This is `lockstep.DeterministicRandomTestTool` for graphs alone: mode `"constant"` gives each the same pair,
-    `"num_random_ops"` counts them. Checked on TensorFlow 1.15.5, and bit for bit against the other on 2.21.0.
+    `"num_random_ops"` counts them. `taken` holds the operation seeds handed out. Checked on TensorFlow 1.15.5, and bit for bit against the other on 2.21.0.
     """
 
     def __init__(self, seed: int = 42, mode: str = "constant") -> None:
@@ -18,7 +18,7 @@ class GraphSeeds:
             raise ValueError("mode must be one of %s, not %r" % (", ".join(MODES), mode))
         self._seed = seed
         self._mode = mode
-        self.draws = 0
+        self.taken: List[int] = []
 
     @contextlib.contextmanager
     def scope(self) -> Iterator["GraphSeeds"]:
@@ -34,6 +34,6 @@ class GraphSeeds:
 
     def _next_seeds(self, op_seed: Any) -> Tuple[int, int]:
         del op_seed  # what the program asked for would differ between the sides
-        operation_seed = self.draws if self._mode == "num_random_ops" else 0
-        self.draws += 1
+        operation_seed = len(self.taken) if self._mode == "num_random_ops" else 0
+        self.taken.append(operation_seed)
         return self._seed, operation_seed

@@ -83,13 +83,12 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
         raise
     except Exception as error:
         raise SubjectFailure("building (%s)" % mode) from error
-    draws = operations.draws(model.graph, model.outputs.values())
     description = {
         "training": build["training"],
         "randomness": build["randomness"],
         "variables": [list(record) for record in model.variables],
-        "draws": [list(draw) for draw in draws],
-        "seeds_drawn": seeds.draws,
+        "draws": [list(draw) for draw in model.draws],
+        "seeds_taken": seeds.taken,
         "inputs": {name: tensor.name for name, tensor in model.inputs.items()},
         "outputs": {path: tensor.name for path, tensor in model.outputs.items()},
         "runs": [],

@@ -7,30 +7,34 @@ import numpy as np
 from lockstep.align import Alignment
 from lockstep.arrays import numpy_dtype
 from lockstep.recorder import fill
+from lockstep.subjects import Setting
 from lockstep.trace import Trace, VariableRecord
 
-Values = dict[str, np.ndarray]
+_Values = dict[str, np.ndarray]
 
 
-def filled(kind: str, alignment: Alignment) -> tuple[Values, Values]:
+def filled(kind: str, alignment: Alignment) -> tuple[Setting, Setting]:
     """Returns `"constant"` or `"distinct"` values for the floating variables of the reference and of the candidate.
 
     Counters and indices keep what they have: a fraction would not fit them, and another index means another thing.
     """
-    reference: Values = {}
-    candidate: Values = {}
+    reference: _Values = {}
+    candidate: _Values = {}
+    names: dict[str, str] = {}
     for r, c in _alike(alignment):
         if _floating(r):
             reference[r.key] = candidate[c.key] = _values(kind, r)
+            names[c.key] = r.key
     for alone, side in ((alignment.missing, reference), (alignment.extra, candidate)):
         side.update({record.key: _values(kind, record) for record, _ in alone if _floating(record)})
-    return reference, candidate
+    return Setting(kind, reference, {key: key for key in reference}), Setting(kind, candidate, names)
 
 
-def copied(reference: Trace, alignment: Alignment) -> tuple[Values, Values]:
+def copied(reference: Trace, alignment: Alignment) -> tuple[Setting, Setting]:
     """Returns the reference's own initial values, for both sides."""
     ours = {record.key: reference.before[record.key] for record in reference.variables}
-    return ours, {c.key: reference.before[r.key] for r, c in _alike(alignment)}
+    theirs = {c.key: reference.before[r.key] for r, c in _alike(alignment)}
+    return Setting("given", ours), Setting("given", theirs)
 
 
 def _alike(alignment: Alignment) -> list[tuple[VariableRecord, VariableRecord]]:

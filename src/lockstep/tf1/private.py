@@ -146,3 +146,39 @@ def variable_scope_store() -> Any:
 def op_def(kind: str) -> Any:
     """Returns TensorFlow's definition of a kind of operation; None for one that it does not know."""
     return _private("tensorflow.python.framework.op_def_registry", "get")(kind)
+
+
+# --- block of lockstep.randomness: checked on TensorFlow 2.16.2 with Keras 3.3.3 and 2.21.0 with Keras 3.15.1
+
+
+def keras_random_module() -> Any:
+    """Returns the module of random functions of Keras's TensorFlow backend, from which all of Keras 3 draws.
+
+    None where Keras is not installed, is older than 3, or computes on another backend.
+    """
+    try:
+        import keras
+    except ImportError:
+        return None
+    if keras.__version__.startswith("2.") or keras.backend.backend() != "tensorflow":
+        return None
+    _private("keras.src.backend.tensorflow.random", "dropout")
+    return importlib.import_module("keras.src.backend.tensorflow.random")
+
+
+def keras_variable_class() -> Any:
+    """Returns the class of all variables of Keras's TensorFlow backend; `keras.Variable` is it, or derives from it."""
+    return _private("keras.src.backend.tensorflow.core", "Variable")
+
+
+def in_xla_compilation() -> bool:
+    """Tells whether a `tf.function(jit_compile=True)` is being traced."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():  # also inside `tf.init_scope`: what initializes variables is not compiled
+        return False
+    graph = tf.compat.v1.get_default_graph()
+    return bool(_private("tensorflow.python.ops.control_flow_util", "GraphOrParentsInXlaContext")(graph))
+
+
+# --- end of the block of lockstep.randomness
