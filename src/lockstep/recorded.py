@@ -106,19 +106,21 @@ class RecordedBuild:
         records = {record.key: record for record in self.variables}
         names = self.fill_names(setting)
         filled = {key: Filling(setting, name, records[key].shape, records[key].dtype) for key, name in names.items()}
-        read = self._reader.tensor
         return Trace(
             variables=self.variables,
             before=Tensors(self._reader, run["before"], filled),
             outputs=Tensors(self._reader, run["outputs"], {}),
-            losses=tuple(LossRecord(v, refused(lambda entry=entry: read(entry))) for v, entry in run["losses"]),
-            total_loss=None if run["total_loss"] is None else refused(lambda: read(run["total_loss"])),
+            losses=tuple(LossRecord(variable, self._read(entry)) for variable, entry in run["losses"]),
+            total_loss=None if run["total_loss"] is None else self._read(run["total_loss"]),
             after=Tensors(self._reader, run["after"], {}),
             draws=len(self.seeds_taken),
             forward_draws=operations.forward_draws(self.draws, self.seeds_taken),
             notes=tuple(_notes(run)),
             duration_s=float(run["duration_s"]),
         )
+
+    def _read(self, entry: Mapping[str, Any]) -> np.ndarray:
+        return refused(lambda: self._reader.tensor(entry))
 
     def taps(self, setting: str) -> Tensors:
         """The tapped tensors of the run in a setting, by the names that the graph gives them."""
@@ -267,6 +269,5 @@ def _notes(run: Mapping[str, Any]) -> Iterator[str]:
     if run["untapped"]:
         yield f"{len(run['untapped'])} operations within loops or branches could not be tapped"
     if run["differing_between_blocks"]:
-        yield (
-            "the reference gives other outputs when it runs again (" + ", ".join(run["differing_between_blocks"]) + ")"
-        )
+        outputs = ", ".join(path or "the output" for path in run["differing_between_blocks"])
+        yield f"the reference gives other outputs when it runs again: {outputs}"

@@ -10,10 +10,12 @@ import sys
 NAME = "lockstep_recorder"
 
 
-def load():
+def load() -> None:
+    """Imports the recorder's package from this file's folder."""
     folder = os.path.dirname(os.path.abspath(__file__))
     place = os.path.join(folder, "__init__.py")
     specification = importlib.util.spec_from_file_location(NAME, place, submodule_search_locations=[folder])
+    assert specification is not None and specification.loader is not None  # noqa: PT018 - a file that exists
     module = importlib.util.module_from_spec(specification)
     sys.modules[NAME] = module
     specification.loader.exec_module(module)

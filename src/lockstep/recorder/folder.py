@@ -91,9 +91,9 @@ class TraceWriter:
 
     def add_groups(self, groups: Mapping[str, Mapping[str, np.ndarray]]) -> Dict[str, Dict[str, Dict[str, Any]]]:
         """Writes several groups of tensors into as few files as they fit in; see `add`."""
-        together = {
-            json.dumps([group, name]): array for group, named in groups.items() for name, array in named.items()
-        }
+        together = {}
+        for group, named in groups.items():
+            together.update({json.dumps([group, name]): array for name, array in named.items()})
         entries = self.add(together)
         return {group: {name: entries[json.dumps([group, name])] for name in named} for group, named in groups.items()}
 

@@ -10,7 +10,10 @@ class GraphSeeds:
     """Gives every random operation of a graph its pair of seeds, in the order of the program.
 
     This is `lockstep.DeterministicRandomTestTool` for graphs alone: mode `"constant"` gives each the same pair,
-    `"num_random_ops"` counts them. `taken` holds the operation seeds handed out. Checked on TensorFlow 1.15.5, and bit for bit against the other on 2.21.0.
+    `"num_random_ops"` counts them. Checked on TensorFlow 1.15.5, and bit for bit against the other on 2.21.0.
+
+    Attributes:
+        taken: The operation seeds handed out so far, in order.
     """
 
     def __init__(self, seed: int = 42, mode: str = "constant") -> None:

@@ -12,7 +12,7 @@ from . import fill, graph, operations, taps
 from .failures import RecordingError
 from .folder import TraceWriter
 from .randomness import GraphSeeds
-from .worker import SubjectFailure
+from .worker import SubjectError
 
 Say = Callable[[str], None]
 
@@ -82,7 +82,7 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
     except RecordingError:
         raise
     except Exception as error:
-        raise SubjectFailure("building (%s)" % mode) from error
+        raise SubjectError("building (%s)" % mode) from error
     description = {
         "training": build["training"],
         "randomness": build["randomness"],
@@ -105,11 +105,11 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
         except RecordingError:
             raise
         except Exception as error:
-            raise SubjectFailure("running (%s)" % mode) from error
+            raise SubjectError("running (%s)" % mode) from error
     return description
 
 
-def _run(
+def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
     writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, say: Say
 ) -> Dict[str, Any]:  # fmt: skip
     values = filled(model.variables, setting, names)

@@ -19,7 +19,7 @@ PROGRESS = "\x1elockstep: "
 """What a line begins with that tells what the recorder is doing; all other lines are the user's or TensorFlow's."""
 
 
-class SubjectFailure(Exception):
+class SubjectError(Exception):
     """The user's code failed; `__cause__` is what it raised."""
 
 
@@ -29,7 +29,7 @@ def main(request_file: str) -> int:
         request = json.load(file)
     try:
         _record(request)
-    except SubjectFailure as failure:
+    except SubjectError as failure:
         cause = failure.__cause__
         told = {"kind": "subject", "doing": str(failure), "message": "%s: %s" % (type(cause).__name__, cause),
                 "traceback": _users_traceback(cause)}  # fmt: skip
@@ -52,7 +52,7 @@ def _record(request: Dict[str, Any]) -> None:
     say("importing TensorFlow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import tensorflow  # noqa: F401
+        importlib.import_module("tensorflow")
     except Exception as error:
         raise RecordingError("TensorFlow cannot be imported in this environment: %s" % error)
     from . import recording
@@ -76,15 +76,17 @@ def imported(folder: str, entry: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(os.path.splitext(os.path.basename(file))[0])
     except Exception as error:
-        raise SubjectFailure("importing %s" % path) from error
+        raise SubjectError("importing %s" % path) from error
     if not os.path.samefile(getattr(module, "__file__", None) or os.devnull, file):
         raise RecordingError(
             "importing %s gave another module (%s); a module of that name comes first. Rename the file."
             % (path, getattr(module, "__file__", "built in"))
         )
-    if not callable(getattr(module, name, None)):
+    function: Any = getattr(module, name, None)
+    if not callable(function):
         raise RecordingError("%s has no function %s." % (path, name))
-    return getattr(module, name)
+    found: Callable[..., Any] = function
+    return found
 
 
 def files_below(folder: str) -> Dict[str, str]:
