@@ -22,7 +22,8 @@ def cache_folder(variables: Mapping[str, str] | None = None) -> Path:
     """
     variables = os.environ if variables is None else variables
     if variables.get("LOCKSTEP_CACHE"):
-        return Path(variables["LOCKSTEP_CACHE"]).expanduser().absolute()
+        # os.path leaves the ~ of an unknown user alone, where pathlib raises.
+        return Path(os.path.expanduser(variables["LOCKSTEP_CACHE"])).absolute()  # noqa: PTH111
     # The XDG specification has relative paths ignored.
     if os.path.isabs(variables.get("XDG_CACHE_HOME", "")):  # noqa: PTH117 - no Path: "" is not a path
         return Path(variables["XDG_CACHE_HOME"]) / "lockstep"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def _requirements(table: Table, folder: Path) -> tuple[str, ...] | None:
 
 def _interpreter(text: str | None, folder: Path) -> Path | None:
     # Unlike an entry or an input it may lie anywhere: it is no part of the migration but of the machine.
-    return None if text is None else folder / Path(text).expanduser()
+    return None if text is None else folder / os.path.expanduser(text)  # noqa: PTH111 - pathlib raises for ~ of an unknown user
 
 
 def _variables(table: Table) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +74,10 @@ def parse(text: str, folder: Path | None = None) -> Requirement:
         raise InputError(f"a requirement is empty; {_FORMS}.")
     if stripped.startswith("-"):
         raise InputError(f"the requirement {stripped!r} is an option of pip; {_FORMS}.")
-    if stripped.startswith("file:") or _is_path(stripped):
-        return _file(stripped, (folder or Path()).absolute())
-    if re.match(r"(?:[a-z]+\+)?[a-z]+://", stripped):
+    if re.match(r"(?!file:)(?:[a-z]+\+)?[a-z]+://", stripped):
         raise InputError(f"the requirement {stripped!r} is a bare URL; write its package's name and @ before it.")
+    if stripped.startswith("file:") or ("://" not in stripped and _is_path(stripped)):
+        return _file(stripped, (folder or Path()).absolute())
     return _named(stripped)
 
 
@@ -90,7 +91,8 @@ def _is_path(text: str) -> bool:
 
 
 def _file(text: str, folder: Path) -> Requirement:
-    path = folder / Path(text.removeprefix("file://").removeprefix("file:")).expanduser()
+    # os.path leaves the ~ of an unknown user alone, where pathlib raises.
+    path = folder / os.path.expanduser(text.removeprefix("file://").removeprefix("file:"))  # noqa: PTH111
     if path.is_dir():
         raise InputError(
             f"the requirement {text!r} is a folder, whose content may change unseen; build a wheel of it "
