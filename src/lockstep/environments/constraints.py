@@ -58,7 +58,7 @@ KNOWN = (
         (2, 18),
         (2, 13),
         "these releases were compiled for NumPy 1",
-        "measured: `import tensorflow` of 2.14.0 fails with 2.2; 2.18 is the first compiled for NumPy 2 (its release notes)",
+        "measured: `import tensorflow` of 2.14.0 fails with 2.2; 2.18 is the first for NumPy 2 (its release notes)",
     ),
     Constraint(
         "gast<0.3",
