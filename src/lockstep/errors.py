@@ -24,7 +24,10 @@ class SubjectError(LockstepError):
     Attributes:
         side: `"reference"` or `"candidate"`.
         doing: what Lockstep was doing with it, as in "building it in training mode".
+        traceback_text: the traceback as text, where it was raised in another process; else empty.
     """
+
+    traceback_text: str = ""
 
     def __init__(self, message: str, *, side: str, doing: str) -> None:
         super().__init__(message)

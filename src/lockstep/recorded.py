@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
 from lockstep.subjects import Mode, Setting
 from lockstep.trace import Trace
+
+if TYPE_CHECKING:
+    from lockstep.adapters.tf1_graph import GraphInstance
 
 _Result = TypeVar("_Result")
 
@@ -136,8 +139,10 @@ class RecordedSubject:
         InputError: The folder holds no trace, a damaged one, or one of a newer version.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, trusted: bool = False) -> None:
+        """Opens a trace; `trusted` tells that it was recorded from the user's own code, on this machine."""
         self.folder = folder
+        self._trusted = trusted
         self._reader = refused(lambda: TraceReader(str(folder), numpy_dtype))
         with _described(folder):
             body = self._reader.body
@@ -173,6 +178,28 @@ class RecordedSubject:
                 "`lockstep record`."
             )
         return RecordedInstance(self.folder, found)
+
+    def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
+        """Returns the graph of a mode on the TensorFlow of this process; None where that would tell nothing new.
+
+        It would not if it was recorded on the same TensorFlow, or if there is no graph.
+
+        Args:
+            mode: The mode.
+            inputs: What it runs on.
+
+        Raises:
+            InputError: The graph is damaged, or it is from elsewhere and reaches beyond itself.
+            SubjectError: This TensorFlow cannot import it.
+        """
+        import tensorflow as tf
+
+        build = self.builds.get(Mode(mode.training, mode.randomness))
+        if build is None or build.graph_note or tf.__version__ == self.recorded_environment.get("tensorflow"):
+            return None
+        from lockstep.adapters.exported_graph import run_here
+
+        return run_here(build, mode, inputs, self.label, trusted=self._trusted)
 
     def _refuse_other_inputs(self, inputs: Arrays) -> None:
         given = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs), ""): inputs}

@@ -25,10 +25,12 @@ class FixedTolerance:
     Attributes:
         rtol: Relative to the reference (the guide: 1e-6).
         atol: Absolute, for a tensor whose largest magnitude is 1 or more (the guide: 1e-5).
+        alone: Whether it judges alone; otherwise a noise budget may explain what is beyond it.
     """
 
     rtol: float = 1e-6
     atol: float = 1e-5
+    alone: bool = False
 
     def for_tensor(self, reference: np.ndarray) -> tuple[float, float]:
         """Returns `(rtol, atol)` for comparing with this reference; zero for what is not floating."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lockstep.align import Alignment, Rename, align
+from lockstep.align import Alignment, Rename, align, rename
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, SubjectError
+from lockstep.judging import NOISE_RULE, Judge, Traces
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
+from lockstep.sensitivity import Movable
 from lockstep.steps import created_once, filling, native_order, numbers, variables_match
 from lockstep.steps.finding import Finding, step_report
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
@@ -53,7 +55,8 @@ def verify(
         candidate: The migrated model, likewise.
         inputs: Input name -> array, handed to both sides as a dict of tensors; or one array, handed over as one tensor.
         rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
-        tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default.
+        tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
+            it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
         progress: Called with an `Event` whenever something begins and when a step is done.
 
     Returns:
@@ -75,11 +78,18 @@ def verify(
 
 
 @dataclass(frozen=True)
-class _Both:
-    """The traces of one question on both sides."""
+class _Built:
+    """Both sides built in one mode, and the reference's graph on the candidate's runtime where that is another one."""
 
-    reference: Trace
-    candidate: Trace
+    reference: Instance
+    candidate: Instance
+    here: _Here
+
+    @property
+    def movable(self) -> Movable | None:
+        """What can be run again with other values, to see how far rounding alone moves it."""
+        movable: Any = self.here.instance or getattr(self.reference, "movable", None)
+        return movable if hasattr(movable, "run_changed") else None
 
 
 class _Check:
@@ -99,6 +109,7 @@ class _Check:
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
+        self._judge = Judge(tolerance, rules, inputs, self._say, self._runtimes)
 
     def run(self) -> Report:
         """Runs all steps."""
@@ -116,24 +127,24 @@ class _Check:
     def _inference(self) -> None:
         mode = Mode(training=False, randomness="num_random_ops")
         with ExitStack() as stack:
-            reference, candidate = self._build(stack, mode)
-            first = self._initial(reference, candidate, repeats=_FURTHER_CALLS)
+            built = self._build(stack, mode)
+            first = self._initial(built, repeats=_FURTHER_CALLS)
             alignment = align(first.reference.variables, first.candidate.variables, self._rules)
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
-            self._fixed(reference, candidate, alignment)
-            found = self._random(mode, first, (reference, candidate), alignment)
+            self._fixed(built, alignment)
+            found = self._random(mode, first, built, alignment)
             self._report("inference-random", found, self._rule)
 
-    def _fixed(self, reference: Instance, candidate: Instance, alignment: Alignment) -> None:
+    def _fixed(self, built: _Built, alignment: Alignment) -> None:
         findings: list[Finding] = []
         for kind in ("distinct", "constant"):
             self._say(f"inference, every variable set to {kind} values")
             values = filling.filled(kind, alignment)
-            both = _Both(reference.run(values[0]), candidate.run(values[1]))
+            both = Traces(built.reference.run(values[0]), built.candidate.run(values[1]), built.here.run(values[0]))
             # The constant comes last: its figures are the guide's, and stay in the report.
-            found = self._results(both, alignment)
+            found = self._judge.results(both, alignment, built.movable)
             findings.extend(_labelled(finding, f"{kind} values") for finding in found)
         self._report("inference-fixed", findings, self._rule)
 
@@ -144,60 +155,77 @@ class _Check:
             Mode(training=True, randomness="constant", functional=True),
         ):
             with ExitStack() as stack:
-                reference, candidate = self._build(stack, mode)
-                both = self._initial(reference, candidate)
+                built = self._build(stack, mode)
+                both = self._initial(built)
                 alignment = align(both.reference.variables, both.candidate.variables, self._rules)
-                found = self._random(mode, both, (reference, candidate), alignment)
+                found = self._random(mode, both, built, alignment)
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
             findings.extend(_labelled(finding, label) for finding in found)
         self._report("training-random", findings, self._rule)
 
-    def _random(self, mode: Mode, both: _Both, sides: tuple[Instance, Instance], alignment: Alignment) -> list[Finding]:
+    def _random(self, mode: Mode, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
         """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
-        results = self._results(both, alignment)
+        results = self._judge.results(both, alignment, built.movable)
         if not native_order.may_differ(both.candidate) or not any(
             finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
         ):
-            return [initial, *results, *_notes(both)]
+            return [initial, *results, *_notes(both, built.here)]
         self._say("candidate, with the initial values and the draws of the reference")
         values = filling.copied(both.reference, alignment)
         # A graph's draws are known from its first run, and it would only give the same again.
         known = both.reference.forward_draws is not None
-        reference = both.reference if known else sides[0].run(values[0])
-        again = _Both(reference, sides[1].run(values[1], draws=reference.forward_draws))
-        results = native_order.excused(again.reference, again.candidate, self._results(again, alignment))
-        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both)]
+        reference = both.reference if known else built.reference.run(values[0])
+        again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
+        results = self._judge.results(again, alignment, built.movable)
+        results = native_order.excused(again.reference, again.candidate, results)
+        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here)]
 
-    def _results(self, both: _Both, alignment: Alignment) -> list[Finding]:
-        return [
-            numbers.losses(both.reference, both.candidate, alignment, self._rules),
-            numbers.outputs(both.reference, both.candidate, self._tolerance),
-            numbers.state(both.reference, both.candidate, alignment, self._tolerance),
-        ]
-
-    def _build(self, stack: ExitStack, mode: Mode) -> tuple[Instance, Instance]:
-        built = []
+    def _build(self, stack: ExitStack, mode: Mode) -> _Built:
+        built: dict[str, _Sided] = {}
         for side, subject in self._subjects.items():
             self._say(f"{side}: building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
+            if side == "candidate" and hasattr(subject, "fill_names"):
+                names = {rename(r.key, self._rules): r.key for r in built["reference"].variables}
+                subject.fill_names = names
             instance = _on_side(side, functools.partial(subject.build, mode, self._inputs))
             stack.callback(instance.close)
-            built.append(_Sided(side, instance))
-        return built[0], built[1]
+            built[side] = _Sided(side, instance)
+        here = self._here(mode)
+        stack.callback(here.close)
+        return _Built(built["reference"], built["candidate"], here)
 
-    def _initial(self, reference: Instance, candidate: Instance, *, repeats: int = 0) -> _Both:
+    def _here(self, mode: Mode) -> _Here:
+        """Builds the reference's graph on the candidate's runtime."""
+        build: Any = getattr(self._subjects["reference"], "here", None)
+        if build is None:
+            return _Here(None)
+        self._say("the reference's graph: importing it into this TensorFlow")
+        try:
+            return _Here(build(mode, self._inputs))
+        except (InputError, SubjectError) as error:
+            return _Here(None, note=f"whose difference it is cannot be told: {error}")
+
+    def _runtimes(self) -> str:
+        versions = [subject.environment().get("tensorflow", "?") for subject in self._subjects.values()]
+        return f"TensorFlow {' against '.join(versions)}"
+
+    def _initial(self, built: _Built, *, repeats: int = 0) -> Traces:
         self._say("reference: running from its initial values")
-        first = reference.run(INITIAL)
+        reference = built.reference.run(INITIAL)
+        here = built.here.run(Setting("given", reference.before))
         self._say("candidate: running from its initial values")
-        return _Both(first, candidate.run(INITIAL, repeats=repeats))
+        return Traces(reference, built.candidate.run(INITIAL, repeats=repeats), here)
 
     @property
     def _rule(self) -> str:
         return str(self._tolerance)
 
     def _report(self, name: str, findings: Sequence[Finding], judged_by: str) -> None:
+        if any(figure.endswith("_explained_by_noise") for finding in findings for figure in finding.figures):
+            judged_by = NOISE_RULE
         now = time.perf_counter()
         step = step_report(name, findings, judged_by, now - self._clock)
         self._clock = now
@@ -209,11 +237,38 @@ class _Check:
         self._progress(Event(text))
 
 
+class _Here:
+    """The reference's graph on the candidate's runtime; where there is none, or it does not run, there is no trace.
+
+    Attributes:
+        instance: The graph, or None.
+        note: Why it could not be run; empty where it could, or where there is none.
+    """
+
+    def __init__(self, instance: Instance | None, note: str = "") -> None:
+        self.instance, self.note = instance, note
+
+    def run(self, setting: Setting) -> Trace | None:
+        if self.instance is None:
+            return None
+        try:
+            return self.instance.run(setting)
+        except SubjectError as error:
+            # An operation that this TensorFlow no longer has, or does otherwise, is no fault of either side.
+            self.instance, self.note = None, f"whose difference it is cannot be told: {error}"
+            return None
+
+    def close(self) -> None:
+        if self.instance is not None:
+            self.instance.close()
+
+
 class _Sided:
-    """An instance whose failures say which side it is."""
+    """An instance whose failures say which side it is; `movable` is the instance itself."""
 
     def __init__(self, side: str, instance: Instance) -> None:
         self._side, self._instance = side, instance
+        self.movable = instance
 
     @property
     def variables(self) -> tuple[VariableRecord, ...]:
@@ -230,7 +285,9 @@ def _on_side(side: str, action: Callable[[], _Result]) -> _Result:
     try:
         return action()
     except SubjectError as error:
-        raise SubjectError(f"the {side} {error}", side=side, doing=error.doing) from error.__cause__
+        told = SubjectError(f"the {side} {error}", side=side, doing=error.doing)
+        told.traceback_text = error.traceback_text
+        raise told from error.__cause__
     except InputError as error:
         raise InputError(f"the {side}: {error}") from error
 
@@ -262,6 +319,6 @@ def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:
     return {prefix + name: value for name, value in figures.items()}
 
 
-def _notes(both: _Both) -> list[Finding]:
-    notes = dict.fromkeys((*both.reference.notes, *both.candidate.notes))
+def _notes(both: Traces, here: _Here) -> list[Finding]:
+    notes = dict.fromkeys(note for note in (*both.reference.notes, *both.candidate.notes, here.note) if note)
     return [Finding(Verdict.NOT_ASKED, note) for note in notes]

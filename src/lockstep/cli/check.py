@@ -12,7 +12,8 @@ from lockstep.cli import session
 @click.command()
 @click.argument("configuration", type=click.Path(path_type=Path), default=Path("lockstep.toml"))
 @click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
-def check(configuration: Path, json_file: str | None) -> None:
+@click.option("--fresh", is_flag=True, help="Run a side in an environment of its own again, though its trace is kept.")
+def check(configuration: Path, json_file: str | None, *, fresh: bool) -> None:
     """Check the migration that CONFIGURATION describes.
 
     CONFIGURATION is a lockstep.toml, or a folder that holds one; by default that of the current folder.
@@ -20,6 +21,6 @@ def check(configuration: Path, json_file: str | None) -> None:
     Exit status: 0 equivalent, 1 diverged, 2 could not judge.
     """
     session.check_destination(json_file)
-    report = session.run(configuration)
+    report = session.run(configuration, fresh=fresh)
     session.deliver(report, json_file, title="lockstep check")
     session.leave(report.verdict)

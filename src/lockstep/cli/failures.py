@@ -13,8 +13,11 @@ from lockstep.source_lines import is_users
 
 def show(error: LockstepError) -> None:
     """Prints an error on standard error; that of a subject with the traceback of the user's code."""
-    if isinstance(error, SubjectError) and error.__cause__ is not None:
-        click.echo(users_traceback(error.__cause__), err=True)
+    if isinstance(error, SubjectError):
+        if error.traceback_text:
+            click.echo(error.traceback_text, err=True)
+        elif error.__cause__ is not None:
+            click.echo(users_traceback(error.__cause__), err=True)
     click.echo(f"lockstep: {error}", err=True)
 
 

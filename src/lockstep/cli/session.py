@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
@@ -16,12 +17,14 @@ from lockstep.report.model import Report, Verdict
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lockstep.cli.progress import Progress
+
 EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2, Verdict.NOT_ASKED: 2}
 _PIPED_WIDTH = 120
 
 
-def run(path: Path) -> Report:
-    """Runs the check that a configuration describes.
+def run(path: Path, *, fresh: bool = False) -> Report:
+    """Runs the check that a configuration describes; `fresh` leaves kept traces alone.
 
     What the user's code prints meanwhile goes to standard error: standard output is for the results.
     """
@@ -30,7 +33,6 @@ def run(path: Path) -> Report:
     from lockstep.cli.startup import import_tensorflow
 
     configuration = config.read(path)
-    config.refuse_isolated({f"[{side}]": isolation for side, isolation in configuration.isolation.items()})
     inputs = config.make_inputs(configuration)
     sides = {"reference": configuration.reference, "candidate": configuration.candidate}
     for side, table in sides.items():
@@ -41,7 +43,14 @@ def run(path: Path) -> Report:
         subjects = {}
         for side, table in sides.items():
             progress.say(f"{side}: importing {table['entry']}")
-            subjects[side] = config.subject_from_table(table, configuration.folder, side)
+            subjects[side] = config.subject_from_table(
+                table,
+                configuration.folder,
+                side,
+                isolation=configuration.isolation.get(side),
+                say=functools.partial(_say, progress, side),
+                fresh=fresh,
+            )
         from lockstep import verify
 
         return verify(
@@ -52,6 +61,10 @@ def run(path: Path) -> Report:
             tolerance=configuration.tolerance,
             progress=progress,
         )
+
+
+def _say(progress: Progress, side: str, text: str) -> None:
+    progress.say(f"{side}: {text}")
 
 
 def console() -> Console:

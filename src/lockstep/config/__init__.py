@@ -2,7 +2,7 @@
 
 from lockstep.config.arrays import InputSpec, make_inputs
 from lockstep.config.entries import entry_file, subject_from_table
-from lockstep.config.isolation import Isolation, refuse_isolated
+from lockstep.config.isolation import Isolation
 from lockstep.config.reading import Configuration, read
 
 __all__ = [
@@ -12,6 +12,5 @@ __all__ = [
     "entry_file",
     "make_inputs",
     "read",
-    "refuse_isolated",
     "subject_from_table",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lockstep.config.isolation import KEYS, read_isolation, refuse_isolated
+from lockstep.config.isolation import KEYS, Isolation, read_isolation
 from lockstep.config.tables import Table, guess, leaves, missing_file
 from lockstep.errors import InputError, SubjectError
 from lockstep.subjects import Subject, keras, tf1_graph
@@ -56,7 +56,15 @@ def entry_file(table: Mapping[str, Any], folder: Path, side: str) -> Path:
     return path
 
 
-def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Subject:
+def subject_from_table(
+    table: Mapping[str, Any],
+    folder: Path,
+    side: str,
+    *,
+    isolation: Isolation | None = None,
+    say: Callable[[str], None] | None = None,
+    fresh: bool = False,
+) -> Subject:
     """Makes the subject that a table describes.
 
     The folder comes first on the import path. A file gets its plain stem as module name, so that a file which both
@@ -66,6 +74,9 @@ def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Sub
         table: `runtime` and `entry`, as in the configuration.
         folder: What the entry's path is relative to.
         side: `"reference"` or `"candidate"`.
+        isolation: How the side is run; by default as its table says.
+        say: Told what is being done where the side runs in an environment of its own.
+        fresh: Whether such a side is run again though its trace has been kept.
 
     Raises:
         InputError: The table is wrong, or the file or the function does not exist.
@@ -74,9 +85,11 @@ def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Sub
     place = f"[{side}]"
     folder = folder.absolute()
     checked = check_entry(Table(place, table), folder)
-    refuse_isolated({place: read_isolation(Table(place, table), folder)})
+    isolation = isolation or read_isolation(Table(place, table), folder)
     file, _, name = checked["entry"].rpartition(":")
     path = entry_file(checked, folder, side)
+    if isolation.environment is not None:
+        return _isolated(checked, folder, place, isolation, say=say, fresh=fresh)
     _use_folder(str(folder))
     module = _module(path, folder, side)
     if not hasattr(module, name):
@@ -86,6 +99,34 @@ def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Sub
     if not callable(function):
         raise InputError(f"{place}: {name!r} in {file} is a {type(function).__name__}; it must be a function.")
     return _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
+
+
+def _isolated(
+    checked: Mapping[str, str],
+    folder: Path,
+    place: str,
+    isolation: Isolation,
+    *,
+    say: Callable[[str], None] | None,
+    fresh: bool,
+) -> Subject:
+    if checked["runtime"] != "tf1":
+        raise InputError(
+            f'{place}: runtime "{checked["runtime"]}" runs in the environment of Lockstep itself; take python, '
+            'requirements and interpreter out, or use runtime = "tf1".'
+        )
+    from lockstep.isolated import TIMEOUT_S, IsolatedSubject
+
+    assert isolation.environment is not None
+    return IsolatedSubject(
+        folder,
+        checked["entry"],
+        isolation.environment,
+        timeout_s=isolation.timeout_s or TIMEOUT_S,
+        environment_variables=isolation.environment_variables,
+        fresh=fresh,
+        say=say or (lambda _: None),
+    )
 
 
 def _use_folder(folder: str) -> None:

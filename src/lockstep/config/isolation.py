@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,21 +73,6 @@ def read_isolation(table: Table, folder: Path) -> Isolation:
     except InputError as error:
         raise InputError(f"{table.place}: {error}") from None
     return Isolation(environment, None if timeout_s is None else float(timeout_s), _variables(table))
-
-
-def refuse_isolated(isolations: Mapping[str, Isolation]) -> None:
-    """Refuses to run a side in an environment of its own: the runner is not there yet.
-
-    Args:
-        isolations: The place of a side, as messages name it -> how it is run.
-    """
-    for place, isolation in isolations.items():
-        if isolation.environment is not None:
-            key = "interpreter" if isolation.environment.interpreter is not None else "requirements"
-            raise InputError(
-                f"{place} has {key}: isolated environments come with a later version; take `python` and "
-                "`requirements` out to run both sides in this one."
-            )
 
 
 def _python(table: Table) -> str | None:

@@ -134,9 +134,10 @@ def _rename(variables: Table) -> tuple[tuple[str, str], ...]:
 
 
 def _tolerance(table: Table) -> FixedTolerance:
-    table.refuse_unknown(("rtol", "atol"))
+    table.refuse_unknown(("rtol", "atol", "rule"))
+    alone = table.choice("rule", ("fixed", "noise budget"), "noise budget") == "fixed"
     given = {key: table.number(key) for key in ("rtol", "atol")}
     for key, value in given.items():
         if value is not None and value < 0:
             raise InputError(f"{table.place}: {key} is {value}; it cannot be negative.")
-    return FixedTolerance(**{key: float(value) for key, value in given.items() if value is not None})
+    return FixedTolerance(**{key: float(value) for key, value in given.items() if value is not None}, alone=alone)

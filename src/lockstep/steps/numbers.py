@@ -7,22 +7,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lockstep.align import Alignment, Rename, rename
-from lockstep.compare import Comparison, compare_named, compare_pairs
+from lockstep.compare import Budgets, Comparison, compare_named, compare_pairs
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 from lockstep.tolerance import LOSS_RTOL, FixedTolerance
 from lockstep.trace import LossRecord, Trace
 
 
-def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance) -> Finding:
+def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budgets: Budgets | None = None) -> Finding:
     """Compares every entry of the returned structures."""
     if not reference.outputs or not candidate.outputs:
         sides = [n for n, t in (("reference", reference), ("candidate", candidate)) if not t.outputs]
         return Finding(Verdict.UNDECIDED, f"no output at all from the {' and the '.join(sides)}")
-    comparison = compare_named(reference.outputs, candidate.outputs, tolerance)
+    comparison = compare_named(reference.outputs, candidate.outputs, tolerance, budgets)
     figures: dict[str, object] = {
         "outputs": len(comparison.pairs),
         "largest_output_error": comparison.largest_error,
+        "output_bit_equal": comparison.bit_equal,
         "reference_first_output": _first(reference.outputs),
         "candidate_first_output": _first(candidate.outputs),
     }
@@ -104,7 +105,13 @@ def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tol
     return Finding(Verdict.EQUIVALENT, f"{_count(len(pairs), 'initial value')} {equal}")
 
 
-def state(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: FixedTolerance) -> Finding:
+def state(
+    reference: Trace,
+    candidate: Trace,
+    alignment: Alignment,
+    tolerance: FixedTolerance,
+    budgets: Budgets | None = None,
+) -> Finding:
     """Compares what the run left behind: every variable that either side changed."""
     pairs = []
     moved_alone: dict[str, str] = {}
@@ -120,8 +127,12 @@ def state(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: F
                 moved_alone[r.key] = "the candidate never changes it" if sides[0] else "only the candidate changes it"
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
-    comparison = compare_pairs(pairs, tolerance)
-    figures: dict[str, object] = {"state_variables": len(pairs), "largest_state_error": comparison.largest_error}
+    comparison = compare_pairs(pairs, tolerance, budgets)
+    figures: dict[str, object] = {
+        "state_variables": len(pairs),
+        "largest_state_error": comparison.largest_error,
+        "state_bit_equal": comparison.bit_equal,
+    }
     if comparison.failed:
         names = {r.key: c.key for r, c in alignment.pairs}
         culprits = tuple(

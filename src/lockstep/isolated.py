@@ -1,0 +1,236 @@
+"""A TF1 subject that runs in an environment of its own: a child process records it, this process reads the trace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lockstep import recorder, trace_cache
+from lockstep.arrays import Arrays
+from lockstep.environments import Completed, Environment, EnvironmentSpec, inherited_variables, provide, run_child
+from lockstep.errors import InputError, SubjectError
+from lockstep.recorded import RecordedInstance, RecordedSubject, refused
+from lockstep.recorder.checksum import checksum
+from lockstep.recorder.folder import VERSION, TraceWriter
+from lockstep.recorder.tensors import stored
+from lockstep.subjects import Mode
+
+if TYPE_CHECKING:
+    from lockstep.adapters.tf1_graph import GraphInstance
+
+TIMEOUT_S = 3600.0
+"""How long a recording may take, unless the configuration says otherwise."""
+DEFAULT_TAP_BYTES = 2 << 30
+_PROGRESS = "\x1elockstep: "  # recorder/worker.py's PROGRESS, which cannot be imported without the rest of it
+_ONLY_INPUT = "input"
+_RECORDER = Path(recorder.__file__).parent
+
+# The modes and settings of the guide's steps; both num_random_ops modes list their operations for whoever localises.
+BUILDS: tuple[Mapping[str, Any], ...] = (
+    {
+        "training": False,
+        "randomness": "num_random_ops",
+        "settings": ["initial", "distinct", "constant"],
+        "operations": True,
+    },
+    {"training": True, "randomness": "num_random_ops", "settings": ["initial"], "operations": True},
+    {"training": True, "randomness": "constant", "settings": ["initial"]},
+)
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Which tensors of the forward pass are recorded: those whose operation's name a pattern is found in."""
+
+    patterns: tuple[str, ...]
+    max_bytes: int = DEFAULT_TAP_BYTES
+
+
+@dataclass
+class IsolatedSubject:
+    """A function `forward(inputs, training)` in a file, recorded in an environment of its own when it is first asked.
+
+    Attributes:
+        folder: The configuration's folder; what is imported from it is part of the subject.
+        entry: `file.py:function`, relative to the folder.
+        environment_spec: The environment.
+        timeout_s: How long the recording may take.
+        environment_variables: Names of environment variables that matter to the result.
+        fresh: Whether a kept trace is left alone and replaced.
+        say: Told what is being done.
+        fill_names: Variable key -> the name that its distinct values are a hash of.
+    """
+
+    folder: Path
+    entry: str
+    environment_spec: EnvironmentSpec
+    timeout_s: float = TIMEOUT_S
+    environment_variables: tuple[str, ...] = ()
+    fresh: bool = False
+    say: Callable[[str], None] = field(default=lambda _: None)
+    fill_names: Mapping[str, str] = field(default_factory=dict)
+    _recorded: RecordedSubject | None = None
+    _from_cache: bool = False
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.entry
+
+    def environment(self) -> Mapping[str, str]:
+        """What it was recorded on, and whether that was now."""
+        if self._recorded is None:
+            return {"subject": self.label}
+        trace = "from the cache" if self._from_cache else "recorded now"
+        return {**self._recorded.environment(), "trace": trace}
+
+    def build(self, mode: Mode, inputs: Arrays) -> RecordedInstance:
+        """Answers for one mode; the first call records all of them, or finds them recorded."""
+        if self._recorded is None:
+            self._recorded = self._find_or_record(inputs)
+        return self._recorded.build(mode, inputs)
+
+    def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
+        """Returns its graph on the TensorFlow of this process; see `RecordedSubject.here`."""
+        return None if self._recorded is None else self._recorded.here(mode, inputs)
+
+    def record(self, inputs: Arrays, target: Path, *, taps: Taps | None = None, replace: bool = False) -> None:
+        """Records every mode into a trace folder.
+
+        Raises:
+            InputError: The environment cannot be had, or the trace not be written.
+            SubjectError: The user's code failed; its traceback is in `traceback_text`.
+        """
+        environment = provide(self.environment_spec, say=self.say)
+        self._record(environment, inputs, target, taps=taps, replace=replace, key=None)
+
+    def _find_or_record(self, inputs: Arrays) -> RecordedSubject:
+        environment = provide(self.environment_spec, say=self.say)
+        key = trace_cache.key_of(self._facts(environment, inputs))
+        found = None if self.fresh else trace_cache.find(key, self.folder)
+        if found is not None:
+            self._from_cache = True
+            return found
+        target = trace_cache.traces_folder() / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._record(environment, inputs, target, taps=None, replace=True, key=key)
+        trace_cache.make_room(keep=target)
+        return RecordedSubject(target, trusted=True)
+
+    def _record(
+        self,
+        environment: Environment,
+        inputs: Arrays,
+        target: Path,
+        *,
+        taps: Taps | None,
+        replace: bool,
+        key: str | None,
+    ) -> None:
+        with tempfile.TemporaryDirectory(prefix="lockstep-") as work:
+            request = self._request(inputs, Path(work), target, taps, replace=replace, key=key)
+            file = Path(work) / "request.json"
+            file.write_text(json.dumps(request), encoding="utf-8")
+            done = run_child(
+                [environment.python, "-u", _RECORDER / "bootstrap.py", file],
+                environment_variables=inherited_variables({"TF_CPP_MIN_LOG_LEVEL": _log_level()}, say=self.say),
+                folder=self.folder,
+                timeout_s=self.timeout_s,
+                say=self._heard,
+            )
+            failure = Path(work) / "request.json.failure"
+            if failure.exists():
+                self._raise(json.loads(failure.read_text(encoding="utf-8")))
+            if not done.succeeded:
+                raise InputError(_died(self.entry, done))
+
+    def _request(
+        self, inputs: Arrays, work: Path, target: Path, taps: Taps | None, *, replace: bool, key: str | None
+    ) -> dict[str, Any]:
+        single = not isinstance(inputs, Mapping)
+        given = {_ONLY_INPUT: inputs} if isinstance(inputs, np.ndarray) else dict(inputs)
+
+        def write() -> None:
+            with TraceWriter(str(work / "inputs")) as writer:
+                writer.finish({"inputs": writer.add(given)})
+
+        refused(write)
+        tapped = [dict(build, tapped=["initial"]) if "operations" in build else build for build in BUILDS]
+        return {
+            "label": self.label,
+            "entry": self.entry,
+            "folder": str(self.folder),
+            "inputs": str(work / "inputs"),
+            "single_input": single,
+            "target": str(target),
+            "replace": replace,
+            "key": key,
+            "fill_names": dict(self.fill_names),
+            "builds": list(BUILDS) if taps is None else tapped,
+            "taps": None if taps is None else {"patterns": list(taps.patterns), "max_bytes": taps.max_bytes},
+        }
+
+    def _facts(self, environment: Environment, inputs: Arrays) -> dict[str, object]:
+        """What the trace depends on and is known before; the files that are imported are checked afterwards."""
+        return {
+            "format": VERSION,
+            "recorder": _recorder_digest(),
+            "folder": str(self.folder),
+            "entry": self.entry,
+            "python": environment.python_version,
+            "packages": list(environment.packages),
+            "machine": [platform.system(), platform.machine(), os.cpu_count()],
+            "inputs": _digests(inputs),
+            "fill_names": dict(self.fill_names),
+            "builds": list(BUILDS),
+            "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *_FLAGS)},
+        }
+
+    def _heard(self, line: str) -> None:
+        if line.startswith(_PROGRESS):
+            self.say(line[len(_PROGRESS) :])
+
+    def _raise(self, failure: Mapping[str, str]) -> None:
+        if failure["kind"] != "subject":
+            raise InputError(failure["message"])
+        doing, message = failure["doing"], failure["message"].splitlines()[0]
+        error = SubjectError(f"{self.label} failed while {doing}: {message}", side=self.label, doing=doing)
+        error.traceback_text = failure["traceback"]
+        raise error
+
+
+# What recording.environment() notes as well: variables that change the numbers TensorFlow computes.
+_FLAGS = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "TF_XLA_FLAGS", "OMP_NUM_THREADS", "TF_DISABLE_MKL",
+          "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "ONEDNN_MAX_CPU_ISA")  # fmt: skip
+
+
+def _log_level() -> str:
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _digests(inputs: Arrays) -> list[object]:
+    named: Sequence[tuple[str, np.ndarray]] = list(inputs.items()) if isinstance(inputs, Mapping) else [("", inputs)]
+    plain = [(name, stored(array)) for name, array in named]
+    return [[name, s.dtype, list(s.shape), checksum(s.array.reshape(-1).view(np.uint8))] for name, s in plain]
+
+
+def _recorder_digest() -> str:
+    digest = hashlib.sha256()
+    for file in sorted(_RECORDER.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _died(entry: str, done: Completed) -> str:
+    tail = "\n".join(line for line in done.output.splitlines() if not line.startswith(_PROGRESS))[-4000:]
+    shown = f"\n{tail}\n" if tail.strip() else ""
+    return f"{shown}the process that recorded {entry} {done.ending}."

@@ -1,0 +1,137 @@
+"""Judges the traces of one question: by the fixed tolerance first, then by what rounding alone explains."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lockstep import sensitivity
+from lockstep.align import Alignment, Rename
+from lockstep.arrays import Arrays
+from lockstep.compare import Budgets
+from lockstep.report.model import Verdict
+from lockstep.sensitivity import Movable, Noise
+from lockstep.steps import numbers, shares
+from lockstep.steps.finding import Finding
+from lockstep.tolerance import FixedTolerance
+from lockstep.trace import Trace
+
+NOISE_RULE = f"noise budget ({sensitivity.FACTOR:g} x the reference's own movement)"
+"""How the report names the rule where the budget decided."""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """The traces of one question.
+
+    Attributes:
+        reference: Of the reference.
+        candidate: Of the candidate.
+        here: Of the reference's own graph on the candidate's runtime, where that is another one.
+    """
+
+    reference: Trace
+    candidate: Trace
+    here: Trace | None = None
+
+    @property
+    def base(self) -> Trace:
+        """The trace that the candidate's code is held against: on the same runtime, where there is one."""
+        return self.reference if self.here is None else self.here
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What all questions are judged by.
+
+    Attributes:
+        tolerance: The fixed tolerance.
+        rules: Rename rules.
+        inputs: What both sides ran on.
+        say: Told what is being done.
+        runtimes: How the two runtimes are told apart: `"TensorFlow 1.15.5 against 2.21.0"`.
+    """
+
+    tolerance: FixedTolerance
+    rules: Sequence[Rename]
+    inputs: Arrays
+    say: Callable[[str], None]
+    runtimes: Callable[[], str]
+
+    def results(self, traces: Traces, alignment: Alignment, movable: Movable | None) -> list[Finding]:
+        """Compares losses, outputs and the state left behind.
+
+        Args:
+            traces: The traces.
+            alignment: Reference's variables -> candidate's.
+            movable: What `traces.base` is of, to be run again where a difference has to be explained; None if it
+                cannot be.
+        """
+        of_pairs = functools.partial(self._state, alignment)
+        of_itself = functools.partial(self._state, _identity(traces.reference))
+        losses = numbers.losses(traces.reference, traces.candidate, alignment, self.rules)
+
+        @functools.cache
+        def noise() -> Noise | None:
+            if movable is None or self.tolerance.alone:
+                return None
+            return sensitivity.measure(movable, traces.base, self.inputs, self.say)
+
+        return [
+            losses,
+            self._judged("output", traces, self._outputs, self._outputs, noise),
+            self._judged("state", traces, of_pairs, of_itself, noise),
+        ]
+
+    def _outputs(self, reference: Trace, candidate: Trace, budgets: Budgets | None = None) -> Finding:
+        return numbers.outputs(reference, candidate, self.tolerance, budgets)
+
+    def _state(
+        self, alignment: Alignment, reference: Trace, candidate: Trace, budgets: Budgets | None = None
+    ) -> Finding:
+        return numbers.state(reference, candidate, alignment, self.tolerance, budgets)
+
+    def _judged(
+        self,
+        kind: str,
+        traces: Traces,
+        compared: Callable[..., Finding],
+        with_itself: Callable[..., Finding],
+        noise: Callable[[], Noise | None],
+    ) -> Finding:
+        def differences(budgets: Budgets | None = None) -> shares.Differences:
+            return shares.Differences(
+                total=compared(traces.reference, traces.candidate, budgets=budgets),
+                code=compared(traces.base, traces.candidate, budgets=budgets),
+                runtime=None if traces.here is None else with_itself(traces.reference, traces.here, budgets=budgets),
+            )
+
+        fixed = differences()
+        total = shares.told(fixed, kind, self.runtimes())
+        found = noise() if total.verdict is Verdict.DIVERGED else None
+        if found is None:
+            return total
+        moved = found.outputs if kind == "output" else found.state
+        budgets = {name: sensitivity.FACTOR * movement for name, movement in moved.items()}
+        sizes = traces.base.outputs if kind == "output" else traces.base.after
+        fixed = shares.Differences(total, fixed.code, fixed.runtime)
+        return shares.judged(fixed, differences(budgets), _hidden(budgets, sizes), kind)
+
+
+def _identity(trace: Trace) -> Alignment:
+    return Alignment(pairs=tuple((record, record) for record in trace.variables), missing=(), extra=())
+
+
+def _hidden(budgets: Budgets, tensors: Mapping[str, object]) -> dict[str, float]:
+    """Returns the tensors whose budget is so large that it hides any answer, with its share of their size."""
+    import numpy as np
+
+    hidden = {}
+    for name, budget in budgets.items():
+        values = np.asarray(tensors[name])
+        finite = values[np.isfinite(values)] if values.dtype.kind in "fc" else np.zeros(0)
+        size = float(np.max(np.abs(finite))) if finite.size else 0.0
+        if size and budget > sensitivity.HIDING * size:
+            hidden[name] = budget / size
+    return hidden

@@ -1,0 +1,117 @@
+"""How far the numbers of one subject move when nothing but rounding changes: the first, coarse noise budget.
+
+The subject runs again with every floating variable and input moved by at most one unit in the last place, and with
+another number of threads. What moves then moves between any two correct computations, so a difference of that size
+says nothing about the code. No model of errors is behind it, only the subject itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from lockstep.arrays import Arrays
+from lockstep.recorder.fill import hashed_uniform
+from lockstep.trace import Trace
+
+JITTERS = 3
+"""Runs with jittered values. The largest of three draws of a symmetric noise is below a fourth one's magnitude in one
+case of four; `FACTOR` covers that with room for the tail."""
+
+FACTOR = 4.0
+"""How many times the largest movement a difference may have. Measured on Inception-ResNet-v2 in training mode, whose
+batch norms over constant activations amplify rounding: see docs/design/noise.md."""
+
+HIDING = 0.1
+"""A budget above this share of a tensor's largest magnitude hides any answer about the code."""
+
+_FLOAT_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far each tensor moved, at most, in absolute terms.
+
+    Attributes:
+        outputs: Path -> movement.
+        state: Variable key -> movement of its value after the run.
+        losses: Movement of the sum of the regularization losses.
+        runs: How many runs it comes from.
+    """
+
+    outputs: Mapping[str, float]
+    state: Mapping[str, float]
+    losses: float
+    runs: int
+
+
+class Movable(Protocol):
+    """A subject that can be run with other values, inputs and numbers of threads than it was built for."""
+
+    def run_changed(self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray], *, threads: int) -> Trace:
+        """Runs it once."""
+        ...
+
+
+def measure(instance: Movable, base: Trace, inputs: Arrays, say: Callable[[str], None]) -> Noise:
+    """Runs a subject again and again and returns how far it moves.
+
+    Args:
+        instance: The subject.
+        base: What it did undisturbed.
+        inputs: What it ran on; one that is no dict is named `input`.
+        say: Told what is being done.
+    """
+    given = inputs if isinstance(inputs, Mapping) else {"input": inputs}
+    moved = []
+    for number in range(1, JITTERS + 1):
+        say(f"how far rounding alone moves the reference: run {number} of {JITTERS + 1}")
+        values = {key: jittered(array, f"{number}/{key}") for key, array in base.before.items()}
+        fed = {name: jittered(array, f"{number}/input/{name}") for name, array in given.items()}
+        moved.append(instance.run_changed(values, fed, threads=0))
+    say(f"how far rounding alone moves the reference: run {JITTERS + 1} of {JITTERS + 1}")
+    moved.append(instance.run_changed(dict(base.before), given, threads=1))
+    return Noise(
+        outputs={path: max(_distance(base.outputs[path], run.outputs[path]) for run in moved) for path in base.outputs},
+        state={key: max(_distance(_after(base, key), _after(run, key)) for run in moved) for key in base.after},
+        losses=max(abs(_total(run) - _total(base)) for run in moved),
+        runs=len(moved),
+    )
+
+
+def jittered(array: np.ndarray, name: str) -> np.ndarray:
+    """Moves every finite element that is not zero up or down by one unit in the last place, as a hash of `name` says.
+
+    Zeros stay: what is exactly zero in both computations (padding, an initial bias) is no rounded number.
+
+    >>> jittered(np.array([1.0, 0.0], np.float32), "x").tolist() in ([1.0 + 2.0**-23, 0.0], [1.0 - 2.0**-24, 0.0])
+    True
+    """
+    bits = _FLOAT_BITS.get(array.dtype.itemsize)
+    if array.dtype.kind != "f" or bits is None:  # integers, strings; bfloat16 and complex numbers stay as they are
+        return array
+    steps = np.where(hashed_uniform(name, array.size) < 0.5, -1, 1).astype(bits).reshape(array.shape)
+    movable = np.isfinite(array) & (array != 0)
+    moved = np.ascontiguousarray(array).view(bits) + np.where(movable, steps, 0).astype(bits)
+    result = moved.view(array.dtype)
+    return np.where(np.isfinite(result), result, array)
+
+
+def _after(trace: Trace, key: str) -> np.ndarray:
+    return trace.after[key] if key in trace.after else trace.before[key]
+
+
+def _total(trace: Trace) -> float:
+    return 0.0 if trace.total_loss is None else float(trace.total_loss)
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    if a.shape != b.shape or a.dtype.kind not in "fc" or not a.size:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(a.astype(np.complex128 if a.dtype.kind == "c" else np.float64) - b)
+    finite = difference[np.isfinite(difference)]
+    return float(finite.max()) if finite.size else 0.0
