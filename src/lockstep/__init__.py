@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from lockstep.guards import assert_no_variable_creations, catch_and_raise_created_variables
     from lockstep.randomness import DeterministicRandomTestTool
-    from lockstep.subjects import keras, tf1_graph
+    from lockstep.subjects import keras, load, tf1_graph
     from lockstep.verification import verify
 
 __version__ = "0.1.0.dev0"
@@ -36,6 +36,7 @@ __all__ = [
     "assert_no_variable_creations",
     "catch_and_raise_created_variables",
     "keras",
+    "load",
     "tf1",
     "tf1_graph",
     "verify",
@@ -52,6 +53,7 @@ _HOMES = {
     "assert_no_variable_creations": "lockstep.guards",
     "catch_and_raise_created_variables": "lockstep.guards",
     "keras": "lockstep.subjects",
+    "load": "lockstep.subjects",
     "tf1_graph": "lockstep.subjects",
     "verify": "lockstep.verification",
 }

@@ -116,11 +116,27 @@ class RecordedBuild:
             losses=tuple(LossRecord(variable, self._read(entry)) for variable, entry in run["losses"]),
             total_loss=None if run["total_loss"] is None else self._read(run["total_loss"]),
             after=Tensors(self._reader, run["after"], {}),
-            draws=len(self.seeds_taken),
-            forward_draws=operations.forward_draws(self.draws, self.seeds_taken),
-            notes=tuple(_notes(run)),
             duration_s=float(run["duration_s"]),
+            **self._conduct(run),
         )
+
+    def _conduct(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """What is told of a run besides its numbers."""
+        live = run.get("live")
+        if live is None:
+            drawn = operations.forward_draws(self.draws, self.seeds_taken)
+            return {"draws": len(self.seeds_taken), "forward_draws": drawn, "notes": tuple(_notes(run))}
+        drawn = live["forward_draws"]
+        return {
+            "created": tuple(str(line) for line in live["created"]),
+            "calls": int(live["calls"]),
+            "draws": int(live["draws"]),
+            "forward_draws": None if drawn is None else tuple(int(seed) for seed in drawn),
+            "native_initializers": bool(live["native_initializers"]),
+            "native_draws": bool(live["native_draws"]),
+            "unaligned_draws": bool(live["unaligned_draws"]),
+            "notes": tuple(str(note) for note in live["notes"]),
+        }
 
     def _read(self, entry: Mapping[str, Any]) -> np.ndarray:
         return refused(lambda: self._reader.tensor(entry))
@@ -201,6 +217,21 @@ class RecordedSubject:
 
         return run_here(build, mode, inputs, self.label, trusted=self._trusted)
 
+    def verify(self) -> int:
+        """Reads every tensor, and every exported graph, and checks it; returns how many tensors there are.
+
+        Raises:
+            InputError: One is damaged.
+        """
+        count = sum(1 for _ in self.inputs.values())
+        for build in self.builds.values():
+            build.graph()
+            for setting in build.settings:
+                trace = build.trace(setting)
+                for tensors in (trace.before, trace.outputs, trace.after, build.taps(setting)):
+                    count += sum(1 for _ in tensors.values())
+        return count
+
     def _refuse_other_inputs(self, inputs: Arrays) -> None:
         given = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs), ""): inputs}
         if list(given) != list(self.inputs) or isinstance(inputs, Mapping) == self.single_input:
@@ -243,7 +274,8 @@ class RecordedInstance:
         if setting.kind not in self.build.settings:
             raise InputError(
                 f"the trace {self._folder} holds no run with {setting.kind} values (it holds "
-                f"{', '.join(self.build.settings)}); let `lockstep check` run this side instead."
+                f"{', '.join(self.build.settings)}); record it with --reference REFERENCE_TRACE, or let "
+                "`lockstep check` run this side."
             )
         recorded = self.build.fill_names(setting.kind)
         other = [key for key, name in setting.names.items() if recorded.get(key, name) != name]
@@ -253,7 +285,18 @@ class RecordedInstance:
                 f"by its own name instead of {setting.names[other[0]]!r}); record it with --reference REFERENCE_TRACE."
             )
         with _described(self._folder):
-            return self.build.trace(setting.kind)
+            trace = self.build.trace(setting.kind)
+        if setting.kind == "given":
+            self._refuse_other_values(trace, setting)
+        return trace
+
+    def _refuse_other_values(self, trace: Trace, setting: Setting) -> None:
+        for key, value in setting.values.items():
+            if key not in trace.before or not np.array_equal(trace.before[key], value):
+                raise InputError(
+                    f"the trace {self._folder} was recorded with another reference's initial values ({key!r} differs); "
+                    "record it anew, with --reference REFERENCE_TRACE."
+                )
 
     def close(self) -> None:
         """Holds nothing that has to be let go."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -112,6 +114,17 @@ def keras(build: Callable[[], Any], *, label: str | None = None) -> Subject:
     from lockstep.adapters.keras_eager import KerasEager
 
     return KerasEager(build, label or _name_of(build))
+
+
+def load(folder: str | os.PathLike[str]) -> Subject:
+    """Opens a trace folder, as `lockstep record` wrote it, as a subject: it answers what was recorded.
+
+    Raises:
+        InputError: The folder holds no trace, a damaged one, or one of a newer version.
+    """
+    from lockstep.recorded import RecordedSubject
+
+    return RecordedSubject(Path(folder))
 
 
 def _require_callable(value: object, wrapper: str, expected: str) -> None:

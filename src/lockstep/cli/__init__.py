@@ -17,9 +17,12 @@ from lockstep.errors import LockstepError, nearest
 
 _COMMANDS = {
     "check": "lockstep.cli.check",
+    "compare": "lockstep.cli.compare",
     "demo": "lockstep.cli.demo",
     "env": "lockstep.cli.env",
     "init": "lockstep.cli.init",
+    "record": "lockstep.cli.record",
+    "show": "lockstep.cli.show",
 }
 
 

@@ -55,6 +55,7 @@ def _record(request: Dict[str, Any]) -> None:
         importlib.import_module("tensorflow")
     except Exception as error:
         raise RecordingError("TensorFlow cannot be imported in this environment: %s" % error)
+    _enable_legacy_code()
     from . import recording
 
     inputs = TraceReader(request["inputs"], recording.numpy_dtype)
@@ -62,6 +63,19 @@ def _record(request: Dict[str, Any]) -> None:
     say("importing %s" % request["entry"])
     subject = imported(request["folder"], request["entry"])
     recording.record(subject, arrays, request, say, lambda: files_below(request["folder"]))
+
+
+def _enable_legacy_code() -> None:
+    """Puts the names back that Keras 3 took from TF1 code, where Lockstep is installed beside such a TensorFlow."""
+    import tensorflow as tf
+
+    if [int(part) for part in tf.__version__.split(".")[:2]] < [2, 16]:
+        return
+    try:
+        from lockstep import tf1
+    except ImportError:
+        return  # code that needs none of these names runs all the same; the rest says what it misses
+    tf1.enable()
 
 
 def imported(folder: str, entry: str) -> Callable[..., Any]:

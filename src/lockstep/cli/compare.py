@@ -1,0 +1,49 @@
+"""`lockstep compare`: two recordings, made wherever and whenever."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+import click
+
+from lockstep.cli import session
+
+
+@click.command()
+@click.argument("reference", type=click.Path(path_type=Path))
+@click.argument("candidate", type=click.Path(path_type=Path))
+@click.option(
+    "--config",
+    "configuration",
+    type=click.Path(path_type=Path),
+    help="A lockstep.toml whose rename rules and tolerance hold.",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
+def compare(reference: Path, candidate: Path, configuration: Path | None, json_file: str | None) -> None:
+    """Compare the traces REFERENCE and CANDIDATE that `lockstep record` wrote.
+
+    Exit status: 0 equivalent, 1 diverged, 2 could not judge.
+    """
+    from lockstep import config, verify
+    from lockstep.cli.progress import Progress
+    from lockstep.cli.startup import import_tensorflow
+    from lockstep.recorded import RecordedSubject
+
+    session.check_destination(json_file)
+    subjects = RecordedSubject(reference), RecordedSubject(candidate)
+    settings = config.read(configuration) if configuration is not None else None
+    inputs = dict(subjects[0].inputs)
+    with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
+        progress.say("importing TensorFlow")
+        import_tensorflow()
+        report = verify(
+            *subjects,
+            next(iter(inputs.values())) if subjects[0].single_input else inputs,
+            rename=settings.rename if settings else (),
+            tolerance=settings.tolerance if settings else None,
+            progress=progress,
+        )
+    session.deliver(report, json_file, title="lockstep compare")
+    session.leave(report.verdict)

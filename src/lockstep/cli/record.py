@@ -1,0 +1,140 @@
+"""`lockstep record`: one side of a configuration, on this machine and day, into a trace folder."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lockstep.errors import InputError
+
+if TYPE_CHECKING:
+    from lockstep.cli.progress import Progress
+    from lockstep.config import Configuration
+    from lockstep.isolated import Taps
+
+_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "": 1}
+
+
+class _Bytes(click.ParamType):  # type: ignore[type-arg] # click 8.1 has no argument there
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]B|)\s*", str(value), re.IGNORECASE)
+        if not found or float(found[1]) <= 0:
+            self.fail(f"{value!r} is no size; write it as in 300MB or 2GB", param, ctx)
+        return int(float(found[1]) * _SIZES[found[2].upper()])
+
+
+@click.command()
+@click.argument("configuration", type=click.Path(path_type=Path), default=Path("lockstep.toml"))
+@click.option("--side", type=click.Choice(["reference", "candidate"]), default="reference", show_default=True)
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The trace folder to be made.")
+@click.option(
+    "--reference",
+    "reference_trace",
+    type=click.Path(path_type=Path),
+    help="With --side candidate: the reference's trace, whose variable names and values it is recorded with.",
+)
+@click.option(
+    "--taps",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Also record the floating tensors of operations whose name PATTERN is found in; .* is all. May be repeated.",
+)
+@click.option("--max-memory", type=_Bytes(), default="2GB", show_default=True, help="What tapped tensors may take.")
+@click.option("--replace", is_flag=True, help="Replace a trace of that name.")
+def record(  # noqa: PLR0913, PLR0917 - one argument an option
+    configuration: Path,
+    side: str,
+    target: Path,
+    reference_trace: Path | None,
+    patterns: tuple[str, ...],
+    max_memory: int,
+    replace: bool,
+) -> None:
+    """Record one side of the migration that CONFIGURATION describes.
+
+    `lockstep compare` judges two such traces; `lockstep show` lists one.
+    """
+    from lockstep import config
+    from lockstep.cli.progress import Progress
+    from lockstep.isolated import Taps
+
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(f"--taps {pattern!r} is not a valid regular expression: {error}.") from error
+    settings = config.read(configuration)
+    taps = Taps(patterns, max_memory) if patterns else None
+    with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
+        if getattr(settings, side)["runtime"] == "tf1":
+            _record_graph(settings, side, target, reference_trace, taps, progress, replace=replace)
+        else:
+            if taps is not None:
+                raise InputError("--taps goes with a side whose runtime is tf1.")
+            _record_model(settings, side, target, reference_trace, progress, replace=replace)
+    click.echo(f"recorded the {side} in {target}", err=True)
+
+
+def _record_graph(  # noqa: PLR0913
+    settings: Configuration,
+    side: str,
+    target: Path,
+    reference_trace: Path | None,
+    taps: Taps | None,
+    progress: Progress,
+    *,
+    replace: bool,
+) -> None:
+    from lockstep import config
+    from lockstep.align import rename
+    from lockstep.environments import EnvironmentSpec
+    from lockstep.isolated import TIMEOUT_S, IsolatedSubject
+    from lockstep.recorded import RecordedSubject
+
+    table, isolation = getattr(settings, side), settings.isolation[side]
+    config.entry_file(table, settings.folder, side)
+    subject = IsolatedSubject(
+        settings.folder,
+        table["entry"],
+        isolation.environment or EnvironmentSpec(interpreter=Path(sys.executable)),
+        timeout_s=isolation.timeout_s or TIMEOUT_S,
+        environment_variables=isolation.environment_variables,
+        say=progress.say,
+    )
+    if reference_trace is not None:
+        build = next(iter(RecordedSubject(reference_trace).builds.values()))
+        subject.fill_names = {rename(r.key, settings.rename): r.key for r in build.variables}
+    subject.record(config.make_inputs(settings), target.absolute(), taps=taps, replace=replace)
+
+
+def _record_model(
+    settings: Configuration,
+    side: str,
+    target: Path,
+    reference_trace: Path | None,
+    progress: Progress,
+    *,
+    replace: bool,
+) -> None:
+    from lockstep import config, live_recording
+    from lockstep.cli.startup import import_tensorflow
+    from lockstep.recorded import RecordedSubject
+
+    inputs = config.make_inputs(settings)
+    reference = None if reference_trace is None else RecordedSubject(reference_trace)
+    progress.say("importing TensorFlow")
+    import_tensorflow()
+    subject = config.subject_from_table(
+        getattr(settings, side), settings.folder, side, isolation=settings.isolation[side], say=progress.say
+    )
+    live_recording.record(
+        subject, inputs, target, reference=reference, rules=settings.rename, say=progress.say, replace=replace
+    )
