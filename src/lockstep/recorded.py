@@ -234,7 +234,7 @@ class RecordedSubject:
 
     def _refuse_other_inputs(self, inputs: Arrays) -> None:
         given = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs), ""): inputs}
-        if list(given) != list(self.inputs) or isinstance(inputs, Mapping) == self.single_input:
+        if set(given) != set(self.inputs) or isinstance(inputs, Mapping) == self.single_input:
             raise InputError(
                 f"the trace {self.folder} was recorded on the inputs {', '.join(self.inputs)}; the inputs given are "
                 f"{', '.join(given)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -27,6 +28,9 @@ def import_tensorflow() -> None:
     try:
         with held_back_stderr() if quiet else contextlib.nullcontext():
             importlib.import_module("tensorflow")
+        if quiet:
+            # Legacy code calls deprecated functions by the dozen; that they still work is not the question here.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
     except ModuleNotFoundError as error:
         if error.name == "tensorflow":
             raise UnsupportedVersionError(

@@ -114,7 +114,7 @@ class TraceWriter:
         whole["sha256"] = _digest(whole)
         with _told("writing the manifest"):
             with open(os.path.join(self.folder, MANIFEST), "x", encoding="ascii") as file:
-                json.dump(whole, file, indent=1, sort_keys=True, allow_nan=False)
+                json.dump(whole, file, indent=1, allow_nan=False)
                 file.flush()
                 os.fsync(file.fileno())
             self._refuse_existing(self._target)
