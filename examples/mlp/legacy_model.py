@@ -10,7 +10,7 @@ def forward(inputs, training):
         branches = tf.get_variable("branches", [12, 8], regularizer=decay)
         net = tf.concat([net, tf.gather(branches, inputs["branch"])], axis=1)
         for number, units in enumerate((32, 16)):
-            net = hidden(net, units, training, "hidden_%d" % number)
+            net = hidden(net, units, training, f"hidden_{number}")
         logit = tf.layers.dense(net, 1, kernel_regularizer=decay, name="logit")
     return {"logit": logit, "score": tf.sigmoid(logit)}
 

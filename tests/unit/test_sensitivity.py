@@ -1,0 +1,89 @@
+"""How far rounding alone moves a subject."""
+
+import numpy as np
+import pytest
+
+from lockstep import sensitivity
+from lockstep.report.model import Verdict
+from lockstep.steps import shares
+from lockstep.steps.finding import Finding
+from lockstep.trace import Trace, VariableRecord
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_jitter_moves_every_number_by_one_unit_in_the_last_place_and_leaves_zeros(dtype):
+    array = np.array([1.0, -1.0, 3.5, 0.0, -0.0, np.inf, np.nan, np.finfo(dtype).max, np.finfo(dtype).tiny], dtype)
+    moved = sensitivity.jittered(array, "x")
+    assert moved.dtype == array.dtype
+    np.testing.assert_array_equal(moved[3:7], array[3:7])
+    others = [0, 1, 2, 8]
+    near = (np.nextafter(array[others], dtype(np.inf)), np.nextafter(array[others], dtype(-np.inf)))
+    assert all(m in pair for m, pair in zip(moved[others], zip(*near, strict=True), strict=True))
+    assert np.isfinite(moved[7])
+
+
+def test_jitter_goes_both_ways_and_depends_on_the_name():
+    array = np.ones(1000, np.float32)
+    moved = sensitivity.jittered(array, "a")
+    assert 400 < np.count_nonzero(moved > 1) < 600
+    assert not np.array_equal(moved, sensitivity.jittered(array, "b"))
+
+
+def test_integers_stay():
+    array = np.arange(5)
+    assert sensitivity.jittered(array, "x") is array
+
+
+class Amplifier:
+    """A subject whose only output is its weight minus 1, times a factor."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def run_changed(self, values, inputs, *, threads):
+        record = VariableRecord("w", "w", (100,), "float32", True)
+        difference = (values["w"].astype(np.float64) - 1) * self.factor
+        return Trace(variables=(record,), before=values, outputs={"": difference}, after={"w": values["w"]})
+
+
+def test_the_movement_is_that_of_the_subject():
+    values = {"w": np.ones(100, np.float32)}
+    for factor in (1.0, 1e6):
+        subject = Amplifier(factor)
+        base = subject.run_changed(values, {}, threads=0)
+        noise = sensitivity.measure(subject, base, np.ones(1, np.float32), lambda _: None)
+        assert noise.outputs[""] == pytest.approx(2.0**-23 * factor)
+        assert noise.state["w"] == pytest.approx(2.0**-23)
+        assert noise.runs == sensitivity.JITTERS + 1
+
+
+def finding(verdict, error, bit_equal=False):
+    figures = {"largest_output_error": error, "output_bit_equal": bit_equal}
+    return Finding(Verdict(verdict), f"1 output differs by {error}", ("a line",), figures)
+
+
+EQUAL, WRONG = "equivalent", "diverged"
+
+
+@pytest.mark.parametrize(
+    ("code", "runtime", "budgeted_code", "budgeted_runtime", "hides", "expected"),
+    [
+        (EQUAL, WRONG, EQUAL, EQUAL, {"": 0.5}, EQUAL),  # the code is exact: however chaotic, nothing is hidden
+        (WRONG, WRONG, EQUAL, EQUAL, {}, EQUAL),
+        (WRONG, WRONG, EQUAL, EQUAL, {"": 0.5}, "undecided"),
+        (WRONG, EQUAL, WRONG, EQUAL, {}, WRONG),
+        (WRONG, EQUAL, WRONG, EQUAL, {"": 0.5}, WRONG),
+        (EQUAL, WRONG, EQUAL, WRONG, {}, WRONG),
+    ],
+)
+def test_a_difference_is_judged_by_whose_it_is(code, runtime, budgeted_code, budgeted_runtime, hides, expected):
+    fixed = shares.Differences(finding(WRONG, 0.1), finding(code, 0.0, code == EQUAL), finding(runtime, 0.1))
+    budgeted = shares.Differences(finding(WRONG, 0.1), finding(budgeted_code, 0.0), finding(budgeted_runtime, 0.1))
+    assert shares.judged(fixed, budgeted, hides, "output").verdict == expected
+
+
+def test_the_shares_are_told_in_one_sentence():
+    differences = shares.Differences(finding(WRONG, 1e-5), finding(EQUAL, 0.0, True), finding(WRONG, 1e-5))
+    told = shares.told(differences, "output", "TensorFlow 1.15.5 against 2.21.0")
+    assert told.phrase.endswith("1e-05 is TensorFlow 1.15.5 against 2.21.0, 0 (bit for bit) is your code")
+    assert told.figures["output_error_of_code"] == 0.0
