@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lockstep import recorder, trace_cache
+from lockstep import trace_cache
 from lockstep.arrays import Arrays
-from lockstep.environments import Completed, Environment, EnvironmentSpec, inherited_variables, provide, run_child
+from lockstep.environments import Environment, EnvironmentSpec, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
 from lockstep.recorded import RecordedInstance, RecordedSubject, refused
 from lockstep.recorder.checksum import checksum
 from lockstep.recorder.folder import VERSION, TraceWriter
 from lockstep.recorder.tensors import stored
+from lockstep.recorder_process import RECORDER, RecorderError, run_recorder
 from lockstep.subjects import Mode
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 3600.0
 """How long a recording may take, unless the configuration says otherwise."""
 DEFAULT_TAP_BYTES = 2 << 30
-_PROGRESS = "\x1elockstep: "  # recorder/worker.py's PROGRESS, which cannot be imported without the rest of it
 _ONLY_INPUT = "input"
-_RECORDER = Path(recorder.__file__).parent
 
 # The modes and settings of the guide's steps; both num_random_ops modes list their operations for whoever localises.
 BUILDS: tuple[Mapping[str, Any], ...] = (
@@ -140,18 +139,11 @@ class IsolatedSubject:
             request = self._request(inputs, Path(work), target, taps, replace=replace, key=key)
             file = Path(work) / "request.json"
             file.write_text(json.dumps(request), encoding="utf-8")
-            done = run_child(
-                [environment.python, "-u", _RECORDER / "bootstrap.py", file],
-                environment_variables=inherited_variables({"TF_CPP_MIN_LOG_LEVEL": _log_level()}, say=self.say),
-                folder=self.folder,
-                timeout_s=self.timeout_s,
-                say=self._heard,
-            )
-            failure = Path(work) / "request.json.failure"
-            if failure.exists():
-                self._raise(json.loads(failure.read_text(encoding="utf-8")))
-            if not done.succeeded:
-                raise InputError(_died(self.entry, done))
+            variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": _log_level()}, say=self.say)
+            try:
+                run_recorder(environment.python, file, variables, self.timeout_s, self.say)
+            except RecorderError as error:
+                self._raise(error)
 
     def _request(
         self, inputs: Arrays, work: Path, target: Path, taps: Taps | None, *, replace: bool, key: str | None
@@ -195,17 +187,15 @@ class IsolatedSubject:
             "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *_FLAGS)},
         }
 
-    def _heard(self, line: str) -> None:
-        if line.startswith(_PROGRESS):
-            self.say(line[len(_PROGRESS) :])
-
-    def _raise(self, failure: Mapping[str, str]) -> None:
-        if failure["kind"] != "subject":
-            raise InputError(failure["message"])
-        doing, message = failure["doing"], failure["message"].splitlines()[0]
-        error = SubjectError(f"{self.label} failed while {doing}: {message}", side=self.label, doing=doing)
-        error.traceback_text = failure["traceback"]
-        raise error
+    def _raise(self, failure: RecorderError) -> None:
+        if not failure.traceback_text:
+            raise InputError(str(failure)) from None
+        first = str(failure).splitlines()[0]
+        error = SubjectError(
+            f"{self.label} failed while {failure.doing}: {first}", side=self.label, doing=failure.doing
+        )
+        error.traceback_text = failure.traceback_text
+        raise error from None
 
 
 # What recording.environment() notes as well: variables that change the numbers TensorFlow computes.
@@ -225,12 +215,6 @@ def _digests(inputs: Arrays) -> list[object]:
 
 def _recorder_digest() -> str:
     digest = hashlib.sha256()
-    for file in sorted(_RECORDER.glob("*.py")):
+    for file in sorted(RECORDER.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _died(entry: str, done: Completed) -> str:
-    tail = "\n".join(line for line in done.output.splitlines() if not line.startswith(_PROGRESS))[-4000:]
-    shown = f"\n{tail}\n" if tail.strip() else ""
-    return f"{shown}the process that recorded {entry} {done.ending}."

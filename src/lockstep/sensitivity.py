@@ -1,8 +1,9 @@
 """How far the numbers of one subject move when nothing but rounding changes: the first, coarse noise budget.
 
-The subject runs again with every floating variable and input moved by at most one unit in the last place, and with
-another number of threads. What moves then moves between any two correct computations, so a difference of that size
-says nothing about the code. No model of errors is behind it, only the subject itself.
+The subject runs again with every floating variable and input moved by at most one unit in the last place, with another
+number of threads, and on kernels that sum in another order (oneDNN's switched off, or on). What moves then moves
+between any two correct computations, so a difference of that size says nothing about the code. Jitter alone is not
+enough: the mean of constant activations errs by the order of its summation, which jitter averages away.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from lockstep.trace import Trace
 JITTERS = 3
 """Runs with jittered values. The largest of three draws of a symmetric noise is below a fourth one's magnitude in one
 case of four; `FACTOR` covers that with room for the tail."""
+
+_RUNS = JITTERS + 2
 
 FACTOR = 4.0
 """How many times the largest movement a difference may have. Measured on Inception-ResNet-v2 in training mode, whose
@@ -55,6 +58,10 @@ class Movable(Protocol):
         """Runs it once."""
         ...
 
+    def run_on_other_kernels(self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> Trace:
+        """Runs it once on kernels that sum in another order."""
+        ...
+
 
 def measure(instance: Movable, base: Trace, inputs: Arrays, say: Callable[[str], None]) -> Noise:
     """Runs a subject again and again and returns how far it moves.
@@ -68,12 +75,14 @@ def measure(instance: Movable, base: Trace, inputs: Arrays, say: Callable[[str],
     given = inputs if isinstance(inputs, Mapping) else {"input": inputs}
     moved = []
     for number in range(1, JITTERS + 1):
-        say(f"how far rounding alone moves the reference: run {number} of {JITTERS + 1}")
+        say(f"how far rounding alone moves the reference: run {number} of {_RUNS}")
         values = {key: jittered(array, f"{number}/{key}") for key, array in base.before.items()}
         fed = {name: jittered(array, f"{number}/input/{name}") for name, array in given.items()}
         moved.append(instance.run_changed(values, fed, threads=0))
-    say(f"how far rounding alone moves the reference: run {JITTERS + 1} of {JITTERS + 1}")
+    say(f"how far rounding alone moves the reference: run {_RUNS - 1} of {_RUNS}")
     moved.append(instance.run_changed(dict(base.before), given, threads=1))
+    say(f"how far rounding alone moves the reference: run {_RUNS} of {_RUNS}, on other kernels")
+    moved.append(instance.run_on_other_kernels(dict(base.before), given))
     return Noise(
         outputs={path: max(_distance(base.outputs[path], run.outputs[path]) for run in moved) for path in base.outputs},
         state={key: max(_distance(_after(base, key), _after(run, key)) for run in moved) for key in base.after},

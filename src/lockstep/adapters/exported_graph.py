@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import tensorflow as tf
-
 from lockstep.adapters import running
 from lockstep.adapters.tf1_graph import GraphInstance
 from lockstep.arrays import Arrays
 from lockstep.errors import InputError
-from lockstep.recorded import RecordedBuild
-from lockstep.recorder.graph import GraphModel, v1
+from lockstep.recorded import RecordedBuild, refused
+from lockstep.recorder.graph import imported, parsed
 from lockstep.subjects import Mode
 from lockstep.tf1.private import op_def
 
@@ -47,23 +45,11 @@ def run_here(build: RecordedBuild, mode: Mode, inputs: Arrays, label: str, *, tr
     content = build.graph()
     if content is None:
         raise InputError(f"the reference's graph was not exported: {build.graph_note}")
-    exported = v1.MetaGraphDef()
-    try:
-        exported.ParseFromString(content)
-    except Exception as error:  # protobuf's own class, of which each implementation has another
-        raise InputError("the reference's exported graph is damaged.") from error
+    exported = refused(lambda: parsed(content))
     if not trusted:
         _refuse_reaching_out(exported.graph_def)
-    graph = tf.Graph()
-    with graph.as_default(), running.users_code(label, f"importing its graph ({running.describe(mode)})"):
-        v1.train.import_meta_graph(exported)
-        named = graph.get_tensor_by_name
-        model = GraphModel(
-            graph,
-            {name: named(tensor) for name, tensor in build.inputs.items()},
-            {path: named(tensor) for path, tensor in build.outputs.items()},
-            mode.training,
-        )
+    with running.users_code(label, f"importing its graph ({running.describe(mode)})"):
+        model = imported(exported, build.inputs, build.outputs, mode.training)
     return GraphInstance(label, model, mode, inputs, build.seeds_taken)
 
 

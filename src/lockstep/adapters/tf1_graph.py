@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -78,6 +79,17 @@ class GraphInstance:
             forward_draws=operations.forward_draws(self._model.draws, self._taken),
             duration_s=time.perf_counter() - start,
         )
+
+    def run_on_other_kernels(self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> Trace:
+        """Runs it in a process whose TensorFlow has oneDNN's kernels switched the other way.
+
+        Raises:
+            InputError: The graph cannot be exported, or the process failed.
+        """
+        from lockstep.recorder_process import rerun
+
+        other = "1" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else "0"
+        return rerun(self._model, values, {**self._inputs, **inputs}, {"TF_ENABLE_ONEDNN_OPTS": other})
 
     def close(self) -> None:
         """Drops the graph."""

@@ -135,6 +135,54 @@ def build(
         return GraphModel(graph, placeholders, _tensors(outputs), training)
 
 
+def export(model: GraphModel) -> bytes:
+    """Returns the graph with its collections, for another TensorFlow or another process to run.
+
+    Raises:
+        Exception: Whatever the exporter raises, which is not documented; a graph of over 2 GB is one reason.
+    """
+    with model.graph.as_default():
+        exported: bytes = v1.train.export_meta_graph(graph=model.graph, clear_devices=True).SerializeToString()
+    return exported
+
+
+def imported(content: Any, inputs: Mapping[str, str], outputs: Mapping[str, str], training: bool) -> GraphModel:
+    """Builds an exported graph.
+
+    Args:
+        content: As `export` gave it, or parsed.
+        inputs: Input name -> name of the placeholder.
+        outputs: Path -> name of the tensor.
+        training: Whether the operations in `UPDATE_OPS` run along.
+    """
+    if isinstance(content, bytes):
+        content = parsed(content)
+    graph = tf.Graph()
+    with graph.as_default():
+        v1.train.import_meta_graph(content)
+        tensor = graph.get_tensor_by_name
+        return GraphModel(
+            graph,
+            {name: tensor(place) for name, place in inputs.items()},
+            {path: tensor(place) for path, place in outputs.items()},
+            training,
+        )
+
+
+def parsed(content: bytes) -> Any:
+    """Returns the MetaGraphDef that bytes hold.
+
+    Raises:
+        RecordingError: They hold none.
+    """
+    exported = v1.MetaGraphDef()
+    try:
+        exported.ParseFromString(content)
+    except Exception:  # protobuf's own class, of which each implementation has another
+        raise RecordingError("the exported graph is damaged.")
+    return exported
+
+
 ONLY_INPUT = "input"
 """The name of the input of a function that takes one tensor instead of a dict."""
 

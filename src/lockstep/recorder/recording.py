@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from . import fill, graph, operations, taps
 from .failures import RecordingError
-from .folder import TraceWriter
+from .folder import TraceReader, TraceWriter
 from .randomness import GraphSeeds
 from .worker import SubjectError
 
@@ -50,6 +50,25 @@ def record(
         body.update(builds=builds, files=dict(files()))
         say("writing the manifest")
         writer.finish(body)
+
+
+def rerun(request: Mapping[str, Any], say: Say) -> None:
+    """Runs an exported graph with given values: to see what other kernels, or another TensorFlow, make of it.
+
+    Args:
+        request: `graph`, a trace with the graph, its names, `values` and `inputs`; `target`.
+        say: Told what is being done.
+    """
+    given = TraceReader(request["graph"], numpy_dtype)
+    body = given.body
+    say("importing the graph")
+    model = graph.imported(given.file(body["graph"]), body["input_names"], body["output_names"], body["training"])
+    arrays = [{name: given.tensor(entry) for name, entry in body[group].items()} for group in ("values", "inputs")]
+    say("running the graph")
+    got = model.run(*arrays)
+    total = {} if got.total_loss is None else {"": got.total_loss}
+    with TraceWriter(request["target"]) as writer:
+        writer.finish(writer.add_groups({"outputs": got.outputs, "after": got.after, "total": total}))
 
 
 def environment() -> Dict[str, Any]:
@@ -177,9 +196,7 @@ def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> 
 def _exported(writer: TraceWriter, model: Any, name: str) -> Dict[str, Any]:
     """Exports the graph for another TensorFlow to run; what cannot be exported is said, and is no failure."""
     try:
-        with model.graph.as_default():
-            exported = graph.v1.train.export_meta_graph(graph=model.graph, clear_devices=True)
-        content = exported.SerializeToString()
+        content = graph.export(model)
     except Exception as error:  # what the exporter raises is not documented; a graph of over 2 GB is one reason
         return {"graph": None, "graph_note": "the graph cannot be exported (%s: %s)" % (type(error).__name__, error)}
     return {"graph": writer.add_file(name, content)}

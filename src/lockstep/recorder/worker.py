@@ -58,6 +58,9 @@ def _record(request: Dict[str, Any]) -> None:
     _enable_legacy_code()
     from . import recording
 
+    if "graph" in request:
+        recording.rerun(request, say)
+        return
     inputs = TraceReader(request["inputs"], recording.numpy_dtype)
     arrays = {name: inputs.tensor(entry) for name, entry in inputs.body["inputs"].items()}
     say("importing %s" % request["entry"])
