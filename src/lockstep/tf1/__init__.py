@@ -7,6 +7,10 @@ tools, back where TF1 code looks for them, and mends tf_slim.
 
 from __future__ import annotations
 
+# First, because it refuses versions on which the imports below would fail with less to go by.
+from lockstep.tf1 import private as _private  # noqa: F401
+
+# isort: split
 from lockstep.tf1 import layers
 from lockstep.tf1.enabling import disable, enable
 from lockstep.tf1.ownership import UntrackedVariablesError

@@ -51,8 +51,7 @@ def track_tf1_style_variables(method: _Method) -> _Method:
         _settle(self, store, known)
         return result
 
-    # tf_decorator keeps the signature that Keras inspects and the name that AutoGraph prints.
-    return tf.__internal__.decorator.make_decorator(method, tracked)  # type: ignore[no-any-return]
+    return private.with_signature_of(method, tracked)  # type: ignore[no-any-return]
 
 
 def store_of(owner: Any) -> VariableStore:
