@@ -13,6 +13,7 @@ import pytest
 
 from lockstep.environments import Completed, children, inherited_variables, run_child
 from lockstep.environments.children import TAIL_BYTES
+from lockstep.environments.processes import Group
 from lockstep.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and process groups are tested here")
@@ -182,6 +183,31 @@ def test_an_exception_of_say_ends_the_child(grandchild):
     with pytest.raises(RuntimeError, match="started"):
         run(PARENT.format(new_session=False, wait_s=600), grandchild, say=say)
     assert not is_alive(int(grandchild.read_text()))
+
+
+def test_no_zombie_is_left_and_the_number_stays_taken_until_the_end(monkeypatch):
+    seen: list[tuple[int, bool]] = []
+    end = Group.end
+
+    def noting_end(self, *arguments, **options):
+        # The state of the leader when its group is about to be signalled: ended, but not yet waited for.
+        seen.append((self._leader.pid, self._leader.returncode is None and self.has_ended()))
+        end(self, *arguments, **options)
+
+    monkeypatch.setattr(Group, "end", noting_end)
+    assert run("print(1)").succeeded
+    ((pid, waits),) = seen
+    assert waits or not hasattr(os, "waitid")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def test_it_works_where_the_system_waits_for_children_itself():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert run("print(1)").output == "1\n"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_it_works_in_another_thread_and_leaves_signals_alone():
