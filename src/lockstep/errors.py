@@ -14,6 +14,10 @@ class InputError(LockstepError, ValueError):
     """Something handed to Lockstep (a configuration, a file, an array, an argument) cannot be used."""
 
 
+class UnavailableEnvironmentError(InputError):
+    """An environment of a side's own cannot be had: no such interpreter, a requirement that cannot be installed."""
+
+
 class SubjectError(LockstepError):
     """The user's own code failed while Lockstep ran it; `__cause__` is the original exception.
 

@@ -96,8 +96,6 @@ def test_a_frozen_configuration_cannot_be_changed(folder):
         (SIDES.replace("legacy_model.py:forward", "legacy_model.forward") + INPUT, ['"model.py:forward"']),
         (SIDES.replace("legacy_model.py:forward", "../legacy_model.py:forward") + INPUT, ["leads out of the folder"]),
         (SIDES.replace("legacy_model.py:forward", "/legacy_model.py:forward") + INPUT, ["leads out of the folder"]),
-        (SIDES.replace('"tf1"', '"tf1"\npython = "3.7"') + INPUT, ["python", "come with a later version"]),
-        (SIDES.replace('"tf1"', '"tf1"\nrequirements = []') + INPUT, ["requirements", "come with a later version"]),
         (SIDES, ["describes no input", "[inputs.image]"]),
         (SIDES + "[inputs]\n", ["describes no input"]),
         (SIDES + "[inputs]\nimage = 3", ["image is an integer", "a table of its own"]),

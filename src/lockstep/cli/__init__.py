@@ -18,6 +18,7 @@ from lockstep.errors import LockstepError, nearest
 _COMMANDS = {
     "check": "lockstep.cli.check",
     "demo": "lockstep.cli.demo",
+    "env": "lockstep.cli.env",
     "init": "lockstep.cli.init",
 }
 

@@ -30,6 +30,7 @@ def run(path: Path) -> Report:
     from lockstep.cli.startup import import_tensorflow
 
     configuration = config.read(path)
+    config.refuse_isolated({f"[{side}]": isolation for side, isolation in configuration.isolation.items()})
     inputs = config.make_inputs(configuration)
     sides = {"reference": configuration.reference, "candidate": configuration.candidate}
     for side, table in sides.items():

@@ -2,6 +2,16 @@
 
 from lockstep.config.arrays import InputSpec, make_inputs
 from lockstep.config.entries import entry_file, subject_from_table
+from lockstep.config.isolation import Isolation, refuse_isolated
 from lockstep.config.reading import Configuration, read
 
-__all__ = ["Configuration", "InputSpec", "entry_file", "make_inputs", "read", "subject_from_table"]
+__all__ = [
+    "Configuration",
+    "InputSpec",
+    "Isolation",
+    "entry_file",
+    "make_inputs",
+    "read",
+    "refuse_isolated",
+    "subject_from_table",
+]

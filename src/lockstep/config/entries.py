@@ -9,12 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lockstep.config.isolation import KEYS, read_isolation, refuse_isolated
 from lockstep.config.tables import Table, guess, leaves, missing_file
 from lockstep.errors import InputError, SubjectError
 from lockstep.subjects import Subject, keras, tf1_graph
 
 _RUNTIMES = {"tf1": tf1_graph, "keras": keras}
-_ISOLATED = ("python", "requirements", "interpreter")
 
 _imported: set[str] = set()
 """Names in `sys.modules` that came from the folder of the configuration in use."""
@@ -28,13 +28,7 @@ def check_entry(table: Table, folder: Path) -> dict[str, str]:
     Returns:
         `runtime` and `entry`.
     """
-    table.refuse_unknown(("runtime", "entry", *_ISOLATED))
-    for key in _ISOLATED:
-        if key in table.values:
-            raise InputError(
-                f"{table.place} has {key}: isolated environments come with a later version; take `python` and "
-                "`requirements` out to run both sides in this one."
-            )
+    table.refuse_unknown(("runtime", "entry", *KEYS))
     runtime = table.choice("runtime", tuple(_RUNTIMES), None)
     entry = table.text("entry")
     if entry is None:
@@ -80,6 +74,7 @@ def subject_from_table(table: Mapping[str, Any], folder: Path, side: str) -> Sub
     place = f"[{side}]"
     folder = folder.absolute()
     checked = check_entry(Table(place, table), folder)
+    refuse_isolated({place: read_isolation(Table(place, table), folder)})
     file, _, name = checked["entry"].rpartition(":")
     path = entry_file(checked, folder, side)
     _use_folder(str(folder))

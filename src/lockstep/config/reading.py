@@ -11,7 +11,9 @@ from typing import Any
 
 from lockstep.config.arrays import InputSpec, read_input
 from lockstep.config.entries import check_entry
+from lockstep.config.isolation import Isolation, read_isolation
 from lockstep.config.tables import Table, missing_file, type_name
+from lockstep.environments.spec import EnvironmentSpec
 from lockstep.errors import InputError
 from lockstep.tolerance import FixedTolerance
 
@@ -34,6 +36,7 @@ class Configuration:
         inputs: Input name -> what its array is made of.
         rename: `(pattern, replacement)` pairs, from the reference's variable names to the candidate's.
         tolerance: The tolerance for floating tensors.
+        isolation: Side -> how it is run.
     """
 
     folder: Path
@@ -42,6 +45,12 @@ class Configuration:
     inputs: Mapping[str, InputSpec]
     rename: tuple[tuple[str, str], ...] = ()
     tolerance: FixedTolerance = field(default_factory=FixedTolerance)
+    isolation: Mapping[str, Isolation] = field(default_factory=dict)
+
+    @property
+    def environments(self) -> dict[str, EnvironmentSpec | None]:
+        """Side -> the environment of its own that it runs in; None: this process."""
+        return {side: self.isolation.get(side, Isolation()).environment for side in ("reference", "candidate")}
 
 
 def read(path: Path) -> Configuration:
@@ -64,6 +73,7 @@ def read(path: Path) -> Configuration:
         inputs=_inputs(top, folder),
         rename=_rename(top.table("variables")),
         tolerance=_tolerance(top.table("tolerance")),
+        isolation={side: read_isolation(top.table(side), folder) for side in ("reference", "candidate")},
     )
 
 

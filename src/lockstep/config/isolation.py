@@ -1,0 +1,135 @@
+"""How a side is run: in this process, or in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lockstep.config.tables import Table, type_name
+from lockstep.environments.requirements import parse
+from lockstep.environments.spec import EnvironmentSpec
+from lockstep.errors import InputError
+
+KEYS = ("python", "requirements", "interpreter", "timeout_s", "environment")
+"""What the table of a side may hold about this."""
+_ISOLATED = ("python", "requirements", "interpreter")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """How one side is run.
+
+    Attributes:
+        environment: The environment of its own; None: this process.
+        timeout_s: How long its process may run, in seconds; None: as Lockstep chooses.
+        environment_variables: The names of those that matter to the result, sorted: a trace that was recorded with
+            other values is not used again.
+    """
+
+    environment: EnvironmentSpec | None = None
+    timeout_s: float | None = None
+    environment_variables: tuple[str, ...] = ()
+
+
+def read_isolation(table: Table, folder: Path) -> Isolation:
+    """Checks the keys of a side's table that say how it is run; nothing is looked for or run yet.
+
+    Args:
+        table: The table of the side.
+        folder: What paths are relative to.
+
+    Raises:
+        InputError: A key has the wrong type, or does not go with another.
+    """
+    python, requirements, interpreter = _python(table), _requirements(table, folder), table.text("interpreter")
+    timeout_s = table.number("timeout_s")
+    if interpreter is not None:
+        both = [key for key in ("python", "requirements") if key in table.values]
+        if both:
+            raise InputError(
+                f"{table.place} has both interpreter and {both[0]}; an interpreter is used as it is, with what is "
+                "installed for it. Take one of them out."
+            )
+    if python is not None and requirements is None:
+        raise InputError(
+            f"{table.place} has python without requirements; an environment of its own holds nothing but what they "
+            'name, as in requirements = ["tensorflow==1.15.5"].'
+        )
+    isolated = interpreter is not None or requirements is not None
+    if timeout_s is not None and not isolated:
+        raise InputError(
+            f"{table.place} has timeout_s, but runs in this process, which cannot be ended; it goes with requirements "
+            "or interpreter."
+        )
+    if timeout_s is not None and timeout_s <= 0:
+        raise InputError(f"{table.place}: timeout_s is {timeout_s}; it must be positive, in seconds.")
+    try:
+        environment = (
+            EnvironmentSpec(python, requirements or (), _interpreter(interpreter, folder)) if isolated else None
+        )
+    except InputError as error:
+        raise InputError(f"{table.place}: {error}") from None
+    return Isolation(environment, None if timeout_s is None else float(timeout_s), _variables(table))
+
+
+def refuse_isolated(isolations: Mapping[str, Isolation]) -> None:
+    """Refuses to run a side in an environment of its own: the runner is not there yet.
+
+    Args:
+        isolations: The place of a side, as messages name it -> how it is run.
+    """
+    for place, isolation in isolations.items():
+        if isolation.environment is not None:
+            key = "interpreter" if isolation.environment.interpreter is not None else "requirements"
+            raise InputError(
+                f"{place} has {key}: isolated environments come with a later version; take `python` and "
+                "`requirements` out to run both sides in this one."
+            )
+
+
+def _python(table: Table) -> str | None:
+    value = table.values.get("python")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Python 3.10 written as a number is 3.1: which one was meant cannot be told.
+        raise InputError(f'{table.place}: python is a number; write it in quotes, as in python = "3.7".')
+    return table.text("python")
+
+
+def _requirements(table: Table, folder: Path) -> tuple[str, ...] | None:
+    value = table.values.get("requirements")
+    if value is None:
+        return None
+    form = 'it must be an array of strings, as in ["tensorflow==1.15.5", "tf-slim==1.1.0"]'
+    if not isinstance(value, list):
+        raise InputError(f"{table.place}: requirements is {type_name(value)}; {form}.")
+    if not value:
+        raise InputError(f"{table.place}: requirements is empty; name at least the framework, or take it out.")
+    found = []
+    for text in value:
+        if not isinstance(text, str):
+            raise InputError(f"{table.place}: requirements holds {type_name(text)}; {form}.")
+        try:
+            found.append(parse(text, folder).text)  # a file by its absolute path: the current folder may be another
+        except InputError as error:
+            raise InputError(f"{table.place}: {error}") from None
+    return tuple(found)
+
+
+def _interpreter(text: str | None, folder: Path) -> Path | None:
+    # Unlike an entry or an input it may lie anywhere: it is no part of the migration but of the machine.
+    return None if text is None else folder / os.path.expanduser(text)  # noqa: PTH111 - pathlib raises for ~ of an unknown user
+
+
+def _variables(table: Table) -> tuple[str, ...]:
+    value = table.values.get("environment", [])
+    form = 'it must be an array of names of environment variables, as in ["TF_ENABLE_ONEDNN_OPTS"]'
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise InputError(f"{table.place}: environment is {type_name(value)}; {form}.")
+    wrong = next((name for name in value if not _VARIABLE.fullmatch(name)), None)
+    if wrong is not None:
+        raise InputError(f"{table.place}: environment holds {wrong!r}; {form}.")
+    return tuple(sorted(set(value)))

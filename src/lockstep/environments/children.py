@@ -1,0 +1,268 @@
+"""Runs a program as a child process that never outlives the call: not on Ctrl-C, a time limit, or an error."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from lockstep.environments.processes import Group
+from lockstep.errors import InputError
+
+TAIL_BYTES = 64 * 1024
+"""How much of a child's output is kept: its end."""
+GRACE_S = 3.0
+"""How long a child may take to end after it was asked to (SIGTERM), before it is killed (SIGKILL)."""
+_POLL_S = 0.05
+_DRAIN_S = 0.5  # what was written before the end is read within this, though a grandchild holds the pipe open
+_LONGEST_LINE = 8 * 1024
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a child process ended.
+
+    Attributes:
+        returncode: Its exit status; negative: minus the number of the signal that ended it.
+        output: The last 64 KB of standard output and standard error, in the order of writing; what is not UTF-8 is
+            replaced.
+        signal: The name of the signal that ended it, as in `"SIGSEGV"`, or None.
+        timed_out: Whether it was ended because its time was over.
+        duration_s: How long it ran, in seconds.
+    """
+
+    returncode: int
+    output: str
+    signal: str | None
+    timed_out: bool
+    duration_s: float
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended by itself, with status 0."""
+        return self.returncode == 0 and not self.timed_out
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words that follow "it"."""
+        if self.timed_out:
+            return f"was still running after its time limit of {self.duration_s:,.0f} s and was ended"
+        if self.signal == "SIGKILL":
+            return "was killed (SIGKILL), as the system does where memory runs out"
+        if self.signal is not None:
+            return f"was ended by {self.signal}"
+        # A shell or a container reports a signal as 128 plus its number.
+        killed = ", which stands for SIGKILL: memory may have run out" if self.returncode == 137 else ""
+        return f"ended with status {self.returncode}{killed}"
+
+
+def run_child(
+    argv: Sequence[str | Path],
+    *,
+    environment_variables: Mapping[str, str],
+    folder: Path,
+    timeout_s: float,
+    say: Callable[[str], None] | None = None,
+) -> Completed:
+    r"""Runs a program to its end.
+
+    It leads a session of its own, so that what it starts can be ended with it: at a time limit, on Ctrl-C, SIGTERM or
+    SIGHUP to this process (in the main thread), and when `say` raises. All are asked to end first (SIGTERM) and
+    killed after `GRACE_S`, at once on a second Ctrl-C. What it leaves running behind it is ended too. Standard input is
+    empty. Of its output no more is held in memory than the tail and what `say` has not taken yet.
+
+    Args:
+        argv: The program and its arguments; no shell is involved.
+        environment_variables: All that it gets; `inherited_variables` makes them from those of this process.
+        folder: Its current folder.
+        timeout_s: How long it may run, in seconds.
+        say: Called with each line as it comes, without its line end.
+
+    Raises:
+        InputError: It could not be started.
+        KeyboardInterrupt: Ctrl-C; the child has ended by then.
+
+    Example:
+        >>> import os, sys
+        >>> run_child([sys.executable, "-c", "print('hello')"], environment_variables=os.environ,
+        ...           folder=Path(), timeout_s=60).output
+        'hello\n'
+    """
+    begin = time.monotonic()
+    with _held_signals() as received:
+        process = _start(argv, environment_variables, folder)
+        group = Group(process)
+        assert process.stdout is not None
+        reading = _Reading(process.stdout)
+        timed_out = False
+        try:
+            while not group.has_ended() and not received:
+                timed_out = time.monotonic() - begin > timeout_s
+                if timed_out:
+                    break
+                reading.take(say, _POLL_S)
+            if group.has_ended():
+                reading.drain(say, _DRAIN_S)
+        finally:
+            group.end(GRACE_S, impatient=lambda: len(received) > 1)
+            reading.close()
+        reading.flush(say)
+    code = process.returncode
+    name = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else None
+    return Completed(code, reading.text, name if not timed_out else None, timed_out, time.monotonic() - begin)
+
+
+def _start(argv: Sequence[str | Path], variables: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    try:
+        return subprocess.Popen(
+            [str(part) for part in argv],
+            env=dict(variables),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            start_new_session=sys.platform != "win32",
+            creationflags=flags,
+        )
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(f"{argv[0]} could not be started in {folder}: {reason}.") from error
+
+
+@contextlib.contextmanager
+def _held_signals() -> Iterator[list[int]]:
+    """Notes signals that would end this process, and delivers them when the block is done.
+
+    An exception raised by a handler could come between the start of a child and the line that remembers it. Only the
+    main thread may set handlers; in another one a signal is what it always is: a matter of the main thread.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        received.append(number)
+
+    # What is ignored (SIGHUP under nohup) stays ignored; None is a handler that was not set from Python.
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        if handler not in (signal.SIG_IGN, None):
+            signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            if handler not in (signal.SIG_IGN, None):
+                signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])
+
+
+class _Reading:
+    """A child's output: a thread reads it, so that a full pipe never stops the child; the caller takes it."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=16)  # 1 MB at most
+        self._tail = bytearray()
+        self._left_out = 0
+        self._line = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._closing = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, daemon=True, name="lockstep child output")
+        self._thread.start()
+
+    def _read(self) -> None:
+        chunk: bytes | None = b""
+        while chunk is not None:
+            try:
+                chunk = os.read(self._pipe.fileno(), 64 * 1024) or None
+            except (OSError, ValueError):  # closed by `close`
+                chunk = None
+            while not self._closing.is_set():
+                try:
+                    self._chunks.put(chunk, timeout=_POLL_S)
+                    break
+                except queue.Full:
+                    continue
+            if self._closing.is_set():
+                return
+
+    def take(self, say: Callable[[str], None] | None, wait_s: float) -> bool:
+        """Takes one chunk, waiting for it at most `wait_s`; tells whether there was one."""
+        if self._ended:
+            time.sleep(wait_s)  # it has closed its output and goes on
+            return False
+        try:
+            chunk = self._chunks.get(timeout=wait_s)
+        except queue.Empty:
+            return False
+        if chunk is None:
+            self._ended = True
+            return False
+        self._keep(chunk)
+        if say is not None:
+            self._line += self._decoder.decode(chunk).replace("\r\n", "\n").replace("\r", "\n")
+            *lines, self._line = self._line.split("\n")
+            if len(self._line) > _LONGEST_LINE:
+                lines, self._line = [*lines, self._line], ""
+            for line in lines:
+                say(line)
+        return True
+
+    def drain(self, say: Callable[[str], None] | None, wait_s: float) -> None:
+        """Takes what a child that has ended wrote before."""
+        end = time.monotonic() + wait_s
+        while not self._ended and time.monotonic() < end:
+            self.take(say, _POLL_S)
+
+    def flush(self, say: Callable[[str], None] | None) -> None:
+        """Hands over a last line without a line end."""
+        if say is not None and self._line:
+            say(self._line)
+
+    def close(self) -> None:
+        """Keeps what has been read, without saying it, and gives the pipe back."""
+        while not self._ended:
+            try:
+                chunk = self._chunks.get(timeout=_POLL_S)
+            except queue.Empty:
+                break
+            self._ended = chunk is None
+            self._keep(chunk or b"")
+        self._closing.set()
+        # A process that got away from its session may hold the other end: the thread then ends with it, not before.
+        self._thread.join(timeout=_POLL_S * 4)
+        if not self._thread.is_alive():
+            self._pipe.close()
+
+    def _keep(self, chunk: bytes) -> None:
+        self._tail += chunk
+        if len(self._tail) > 2 * TAIL_BYTES:
+            self._left_out += len(self._tail) - TAIL_BYTES
+            del self._tail[:-TAIL_BYTES]
+
+    @property
+    def text(self) -> str:
+        """The tail; its first line says how much is missing before it."""
+        beyond = max(len(self._tail) - TAIL_BYTES, 0)
+        text = self._tail[beyond:].decode("utf-8", "replace").replace("\r\n", "\n")
+        left_out = self._left_out + beyond
+        return f"... ({left_out:,} bytes before this are left out)\n{text}" if left_out else text

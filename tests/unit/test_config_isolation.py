@@ -1,0 +1,111 @@
+"""How a side is run: what its table may say about an environment of its own, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from lockstep import config
+from lockstep.cli import session
+from lockstep.config import Isolation
+from lockstep.environments import EnvironmentSpec
+from lockstep.errors import InputError
+
+CONFIGURATION = """
+[reference]
+runtime = "tf1"
+entry = "legacy_model.py:forward"
+{reference}
+[candidate]
+runtime = "keras"
+entry = "migrated_model.py:build"
+{candidate}
+[inputs.image]
+shape = [2, 3]
+"""
+REQUIREMENTS = 'requirements = ["tensorflow==1.15.5", "tf-slim==1.1.0"]'
+
+
+def read(folder: Path, reference: str = "", candidate: str = "") -> config.Configuration:
+    path = folder / "lockstep.toml"
+    path.write_text(CONFIGURATION.format(reference=reference, candidate=candidate))
+    return config.read(path)
+
+
+def test_a_side_without_any_of_it_runs_in_this_process(tmp_path):
+    configuration = read(tmp_path)
+    assert configuration.environments == {"reference": None, "candidate": None}
+    assert configuration.isolation == {"reference": Isolation(), "candidate": Isolation()}
+
+
+def test_all_of_it_is_read_and_kept(tmp_path):
+    configuration = read(
+        tmp_path,
+        f'python = "3.7"\n{REQUIREMENTS}\ntimeout_s = 900\nenvironment = ["TF_B", "TF_A", "TF_B"]',
+        'interpreter = "venv/bin/python"',
+    )
+    spec = EnvironmentSpec("3.7", ("tensorflow==1.15.5", "tf-slim==1.1.0"))
+    assert configuration.isolation["reference"] == Isolation(spec, 900.0, ("TF_A", "TF_B"))
+    assert configuration.environments["candidate"] == EnvironmentSpec(interpreter=tmp_path / "venv/bin/python")
+    assert configuration.reference == {"runtime": "tf1", "entry": "legacy_model.py:forward"}
+
+
+def test_the_variables_that_matter_may_be_named_for_a_side_in_this_process(tmp_path):
+    found = read(tmp_path, 'environment = ["TF_ENABLE_ONEDNN_OPTS"]').isolation["reference"]
+    assert found == Isolation(None, None, ("TF_ENABLE_ONEDNN_OPTS",))
+
+
+def test_a_wheel_is_relative_to_the_configuration(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine-1-py3-none-any.whl").touch()
+    monkeypatch.chdir("/")
+    spec = read(tmp_path / "a", 'requirements = ["./mine-1-py3-none-any.whl"]').environments["reference"]
+    assert spec.requirements == (str(tmp_path / "a" / "mine-1-py3-none-any.whl"),)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ('python = "3.7"', ["python without requirements", "requirements = ["]),
+        (f"python = 3.7\n{REQUIREMENTS}", ["python is a number", "in quotes"]),
+        (f"python = true\n{REQUIREMENTS}", ["python is True"]),
+        (f'python = ">=3.7"\n{REQUIREMENTS}', ["'>=3.7'", "must be one version"]),
+        (f'interpreter = "p"\n{REQUIREMENTS}', ["both interpreter and requirements"]),
+        ('interpreter = "p"\npython = "3.7"', ["both interpreter and python"]),
+        ("interpreter = 3", ["interpreter is 3", "a string"]),
+        ("requirements = []", ["requirements is empty"]),
+        ('requirements = "tensorflow"', ["requirements is a string", "an array of strings"]),
+        ("requirements = [3]", ["requirements holds an integer"]),
+        ('requirements = ["-e ."]', ["option of pip"]),
+        ('requirements = ["./missing.whl"]', ["there is no", "missing.whl"]),
+        ('requirments = ["six"]', ["'requirments'", "did you mean 'requirements'?"]),
+        ('pyton = "3.7"', ["did you mean 'python'?"]),
+        (f"{REQUIREMENTS}\ntimeout = 3", ["did you mean 'timeout_s'?"]),
+        (f"{REQUIREMENTS}\ntimeout_s = 0", ["timeout_s is 0", "positive"]),
+        (f'{REQUIREMENTS}\ntimeout_s = "1"', ["timeout_s is a string"]),
+        ("timeout_s = 3", ["timeout_s", "this process"]),
+        ('environment = "A"', ["environment is a string", "an array of names"]),
+        ('environment = ["A=1"]', ["'A=1'", "an array of names"]),
+        ("environment = [1]", ["an array of names"]),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path, reference, words):
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, reference)
+    message = str(raised.value)
+    assert message.startswith("lockstep.toml: [reference]")
+    assert message.endswith((".", "?"))
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("reference", "key"), [(REQUIREMENTS, "requirements"), ('interpreter = "bin/python"', "interpreter")]
+)
+def test_such_a_side_is_not_run_yet(tmp_path, reference, key):
+    configuration = read(tmp_path, reference)
+    with pytest.raises(InputError, match=rf"\[reference\] has {key}: isolated environments come with a later version"):
+        session.run(tmp_path)
+    table = {**configuration.reference, "requirements": ["six"]}
+    with pytest.raises(InputError, match="come with a later version"):
+        config.subject_from_table(table, tmp_path, "reference")
