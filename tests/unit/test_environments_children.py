@@ -222,9 +222,11 @@ def test_it_works_in_another_thread_and_leaves_signals_alone():
 
 
 OUTER = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from lockstep.environments import children, run_child
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has SIGINT ignored in what it starts with &
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 children.GRACE_S = float(sys.argv[3])
 try:
     run_child([sys.executable, "-c", sys.argv[2], sys.argv[1]], environment_variables=os.environ, folder=Path("."),
@@ -235,16 +237,25 @@ except KeyboardInterrupt:
 """
 
 
-def start_outer(grandchild: Path, ignore: str = "", grace_s: float = 3.0) -> subprocess.Popen:
-    inner = ignore + PARENT.format(new_session=False, wait_s=600)
-    outer = subprocess.Popen(
-        [sys.executable, "-c", OUTER, str(grandchild), inner, str(grace_s)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert outer.stdout.readline() == "started\n"
-    return outer
+@pytest.fixture
+def start_outer(grandchild):
+    """Starts a process that runs a child which has a grandchild; it is ended afterwards even if the test fails."""
+    started = []
+
+    def start(ignore: str = "", grace_s: float = 3.0) -> subprocess.Popen:
+        inner = ignore + PARENT.format(new_session=False, wait_s=600)
+        argv = [sys.executable, "-c", OUTER, str(grandchild), inner, str(grace_s)]
+        outer = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(outer)
+        assert outer.stdout.readline() == "started\n"
+        return outer
+
+    yield start
+    for outer in started:
+        if outer.poll() is None:
+            outer.terminate()
+        with outer:
+            pass
 
 
 @pytest.mark.parametrize(
@@ -255,8 +266,10 @@ def start_outer(grandchild: Path, ignore: str = "", grace_s: float = 3.0) -> sub
         (signal.SIGHUP, -signal.SIGHUP, ""),
     ],
 )
-def test_a_signal_to_the_parent_ends_all_and_then_does_what_it_always_does(grandchild, number, status, output):
-    outer = start_outer(grandchild)
+def test_a_signal_to_the_parent_ends_all_and_then_does_what_it_always_does(
+    grandchild, start_outer, number, status, output
+):
+    outer = start_outer()
     pid = int(grandchild.read_text())
     assert is_alive(pid)
     outer.send_signal(number)
@@ -265,8 +278,8 @@ def test_a_signal_to_the_parent_ends_all_and_then_does_what_it_always_does(grand
     assert not is_alive(pid)
 
 
-def test_a_second_interruption_does_not_wait_for_the_grace(grandchild):
-    outer = start_outer(grandchild, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n", grace_s=120)
+def test_a_second_interruption_does_not_wait_for_the_grace(grandchild, start_outer):
+    outer = start_outer("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n", grace_s=120)
     begin = time.monotonic()
     outer.send_signal(signal.SIGINT)
     time.sleep(0.5)
