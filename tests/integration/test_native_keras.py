@@ -211,7 +211,23 @@ def test_another_order_of_dropouts_and_a_mask_used_twice_are_told_as_such(shared
 
     step = check(Net, reference).steps[-1]
     assert step.verdict == "diverged"
-    assert "constant: equivalent, so the numbers are drawn in another order, or one draw serves several" in step.summary
+    assert "nothing differs in mode constant, where all draws are alike: look for another order" in step.summary
+
+
+def test_a_forward_pass_that_is_traced_draws_with_the_references_seeds_too():
+    class Traced(Perceptron):
+        def build(self, shapes):
+            for layer, units in ((self.first, 6), (self.second, 12), (self.logits, 10)):
+                layer.build((None, units))
+
+        @tf.function
+        def call(self, inputs, training=None):
+            return Perceptron.call(self, inputs, training)
+
+    report = check(Traced)
+    assert verdicts(report) == dict.fromkeys(STEPS, "equivalent"), report
+    assert verdicts(check(lambda: Traced(rates=(0.4, 0.2))))["training-random"] == "diverged"
+    assert not tf.config.functions_run_eagerly()
 
 
 def test_two_keras_models_are_compared_too():

@@ -90,7 +90,7 @@ class EagerInstance:
             before = self._values()
             tool = RecordedDraws(self._mode.randomness, draws or ())
         generators = self._generator_states()
-        with tool.scope(), _noting_initial_values(self._initial):
+        with _untraced(draws is not None), tool.scope(), _noting_initial_values(self._initial):
             outputs = _arrays(self._call())
         if values is None:
             before = self._initial_values()
@@ -210,6 +210,17 @@ def _noting_initial_values(found: dict[int, np.ndarray]) -> Iterator[None]:
 
     with tf.variable_creator_scope(note):
         yield
+
+
+@contextlib.contextmanager
+def _untraced(eagerly: bool) -> Iterator[None]:
+    """Runs the model's own `tf.function`s eagerly: those traced before would keep the seeds of their trace."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(eagerly or before)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _functional(layer: Any, inputs: Arrays) -> tuple[Any, tuple[str, ...]]:

@@ -61,6 +61,7 @@ def told_by_both_modes(num_random_ops: Verdict, constant: Verdict) -> list[Findi
     return [
         Finding(
             Verdict.DIVERGED,
-            "constant: equivalent, so the numbers are drawn in another order, or one draw serves several places",
+            "nothing differs in mode constant, where all draws are alike: look for another order of draws, or one draw "
+            "that serves several places",
         )
     ]
