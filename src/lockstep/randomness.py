@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from lockstep.errors import InputError, nearest
@@ -15,6 +16,13 @@ MODES = ("constant", "num_random_ops")
 _Seeds = tuple[int, int]
 
 
+class _CompiledDrawError(InputError):
+    """A random operation that XLA compiles."""
+
+    # AutoGraph makes the exceptions that pass through it anew, and loses the class of those it does not know.
+    ag_pass_through = True
+
+
 class DeterministicRandomTestTool:
     """Gives stateful random operations the same seeds wherever they run, in the order of the program.
 
@@ -23,14 +31,21 @@ class DeterministicRandomTestTool:
     draws different numbers and the order of the program matters.
 
     It reaches everything that asks TensorFlow for a seed: `tf.random.*`, `tf.nn.dropout`, TF1 initializers,
-    tf_slim; initializers and layers of Keras 3 have generators of their own.
+    tf_slim; and, on Keras's TensorFlow backend, all that rests on `keras.random`: initializers, dropout, noise and
+    augmentation layers, whatever seed or `SeedGenerator` they were given. These draw what TF1's draw, and leave
+    their seed generators as they are.
+
+    A `tf.function` traced in a scope (`fit` traces one) keeps the seeds of its trace: its draws go on from call to
+    call, as a TF1 graph's go on from one `Session.run` to the next, and start anew when another scope is entered.
 
     Args:
         seed: The global seed of the pair.
         mode: `"constant"` or `"num_random_ops"`.
+        keras: Whether Keras's own random functions are aligned too; False leaves them as Keras has them.
 
     Raises:
-        InputError: The mode is neither (it is a `ValueError` too).
+        InputError: The mode is neither (it is a `ValueError` too). In a scope: a random operation is compiled by XLA
+            (`jit_compile=True`), which ignores seeds.
 
     Example:
         >>> import tensorflow as tf
@@ -41,11 +56,12 @@ class DeterministicRandomTestTool:
         ([2.5063772201538086, 2.748891830444336, 1.4839485883712769], 1)
     """
 
-    def __init__(self, seed: int = 42, mode: str = "constant") -> None:
+    def __init__(self, seed: int = 42, mode: str = "constant", *, keras: bool = True) -> None:
         if mode not in MODES:
             raise InputError(f"mode must be one of {', '.join(map(repr, MODES))}, not {mode!r}{nearest(mode, MODES)}")
         self._seed = seed
         self._mode = mode
+        self._keras = keras
         self._operation_seed = 0
         self._used: set[int] = set()
         self._draws = 0
@@ -73,8 +89,11 @@ class DeterministicRandomTestTool:
         # In eager mode this also forgets the kernels, whose generators would otherwise go on where an earlier
         # operation with the same seeds left them.
         tf.random.set_seed(self._seed)
-        with _patched(self._next_seeds):
+        entry = _patch.enter(self._next_seeds, keras=self._keras)
+        try:
             yield self
+        finally:
+            _patch.leave(entry)
 
     def _next_seeds(self, op_seed: int | None) -> _Seeds:
         del op_seed  # what the program asked for would differ between the sides
@@ -86,79 +105,117 @@ class DeterministicRandomTestTool:
             # Keras traces a layer once more only to learn its shapes; nothing of that is ever run. Variables made
             # during it are lifted out of the trace, ask from outside it, and do count.
             return self._seed, self._operation_seed
+        if private.in_xla_compilation():
+            raise _CompiledDrawError(
+                "a random operation is compiled by XLA (jit_compile=True), whose generator ignores every seed, so that "
+                "its numbers cannot be aligned; compile without while a DeterministicRandomTestTool is open: "
+                "model.compile(..., jit_compile=False) or tf.function(..., jit_compile=False)."
+            )
         with self._lock:
             self._draws += 1
+            operation_seed = self._take()
         if self._mode == "constant":
-            tf.random.set_seed(self._operation_seed)
-            return self._seed, self._operation_seed
-        with self._lock:
-            if self._operation_seed in self._used:
-                raise ValueError(
-                    f"This `DeterministicRandomTestTool` object is trying to re-use the already-used operation seed "
-                    f"{self._operation_seed}. It cannot guarantee random numbers will match between eager and sessions "
-                    "when an operation seed is reused. You most likely set `operation_seed` explicitly but used a "
-                    "value that caused the naturally-incrementing operation seed sequences to overlap with an "
-                    "already-used seed."
-                )
-            seeds = self._seed, self._operation_seed
-            self._used.add(self._operation_seed)
-            self._operation_seed += 1
-        return seeds
+            tf.random.set_seed(operation_seed)
+        return self._seed, operation_seed
+
+    def _take(self) -> int:
+        """Returns the operation seed of the next draw; called with the lock held."""
+        if self._mode == "constant":
+            return self._operation_seed
+        if self._operation_seed in self._used:
+            raise ValueError(
+                f"This `DeterministicRandomTestTool` object is trying to re-use the already-used operation seed "
+                f"{self._operation_seed}. It cannot guarantee random numbers will match between eager and sessions "
+                "when an operation seed is reused. You most likely set `operation_seed` explicitly but used a "
+                "value that caused the naturally-incrementing operation seed sequences to overlap with an "
+                "already-used seed."
+            )
+        self._used.add(self._operation_seed)
+        self._operation_seed += 1
+        return self._operation_seed - 1
 
 
 _GetSeed = Callable[[Any], _Seeds]
 
 
+@dataclass(frozen=True, eq=False)  # each entry is itself alone: a tool's scope may be open twice in one thread
+class _Open:
+    """One open scope."""
+
+    thread: int
+    get_seed: _GetSeed
+    keras: bool
+
+
 class _Patch:
-    """The one replacement of TensorFlow's `get_seed`, for however many scopes are open in whichever threads.
+    """The one replacement of TensorFlow's `get_seed` and of Keras's random functions, for all open scopes.
 
     Scopes may be left in another order than they were entered (two threads, a generator that is closed
-    late), so the original comes back when the last one is gone, not when the first one was.
+    late), so the originals come back when the last one is gone, not when the first one was.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: list[tuple[int, _GetSeed]] = []
+        self._open: list[_Open] = []
         self._original: _GetSeed | None = None
+        self._restore = contextlib.ExitStack()
+        self._keras = False
 
-    def enter(self, get_seed: _GetSeed) -> tuple[int, _GetSeed]:
+    def enter(self, get_seed: _GetSeed, *, keras: bool) -> _Open:
         from lockstep.tf1 import private
 
-        entry = (threading.get_ident(), get_seed)
+        entry = _Open(threading.get_ident(), get_seed, keras)
+        # Outside the lock: this may import Keras.
+        functions = private.keras_random_module() if keras else None
         with self._lock:
-            if not self._open:
-                module = private.random_seed_module()
-                self._original, module.get_seed = module.get_seed, self._dispatch
-            self._open.append(entry)
+            try:
+                if not self._open:
+                    self._replace_get_seed()
+                if functions is not None and not self._keras:
+                    from lockstep import keras_randomness  # imports Keras, which need not be installed
+
+                    self._restore.enter_context(keras_randomness.replaced(functions, self._reaches_keras))
+                    self._keras = True
+                self._open.append(entry)
+            finally:
+                self._restore_if_unused()
         return entry
 
-    def leave(self, entry: tuple[int, _GetSeed]) -> None:
+    def leave(self, entry: _Open) -> None:
+        with self._lock:
+            self._open.remove(entry)
+            self._restore_if_unused()
+
+    def _replace_get_seed(self) -> None:
         from lockstep.tf1 import private
 
-        with self._lock:
-            # By identity: two scopes of one tool in one thread are equal, but either may be removed then.
-            self._open.remove(entry)
-            if not self._open:
-                private.random_seed_module().get_seed = self._original
+        module = private.random_seed_module()
+        self._original, module.get_seed = module.get_seed, self._dispatch
+        self._restore.callback(setattr, module, "get_seed", self._original)
+
+    def _restore_if_unused(self) -> None:
+        if not self._open:
+            self._keras = False
+            self._restore.close()
+
+    def _innermost(self) -> _Open | None:
+        """This thread's innermost scope; a thread without one (a replica's) belongs to the one entered last."""
+        entries = list(self._open)
+        thread = threading.get_ident()
+        own = [entry for entry in entries if entry.thread == thread]
+        candidates = own or entries
+        return candidates[-1] if candidates else None
 
     def _dispatch(self, op_seed: int | None) -> _Seeds:
-        """Asks this thread's innermost tool; a thread without one (a replica's) asks the one entered last."""
-        entries = list(self._open)
-        if not entries:  # another thread left its scope while this one was on its way here
+        entry = self._innermost()
+        if entry is None:  # another thread left its scope while this one was on its way here
             assert self._original is not None
             return self._original(op_seed)
-        thread = threading.get_ident()
-        own = [get_seed for ident, get_seed in entries if ident == thread]
-        return (own or [entries[-1][1]])[-1](op_seed)
+        return entry.get_seed(op_seed)
+
+    def _reaches_keras(self) -> bool:
+        entry = self._innermost()
+        return entry is not None and entry.keras
 
 
 _patch = _Patch()
-
-
-@contextlib.contextmanager
-def _patched(get_seed: _GetSeed) -> Iterator[None]:
-    entry = _patch.enter(get_seed)
-    try:
-        yield
-    finally:
-        _patch.leave(entry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,12 +36,16 @@ class Instance(Protocol):
         """The inventory of its variables, in order of creation."""
         ...
 
-    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+    def run(
+        self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0, draws: Sequence[int] | None = None
+    ) -> Trace:
         """Runs it once on its inputs, and `repeats` times more to see whether new variables appear.
 
         Args:
             values: Variable keys -> values to be set before; None for the values that its initializers give.
             repeats: Further calls; their results are dropped.
+            draws: With `values`: the operation seeds for the draws of the forward pass, in order; a subject whose
+                seeds are part of it (a graph) keeps its own. None to count from 0.
         """
         ...
 

@@ -56,9 +56,12 @@ class Trace:
         created: Descriptions of the variables that further calls made anew.
         calls: How often the subject was called.
         draws: How many seeds its random operations asked for, variable initializers included.
-        native_initializers: Whether Keras's own initializers gave some initial values; the random tool does not
-            reach them.
-        native_draws: Whether the forward pass holds Keras's own random generators (its dropout, say).
+        forward_draws: The operation seeds with which the forward pass alone drew, in order; None where they cannot be
+            told from those of the initializers (a model that made its variables in this run).
+        native_initializers: Whether Keras's own initializers gave some initial values: Keras may build all variables
+            before the forward pass draws, so their draws may have another order than a TF1 program's.
+        native_draws: Whether the model holds Keras's own seed generators (its dropout, say).
+        unaligned_draws: Whether the run drew from such a generator past the random tool.
         notes: What a reader of the report has to know about this run.
         duration_s: Seconds that the run took.
     """
@@ -72,8 +75,10 @@ class Trace:
     created: tuple[str, ...] = ()
     calls: int = 1
     draws: int = 0
+    forward_draws: tuple[int, ...] | None = None
     native_initializers: bool = False
     native_draws: bool = False
+    unaligned_draws: bool = False
     notes: tuple[str, ...] = ()
     duration_s: float = 0.0
 

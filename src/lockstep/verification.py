@@ -17,7 +17,7 @@ from lockstep.align import Alignment, Rename, align
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, SubjectError
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
-from lockstep.steps import created_once, filling, numbers, variables_match
+from lockstep.steps import created_once, filling, native_order, numbers, variables_match
 from lockstep.steps.finding import Finding, step_report
 from lockstep.subjects import Instance, Mode, Subject
 from lockstep.tolerance import FixedTolerance
@@ -105,8 +105,8 @@ class _Check:
     def run(self) -> Report:
         """Runs all steps."""
         start = self._clock
-        inference_draws = self._inference()
-        self._training(inference_draws)
+        self._inference()
+        self._training()
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
@@ -115,7 +115,7 @@ class _Check:
             duration_s=time.perf_counter() - start,
         )
 
-    def _inference(self) -> int:
+    def _inference(self) -> None:
         mode = Mode(training=False, randomness="num_random_ops")
         with ExitStack() as stack:
             reference, candidate = self._build(stack, mode)
@@ -125,9 +125,8 @@ class _Check:
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
             self._fixed(reference, candidate, alignment)
-            found = self._random(mode, first, (reference, candidate), alignment, draws_differ=False)
+            found = self._random(mode, first, (reference, candidate), alignment)
             self._report("inference-random", found, self._rule)
-            return first.reference.draws
 
     def _fixed(self, reference: Instance, candidate: Instance, alignment: Alignment) -> None:
         findings: list[Finding] = []
@@ -140,8 +139,9 @@ class _Check:
             findings.extend(_labelled(finding, f"{kind} values") for finding in found)
         self._report("inference-fixed", findings, self._rule)
 
-    def _training(self, inference_draws: int) -> None:
+    def _training(self) -> None:
         findings: list[Finding] = []
+        verdicts: list[Verdict] = []
         for mode in (
             Mode(training=True, randomness="num_random_ops"),
             Mode(training=True, randomness="constant", functional=True),
@@ -150,39 +150,29 @@ class _Check:
                 reference, candidate = self._build(stack, mode)
                 both = self._initial(reference, candidate)
                 alignment = align(both.reference.variables, both.candidate.variables, self._rules)
-                draws = both.reference.draws > inference_draws
-                found = self._random(mode, both, (reference, candidate), alignment, draws_differ=draws)
+                found = self._random(mode, both, (reference, candidate), alignment)
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
             findings.extend(_labelled(finding, label) for finding in found)
+            verdicts.append(overall([finding.verdict for finding in found]))
+        findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
-    def _random(
-        self, mode: Mode, both: _Both, sides: tuple[Instance, Instance], alignment: Alignment, *, draws_differ: bool
-    ) -> list[Finding]:
-        """Judges runs from initial values; `draws_differ` tells that the forward pass itself draws (dropout)."""
-        native = both.candidate.native_initializers, both.candidate.native_draws
-        if not any(native):
-            initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
-            return [initial, *self._results(both, alignment), *_notes(both)]
-        if draws_differ and native[1]:
-            return [
-                Finding(
-                    Verdict.UNDECIDED,
-                    "the reference draws random numbers in its forward pass, and the candidate draws from Keras's own "
-                    "generators, which cannot be aligned",
-                )
-            ]
-        if draws_differ and mode.randomness == "num_random_ops":
-            why = "not judged: Keras's initializers draw outside the order of the program"
-            return [Finding(Verdict.NOT_ASKED, why)]
-        # The initial values cannot be aligned: take the reference's, so that the rest can be judged.
-        self._say("candidate, with the reference's initial values")
+    def _random(self, mode: Mode, both: _Both, sides: tuple[Instance, Instance], alignment: Alignment) -> list[Finding]:
+        """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
+        initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
+        results = self._results(both, alignment)
+        if not native_order.may_differ(both.candidate) or not any(
+            finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
+        ):
+            return [initial, *results, *_notes(both)]
+        self._say("candidate, with the initial values and the draws of the reference")
         values = filling.copied(both.reference, alignment)
-        again = _Both(sides[0].run(values[0]), sides[1].run(values[1]))
-        copied = Finding(Verdict.NOT_ASKED, "initial values taken from the reference (Keras draws its own)")
-        return [*self._results(again, alignment), copied, *_notes(both)]
+        reference = sides[0].run(values[0])
+        again = _Both(reference, sides[1].run(values[1], draws=reference.forward_draws))
+        results = native_order.excused(again.reference, again.candidate, self._results(again, alignment))
+        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both)]
 
     def _results(self, both: _Both, alignment: Alignment) -> list[Finding]:
         return [
@@ -232,8 +222,10 @@ class _Sided:
     def variables(self) -> tuple[VariableRecord, ...]:
         return self._instance.variables
 
-    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
-        return _on_side(self._side, lambda: self._instance.run(values, repeats=repeats))
+    def run(
+        self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0, draws: Sequence[int] | None = None
+    ) -> Trace:
+        return _on_side(self._side, lambda: self._instance.run(values, repeats=repeats, draws=draws))
 
     def close(self) -> None:
         self._instance.close()

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from lockstep.adapters import running
 from lockstep.arrays import Arrays
+from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
-from lockstep.randomness import DeterministicRandomTestTool
 from lockstep.subjects import Mode
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
@@ -47,7 +47,7 @@ class EagerInstance:
 
     def __init__(self, label: str, build: Callable[[], Any], mode: Mode, inputs: Arrays) -> None:
         self._label, self._mode = label, mode
-        self._tool = DeterministicRandomTestTool(mode=mode.randomness)
+        self._tool = RecordedDraws(mode.randomness)
         self._initial: dict[int, np.ndarray] = {}
         self._notes: tuple[str, ...] = ()
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
@@ -73,7 +73,9 @@ class EagerInstance:
             for v, name, key in zip(weights, names, unique_keys(names), strict=True)
         )
 
-    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+    def run(
+        self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0, draws: Sequence[int] | None = None
+    ) -> Trace:
         """Calls the model once; the very first call also makes its variables.
 
         Without `values`, the random operations of the call have to interleave with the initializers as they do
@@ -86,8 +88,9 @@ class EagerInstance:
                 self._call()
             self._assign(values)
             before = self._values()
-            tool = DeterministicRandomTestTool(mode=self._mode.randomness)
-        with tool.scope(), _noting_initial_values(self._initial):
+            tool = RecordedDraws(self._mode.randomness, draws or ())
+        generators = self._generator_states()
+        with _untraced(draws is not None), tool.scope(), _noting_initial_values(self._initial):
             outputs = _arrays(self._call())
         if values is None:
             before = self._initial_values()
@@ -103,8 +106,10 @@ class EagerInstance:
             created=tuple(str(c) for c in self._repeat(repeats)),
             calls=1 + repeats,
             draws=tool.draws,
+            forward_draws=tool.taken if values is not None else None,
             native_initializers=self._native_initializers(),
-            native_draws=self._native_draws(),
+            native_draws=bool(self._generator_states()),
+            unaligned_draws=self._generators_moved(generators),
             notes=self._notes,
             duration_s=time.perf_counter() - start,
         )
@@ -178,10 +183,19 @@ class EagerInstance:
         keras_layer = isinstance(self._layer, keras.layers.Layer)
         return keras_layer and any(not isinstance(v, AdoptedVariable) for v in self._layer.weights)
 
-    def _native_draws(self) -> bool:
-        """Tells by the states of Keras's seed generators, which are among the variables but not the weights."""
-        keras_layer = isinstance(self._layer, keras.layers.Layer)
-        return keras_layer and len(self._layer.variables) > len(self._layer.weights)
+    def _generator_states(self) -> dict[int, np.ndarray]:
+        """The states of Keras's seed generators, which are among the variables but not the weights."""
+        if not isinstance(self._layer, keras.layers.Layer):
+            return {}
+        weights = {id(v) for v in self._layer.weights}
+        return {id(private.raw_variable(v)): _numpy(v) for v in self._layer.variables if id(v) not in weights}
+
+    def _generators_moved(self, before: Mapping[int, np.ndarray]) -> bool:
+        """Tells whether something drew from a seed generator by itself: the random tool leaves their states alone."""
+        return any(
+            not np.array_equal(state, before.get(key, self._initial.get(key, state)))
+            for key, state in self._generator_states().items()
+        )
 
 
 @contextlib.contextmanager
@@ -196,6 +210,17 @@ def _noting_initial_values(found: dict[int, np.ndarray]) -> Iterator[None]:
 
     with tf.variable_creator_scope(note):
         yield
+
+
+@contextlib.contextmanager
+def _untraced(eagerly: bool) -> Iterator[None]:
+    """Runs the model's own `tf.function`s eagerly: those traced before would keep the seeds of their trace."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(eagerly or before)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _functional(layer: Any, inputs: Arrays) -> tuple[Any, tuple[str, ...]]:

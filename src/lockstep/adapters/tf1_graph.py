@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import running
+from lockstep.adapters.graph_draws import forward_draws
 from lockstep.arrays import Arrays
+from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError
-from lockstep.randomness import DeterministicRandomTestTool
 from lockstep.subjects import Mode
 from lockstep.trace import LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
 
@@ -36,22 +37,23 @@ class TF1Graph:
 
         tf1.enable()
         graph = tf.Graph()
-        tool = DeterministicRandomTestTool(mode=mode.randomness)
+        tool = RecordedDraws(mode.randomness)
         with graph.as_default(), tool.scope(), running.users_code(self.label, f"building ({running.describe(mode)})"):
             placeholders = _placeholders(inputs)
             outputs = self._forward(placeholders, training=mode.training)
-        return GraphInstance(self.label, graph, mode, _feed(placeholders, inputs), outputs, tool.draws)
+        return GraphInstance(self.label, graph, mode, _feed(placeholders, inputs), outputs, tool.taken)
 
 
 class GraphInstance:
     """One graph."""
 
     def __init__(
-        self, label: str, graph: tf.Graph, mode: Mode, feed: dict[Any, np.ndarray], outputs: Any, draws: int
+        self, label: str, graph: tf.Graph, mode: Mode, feed: dict[Any, np.ndarray], outputs: Any, taken: Sequence[int]
     ) -> None:
-        self._label, self._graph, self._mode, self._feed, self._draws = label, graph, mode, feed, draws
+        self._label, self._graph, self._mode, self._feed, self._draws = label, graph, mode, feed, len(taken)
         with graph.as_default():
             self._raw = [*_v1.global_variables(), *_v1.local_variables()]
+            self._forward_draws = forward_draws(graph, self._raw, taken)
             losses = _v1.get_collection(_v1.GraphKeys.REGULARIZATION_LOSSES)
             self._losses = [tf.convert_to_tensor(loss) for loss in losses]
             self._fetches = {
@@ -70,12 +72,15 @@ class GraphInstance:
             for v, name, key in zip(self._raw, names, unique_keys(names), strict=True)
         )
 
-    def run(self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0) -> Trace:
+    def run(
+        self, values: Mapping[str, np.ndarray] | None, *, repeats: int = 0, draws: Sequence[int] | None = None
+    ) -> Trace:
         """Runs the graph once in a session of its own, so that every random operation starts anew.
 
         In training mode the operations in `UPDATE_OPS` run along, as every TF1 training loop has them do.
         """
         del repeats  # a graph cannot make variables when it runs
+        del draws  # its seeds are part of the graph
         start = time.perf_counter()
         keys = [record.key for record in self.variables]
         doing = f"running ({running.describe(self._mode)})"
@@ -95,6 +100,7 @@ class GraphInstance:
             total_loss=np.asarray(got["total"][0]) if losses else None,
             after=after,
             draws=self._draws,
+            forward_draws=self._forward_draws,
             duration_s=time.perf_counter() - start,
         )
 

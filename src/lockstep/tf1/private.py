@@ -49,6 +49,9 @@ NAMES = (
     _Name(_VARIABLE, "_deferred_initialize", "shares storage", overridden_in=_OWNERSHIP),
     # From Keras 3.4 on.
     _Name(_VARIABLE, "_initialize_with_initializer", "shares storage", overridden_in=_OWNERSHIP, optional=True),
+    _Name("keras.src.backend.tensorflow.random", "dropout", "draws what all of Keras 3 draws"),
+    _Name("keras.src.backend.tensorflow.core", "Variable", "makes variables outside of traces"),
+    _Name("tensorflow.python.ops.control_flow_util", "GraphOrParentsInXlaContext", "tells what XLA compiles"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
 )
 
@@ -184,6 +187,42 @@ def with_signature_of(method: Any, wrapper: Any) -> Any:
 def slice_info(variable: Any) -> Any:
     """Returns which part of a partitioned variable a `tf.Variable` is (`var_offset`, `var_shape`), or None."""
     return variable._get_save_slice_info()
+
+
+# --- block of lockstep.randomness: checked on TensorFlow 2.16.2 with Keras 3.3.3 and 2.21.0 with Keras 3.15.1
+
+
+def keras_random_module() -> Any:
+    """Returns the module of random functions of Keras's TensorFlow backend, from which all of Keras 3 draws.
+
+    None where Keras is not installed, is older than 3, or computes on another backend.
+    """
+    try:
+        import keras
+    except ImportError:
+        return None
+    if keras.__version__.startswith("2.") or keras.backend.backend() != "tensorflow":
+        return None
+    _private("keras.src.backend.tensorflow.random", "dropout")
+    return resolve("keras.src.backend.tensorflow.random")
+
+
+def keras_variable_class() -> Any:
+    """Returns the class of all variables of Keras's TensorFlow backend; `keras.Variable` is it, or derives from it."""
+    return _private("keras.src.backend.tensorflow.core", "Variable")
+
+
+def in_xla_compilation() -> bool:
+    """Tells whether a `tf.function(jit_compile=True)` is being traced."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():  # also inside `tf.init_scope`: what initializes variables is not compiled
+        return False
+    graph = tf.compat.v1.get_default_graph()
+    return bool(_private("tensorflow.python.ops.control_flow_util", "GraphOrParentsInXlaContext")(graph))
+
+
+# --- end of the block of lockstep.randomness
 
 
 check(NAMES)

@@ -207,6 +207,9 @@ class VariableStore:
                 constraint=constraint,
                 synchronization=synchronization,
                 aggregation=aggregation,
+                # It is outside of any traced function already; lifting it once more would have the function traced
+                # twice, and its random operations ask for seeds twice.
+                experimental_enable_variable_lifting=False,
             )
 
     def _adopt(self, name: str, variable: tf.Variable, regularizer: Any) -> None:
