@@ -7,6 +7,11 @@ tools, back where TF1 code looks for them, and mends tf_slim.
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - before the modules that import TensorFlow and Keras, whose own errors would say less.
+from lockstep.tf1 import versions
+
+versions.check()
+
 from lockstep.tf1 import layers
 from lockstep.tf1.enabling import disable, enable
 from lockstep.tf1.owners import NoOwnerError

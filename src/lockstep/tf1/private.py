@@ -163,10 +163,14 @@ def value_of_symbolic(tensor: Any) -> Any:
     import tensorflow as tf
 
     lift_to_graph = _private("tensorflow.python.eager.lift_to_graph", "lift_to_graph")
+    unliftable = _private("tensorflow.python.ops.op_selector", "UnliftableError")
 
     @tf.function(autograph=False)
     def lifted() -> Any:
         return lift_to_graph([tensor], tf.compat.v1.get_default_graph())[tensor]
 
-    with tf.init_scope():
-        return lifted()
+    try:
+        with tf.init_scope():
+            return lifted()
+    except unliftable as error:
+        raise ValueError(str(error)) from None

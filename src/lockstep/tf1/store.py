@@ -101,7 +101,7 @@ class VariableStore:
             return
         _install_dispatcher()
         scopes = private.variable_scope_store()
-        counts, scopes.variable_scopes_count = scopes.variable_scopes_count, {}
+        current, counts, scopes.variable_scopes_count = scopes.current_scope, scopes.variable_scopes_count, {}
         outermost = not _active.stores
         _active.stores.append(self)
         try:
@@ -113,7 +113,8 @@ class VariableStore:
                 yield self
         finally:
             _active.stores.pop()
-            scopes.variable_scopes_count = counts
+            # A scope that TensorFlow refuses while entering it (one with a caching device, eagerly) stays current.
+            scopes.current_scope, scopes.variable_scopes_count = current, counts
             if outermost:
                 _active.collected.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ __all__ = [
     "get_or_create_layer",
     "store_of",
     "track_tf1_style_variables",
+    "variable_scope_layer",
 ]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -188,6 +190,25 @@ class VariableScopeLayer(keras.layers.Layer):
             NotImplementedError: The subclass did not.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward_pass(self, ...).")
+
+
+@functools.cache
+def variable_scope_layer() -> type:
+    """Returns the `VariableScopeLayer` of the Keras that `tf.keras` is: tf_keras's with `TF_USE_LEGACY_KERAS=1`."""
+    if tf.keras.layers.Layer is keras.layers.Layer:
+        return VariableScopeLayer
+
+    class LegacyVariableScopeLayer(tf.keras.layers.Layer):  # type: ignore[misc]
+        """A tf_keras layer whose `forward_pass`, to be overridden, may be TF1-style code."""
+
+        def __init_subclass__(cls, **kwargs: Any) -> None:
+            super().__init_subclass__(**kwargs)
+            _call_forward_pass(cls)
+
+        def forward_pass(self, *args: Any, **kwargs: Any) -> Any:
+            raise NotImplementedError(f"{type(self).__name__} must define forward_pass(self, ...).")
+
+    return LegacyVariableScopeLayer
 
 
 def _call_forward_pass(layer_class: type) -> None:
