@@ -269,6 +269,32 @@ def test_collections_hold_what_this_call_used(mode):
     assert {key: size for key, size in after.items() if size} == {key: size for key, size in before.items() if size}
 
 
+@every_owner
+@every_mode
+def test_the_code_itself_may_add_up_its_regularization_losses(base, mode):
+    def body(x):
+        ones = v1.ones_initializer()
+        with v1.variable_scope("net", regularizer=lambda v: 0.5 * tf.reduce_sum(v)):
+            get("a", [3], initializer=ones)
+            get("a", [3], initializer=ones)  # once, though it is asked for twice
+            tf1.layers.dense(x, 4, kernel_initializer=ones, bias_initializer=ones, name="d")
+        assert len(v1.losses.get_regularization_losses()) == 3
+        assert [loss.name.split("/R")[0] for loss in v1.losses.get_regularization_losses("net/d")] == [
+            "net/d/kernel",
+            "net/d/bias",
+        ]
+        v1.losses.add_loss(tf.constant(100.0))
+        total = v1.losses.get_total_loss()
+        by_hand = 100.0 + sum(v1.get_collection(v1.GraphKeys.REGULARIZATION_LOSSES))
+        return tf.stack([total, by_hand, v1.losses.get_regularization_loss()])
+
+    owner = make(base, body)
+    for _ in range(2):
+        # `tf.compat.v1.losses.add_loss` itself does nothing in eager execution.
+        total = 109.5 if mode == "function" else 9.5
+        np.testing.assert_allclose(call(owner, mode), [total, 109.5, 9.5])
+
+
 # --- threads and replicas
 
 

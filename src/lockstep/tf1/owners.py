@@ -186,7 +186,8 @@ class _Module(_Owner):
         for name, layer in self.store.layers.items():
             self._add_regularizers(name, layer)
         # A Keras 3 layer is no tf.Module, so a module does not look into it for variables.
-        layers = {**dict(_keras_layers(vars(self.owner))), **self.store.layers}
+        attributes = {key: value for key, value in vars(self.owner).items() if key not in (_STORE, _VARIABLES)}
+        layers = {**dict(_keras_layers(attributes)), **self.store.layers}
         if grown or layers:
             variables = _by_name(self.store)
             for name, layer in layers.items():

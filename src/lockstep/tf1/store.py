@@ -18,10 +18,12 @@ from typing import Any
 import tensorflow as tf
 
 from lockstep.tf1 import private
+from lockstep.tf1.collected_loss import CollectedLoss
 
 _v1 = tf.compat.v1
 _STORE_KEY = ("__variable_store",)
 _SCOPES_KEY = ("__varscope",)
+_LOSS_COLLECTION = (_v1.GraphKeys.REGULARIZATION_LOSSES,)
 
 
 class _Active(threading.local):
@@ -79,6 +81,7 @@ class VariableStore:
         self.layers: dict[str, Any] = {}
         self._on_create = on_create
         self._collections: dict[str, tuple[str, ...]] = {}
+        self._collected_losses: dict[str, CollectedLoss] = {}
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -211,6 +214,9 @@ class VariableStore:
         if keys is None:
             keys = self._collections[name] = _collections_of(variable, collections)
         _collect(variable, keys)
+        loss = self._collected_losses.get(name)
+        if loss is not None:
+            _collect(loss, _LOSS_COLLECTION)
         return variable
 
     def _collect_known(self) -> None:
@@ -250,6 +256,7 @@ class VariableStore:
             loss = None
         if loss is not None:
             self.regularizers[name] = loss
+            self._collected_losses[name] = CollectedLoss(f"{name}/Regularizer:0", loss)
         if self._on_create is not None:
             self._on_create(variable, loss)
 
@@ -319,7 +326,7 @@ def _collections_of(variable: tf.Variable, collections: Any) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _collect(variable: tf.Variable, keys: tuple[str, ...]) -> None:
+def _collect(variable: tf.Variable | CollectedLoss, keys: tuple[str, ...]) -> None:
     for key in keys:
         members = _v1.get_collection_ref(key)
         # A search of the list would make a call quadratic in the number of variables.
