@@ -65,6 +65,10 @@ def losses(owner):
     return owner.losses
 
 
+def value(variable):
+    return float(np.array(variable))  # a Keras 3.3 variable is no number to `float`
+
+
 def get(name="w", shape=(), **kwargs):
     return v1.get_variable(name, shape, **kwargs)
 
@@ -111,7 +115,7 @@ def test_a_scope_gives_its_initializer_also_when_entered_again(run):
             with v1.variable_scope(tower, initializer=initializer):
                 get("w")
 
-    assert [(v.name, float(v)) for v in run(body).variables] == [
+    assert [(v.name, value(v)) for v in run(body).variables] == [
         ("tower/foo/v:0", pytest.approx(0.3)),
         ("tower/w:0", pytest.approx(0.3)),
     ]
@@ -173,10 +177,10 @@ def test_what_is_no_float_starts_at_zero(base, dtype):
     owner = make(base, body)
     owner(X)
     owner(X)
-    (value,) = owner.variables
-    value = value if isinstance(value, tf.Variable) else value.value
-    assert value.dtype == dtype
-    assert not np.array(value).astype(bool).any()
+    (variable,) = owner.variables
+    stored = variable if isinstance(variable, tf.Variable) else variable.value
+    assert stored.dtype == dtype
+    assert not np.array(stored).astype(bool).any()
 
 
 def test_a_scope_gives_its_regularizer_until_told_otherwise(run):
@@ -217,7 +221,7 @@ def test_a_constant_initializes_and_takes_no_shape(run):
             v1.get_variable("s", initializer=tf.constant(1), dtype=tf.float64)
 
     owner = run(body)
-    assert {v.name: float(v) for v in owner.variables} == pytest.approx({"v:0": 0.1, "foo/v:0": 0.1, "t:0": 1})
+    assert {v.name: value(v) for v in owner.variables} == pytest.approx({"v:0": 0.1, "foo/v:0": 0.1, "t:0": 1})
 
 
 def test_auto_reuse_makes_once_and_finds_afterwards(run):
@@ -229,7 +233,7 @@ def test_auto_reuse_makes_once_and_finds_afterwards(run):
                 v1.assign(get("var"), 42.0)
 
     (variable,) = run(body).variables
-    assert float(variable) == 42.0
+    assert value(variable) == 42.0
 
 
 def test_reuse_false_finds_too_because_the_code_runs_again_at_every_call(run):
@@ -694,11 +698,11 @@ def test_export_alone_and_in_a_functional_model(tmp_path):
     layer = make(keras.layers.Layer, dense_by_layers)
     inputs = keras.Input(batch_shape=(5, 5))
     model = keras.Model(inputs, layer(inputs))
-    model.export(tmp_path / "model", verbose=False)
+    model.export(tmp_path / "model")
     archive = keras.export.ExportArchive()
     archive.track(layer)
     archive.add_endpoint("serve", layer, input_signature=[tf.TensorSpec([5, 5])])
-    archive.write_out(tmp_path / "layer", verbose=False)
+    archive.write_out(tmp_path / "layer")
     for name in ("model", "layer"):
         loaded = tf.saved_model.load(tmp_path / name)
         np.testing.assert_array_equal(loaded.serve(X), layer(X))
@@ -785,7 +789,7 @@ def test_a_template_makes_its_variables_once(where):
         output, loss = function(X)
         np.testing.assert_array_equal(output, np.full((5, 5), 1.5))
         assert float(loss) == 2.25
-    assert {v.name: float(v) for v in made["layer"].weights} == {"foo/scale/y:0": 1.5}
+    assert {v.name: value(v) for v in made["layer"].weights} == {"foo/scale/y:0": 1.5}
 
 
 @pytest.mark.parametrize("mode", ["eager", "function"])
@@ -920,9 +924,8 @@ def test_get_or_create_layer_in_a_function(base):
 def test_get_or_create_layer_in_a_tf1_graph_makes_the_layer():
     """test_get_or_create_layer_graph"""
     with tf.Graph().as_default():
-        layer = tf1.get_or_create_layer("dense", lambda: tf1.layers.Dense(10, kernel_initializer=v1.ones_initializer()))
-        output = layer(tf.ones([1, 5]))
-        assert {v.name for v in v1.trainable_variables()} == {"dense/kernel:0", "dense/bias:0"}
+        output = tf1.get_or_create_layer("model", nested_model)(tf.ones([1, 5, 5]))
+        assert len(v1.trainable_variables()) == 2
         with v1.Session() as session:
             session.run(v1.global_variables_initializer())
-            np.testing.assert_array_equal(session.run(output), np.full((1, 10), 5.0))
+            np.testing.assert_array_equal(session.run(output), np.full((1, 5, 10), 5.0))
