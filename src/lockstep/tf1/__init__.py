@@ -13,17 +13,29 @@ from lockstep.tf1 import private as _private  # noqa: F401
 # isort: split
 from lockstep.tf1 import layers
 from lockstep.tf1.enabling import disable, enable
+from lockstep.tf1.owners import NoOwnerError
 from lockstep.tf1.ownership import UntrackedVariablesError
 from lockstep.tf1.store import VariableStore
-from lockstep.tf1.tracking import VariableScopeLayer, get_or_create_layer, track_tf1_style_variables
+from lockstep.tf1.tracking import (
+    TF1GraphError,
+    VariableScopeLayer,
+    build,
+    get_or_create_layer,
+    store_of,
+    track_tf1_style_variables,
+)
 
 __all__ = [
+    "NoOwnerError",
+    "TF1GraphError",
     "UntrackedVariablesError",
     "VariableScopeLayer",
     "VariableStore",
+    "build",
     "disable",
     "enable",
     "get_or_create_layer",
     "layers",
+    "store_of",
     "track_tf1_style_variables",
 ]

@@ -87,10 +87,15 @@ def _tool(module: str, name: str) -> Callable[[], Any]:
     return lambda: getattr(importlib.import_module(module), name)
 
 
+def _variable_scope_layer() -> Any:
+    # Which class it is depends on what `tf.keras` is.
+    return _tool("lockstep.tf1.tracking", "variable_scope_layer")()()
+
+
 _GUIDE_TOOLS = {
     "track_tf1_style_variables": _tool("lockstep.tf1.tracking", "track_tf1_style_variables"),
     "get_or_create_layer": _tool("lockstep.tf1.tracking", "get_or_create_layer"),
-    "VariableScopeLayer": _tool("lockstep.tf1.tracking", "VariableScopeLayer"),
+    "VariableScopeLayer": _variable_scope_layer,
     "DeterministicRandomTestTool": _tool("lockstep.randomness", "DeterministicRandomTestTool"),
 }
 

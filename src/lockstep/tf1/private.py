@@ -52,6 +52,8 @@ NAMES = (
     _Name("keras.src.backend.tensorflow.random", "dropout", "draws what all of Keras 3 draws"),
     _Name("keras.src.backend.tensorflow.core", "Variable", "makes variables outside of traces"),
     _Name("tensorflow.python.ops.control_flow_util", "GraphOrParentsInXlaContext", "tells what XLA compiles"),
+    _Name("tensorflow.python.eager.lift_to_graph", "lift_to_graph", "computes a symbolic initial value outside"),
+    _Name("tensorflow.python.ops.op_selector", "UnliftableError", "tells that such a value depends on an input"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
 )
 
@@ -76,7 +78,7 @@ def random_seed_module() -> Any:
 
 
 @contextlib.contextmanager
-def _unlocked(layer: Any) -> Iterator[None]:
+def unlocked(layer: Any) -> Iterator[None]:
     """Lets a built Keras layer take new state inside, which it otherwise refuses."""
     locked = layer._tracker.locked
     layer._tracker.unlock()
@@ -106,13 +108,13 @@ def rename_variable(variable: Any, name: str, path: str) -> None:
 
 def track_variable(layer: Any, variable: Any) -> None:
     """Adds a `keras.Variable` to the weights of a built or unbuilt layer."""
-    with _unlocked(layer):
+    with unlocked(layer):
         layer._track_variable(variable)
 
 
 def track_for_checkpoints(layer: Any, name: str, trackable: Any) -> None:
     """Lets `tf.train.Checkpoint` find it under `name`, and gives it the value of a checkpoint restored before."""
-    with _unlocked(layer):
+    with unlocked(layer):
         layer._track_trackable(trackable, name=name, overwrite=True)
         layer._handle_deferred_dependencies(name=name, trackable=trackable)
 
@@ -120,7 +122,7 @@ def track_for_checkpoints(layer: Any, name: str, trackable: Any) -> None:
 def track_layer(layer: Any, name: str, sublayer: Any) -> None:
     """Adds a sublayer to a built or unbuilt layer."""
     track_for_checkpoints(layer, name, sublayer)
-    with _unlocked(layer):
+    with unlocked(layer):
         layer._tracker.add_to_store("layers", sublayer)
 
 
@@ -223,6 +225,39 @@ def in_xla_compilation() -> bool:
 
 
 # --- end of the block of lockstep.randomness
+
+
+def call_symbolically(layer: Any, *inputs: Any, **arguments: Any) -> Any:
+    """Runs the `call` of a Keras layer on `KerasTensor`s, past its `__call__`, which would build it first.
+
+    `Layer.compute_output_spec` does this unless the layer has a `compute_output_shape` of its own; its base class
+    always does. Checked on Keras 3.3.3 and 3.15.1.
+    """
+    import keras
+
+    return keras.Operation.compute_output_spec(layer, *inputs, **arguments)
+
+
+def value_of_symbolic(tensor: Any) -> Any:
+    """Computes a tensor of a function graph that is being traced, outside of it, as TensorFlow does for `tf.Variable`.
+
+    Raises:
+        ValueError: it depends on an input of the function. Checked on TensorFlow 2.16.2 and 2.21.0.
+    """
+    import tensorflow as tf
+
+    lift_to_graph = _private("tensorflow.python.eager.lift_to_graph", "lift_to_graph")
+    unliftable = _private("tensorflow.python.ops.op_selector", "UnliftableError")
+
+    @tf.function(autograph=False)
+    def lifted() -> Any:
+        return lift_to_graph([tensor], tf.compat.v1.get_default_graph())[tensor]
+
+    try:
+        with tf.init_scope():
+            return lifted()
+    except unliftable as error:
+        raise ValueError(str(error)) from None
 
 
 check(NAMES)
