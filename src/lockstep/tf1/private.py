@@ -141,3 +141,33 @@ def variable_scope_store() -> Any:
 
 
 # --- end of the block of lockstep.tf1.layers
+
+
+# --- block of speed: checked on TensorFlow 2.21.0
+
+
+def make_variable(name: str, initial_value: Any, **options: Any) -> Any:
+    """Makes a `tf.Variable`, as its constructor does, without a kernel of its own where that is possible.
+
+    TensorFlow keeps one kernel per name of an eager variable, for ever; to make it takes 0.4 ms, three times as long as
+    the rest of a variable. So here TensorFlow is told the last part of the name, which many variables share, and the
+    whole name is put in afterwards; only the C++ name in `variable.handle`, which some of its errors quote, is shorter.
+    Graphs, strategies and whoever watches the making of variables (`tf.variable_creator_scope`) get the whole name.
+    """
+    import tensorflow as tf
+
+    short = name.rpartition("/")[2]
+    watched = getattr(tf.compat.v1.get_default_graph(), "_variable_creator_stack", True)
+    if watched or short in ("", name) or not tf.executing_eagerly() or tf.distribute.has_strategy():
+        return tf.Variable(initial_value, name=name, **options)
+    variable = tf.Variable(initial_value, name=short, **options)
+    scope = variable._handle_name.removesuffix(f"{short}:0")
+    full_name = f"{scope}{name}"
+    unique_id = full_name + variable._unique_id.removeprefix(f"{scope}{short}")
+    handle = variable._handle
+    variable._handle_name = handle._name = f"{full_name}:0"
+    variable._unique_id = handle._unique_id = unique_id
+    return variable
+
+
+# --- end of the block of speed

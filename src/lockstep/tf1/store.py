@@ -199,9 +199,9 @@ class VariableStore:
     ) -> tf.Variable:
         with tf.init_scope():
             initial_value, dtype = _initial_value(name, shape, dtype, initializer)
-            return tf.Variable(
+            return private.make_variable(  # type: ignore[no-any-return]
+                name,
                 initial_value,
-                name=name,
                 trainable=trainable,
                 dtype=dtype,
                 constraint=constraint,
@@ -335,8 +335,11 @@ def _needs_arguments(function: Callable[..., Any]) -> bool:
 
 def _accepts(function: Callable[..., Any], argument: str) -> bool:
     """Tells whether `function` names `argument`, or, for a getter's `constraint`, takes any keyword."""
-    code = getattr(function, "__code__", None)
-    if code is None:
+    # An initializer is often an object, whose class says how it is called.
+    callee = function if hasattr(function, "__code__") else getattr(type(function), "__call__", None)  # noqa: B004
+    code = getattr(callee, "__code__", None)
+    if code is None or any(hasattr(f, a) for f in (function, callee) for a in ("__wrapped__", "__signature__")):
+        # A wrapper has the signature of what it wraps, and shares its code with other wrappers.
         return _signature_accepts(function, argument)
     # tf_slim makes a new closure at every call of a layer; what it accepts is a matter of its code alone.
     key = code, argument
