@@ -1,7 +1,12 @@
 """What making variables costs: their names are TensorFlow's own, and the work grows as their number does."""
 
+import sys
+
+import keras
+import pytest
 import tensorflow as tf
 
+from lockstep import tf1
 from lockstep.tf1 import private
 
 v1 = tf.compat.v1
@@ -53,3 +58,68 @@ def test_a_graph_and_a_strategy_get_the_whole_name():
         assert private.make_variable("scope/weights", 1.0).handle.name == "scope/weights:0"
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
         assert "scope/weights" in str(private.make_variable("scope/weights", 1.0).handle)
+
+
+def steps_of(action):
+    """Counts the lines of Python that run, wherever they are: time would depend on the machine."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += 1
+        return trace
+
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(None)
+    return count
+
+
+def scopes(number):
+    with v1.variable_scope("net"):
+        for i in range(number // 2):
+            with v1.variable_scope(f"block{i // 4}"), v1.variable_scope(f"layer{i % 4}"):
+                tf1.layers.dense(tf.ones([1, 1]), 1, name="dense")
+
+
+def regularized(number):
+    for i in range(number):
+        v1.get_variable(f"a/v{i}", [1], regularizer=tf.nn.l2_loss)
+
+
+def work(forward, number):
+    """Steps of Python in a first call, a second call and one look at weights and losses."""
+
+    class Layer(keras.layers.Layer):
+        @tf1.track_tf1_style_variables
+        def call(self, x):
+            forward(number)
+            return x
+
+    layer = Layer()
+    x = tf.zeros([])
+    steps = [steps_of(lambda: layer(x)) for _ in range(2)]
+    steps.append(steps_of(lambda: (layer.weights, layer.losses)))
+    assert len(layer.variables) == number
+    return steps
+
+
+@pytest.mark.parametrize("forward", [scopes, regularized])
+def test_the_work_grows_as_the_number_of_variables(forward):
+    work(forward, 20)  # what is done once
+    small, large = work(forward, 100), work(forward, 200)
+    for few, many in zip(small, large, strict=True):
+        assert many / few < 2.05, (small, large)
+
+
+def test_work_that_grows_as_the_square_would_be_seen():
+    def quadratic(number):
+        regularized(number)
+        for _ in range(number):
+            for _ in range(number):
+                pass
+
+    small, large = work(quadratic, 100), work(quadratic, 200)
+    assert large[1] / small[1] > 2.2

@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from lockstep.tf1 import private
+from lockstep.tf1.scope_counts import counted_anew
 
 _v1 = tf.compat.v1
 _STORE_KEY = ("__variable_store",)
@@ -91,14 +92,12 @@ class VariableStore:
             return
         _install_dispatcher()
         scopes = private.variable_scope_store()
-        counts, scopes.variable_scopes_count = scopes.variable_scopes_count, {}
         _active.stores.append(self)
         try:
-            with _collections_kept():
+            with counted_anew(scopes), _collections_kept():
                 yield self
         finally:
             _active.stores.remove(self)
-            scopes.variable_scopes_count = counts
 
     def get_variable(  # noqa: PLR0913, PLR0917 - TensorFlow's own signature
         self,
