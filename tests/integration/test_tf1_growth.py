@@ -123,3 +123,26 @@ def test_work_that_grows_as_the_square_would_be_seen():
 
     small, large = work(quadratic, 100), work(quadratic, 200)
     assert large[1] / small[1] > 2.2
+
+
+def test_variables_that_appear_one_call_after_the_other_are_checked_one_by_one():
+    class Layer(keras.layers.Layer):
+        @tf1.track_tf1_style_variables
+        def call(self, x, number):
+            return x + v1.get_variable(f"a/v{number}", [])
+
+    layer = Layer()
+    layer(tf.zeros([]), number=0)
+    looked_at = []
+    before = private.raw_variable
+
+    def counting(variable):
+        looked_at.append(variable)
+        return before(variable)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(private, "raw_variable", counting)
+        for number in range(1, 30):
+            layer(tf.zeros([]), number=number)
+    assert len(layer.trainable_variables) == 30
+    assert len(looked_at) <= 2 * 29  # 435 when each call looks at all

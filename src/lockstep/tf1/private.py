@@ -91,9 +91,12 @@ def reset_automatic_names() -> None:
     _private("keras.src.utils.naming", "reset_uids")()
 
 
-def own_variables(layer: Any) -> list[Any]:
-    """Returns the `keras.Variable`s that the layer itself tracks, its sublayers' not included."""
-    return [*layer._trainable_variables, *layer._non_trainable_variables]
+def own_variables(layer: Any, newest: int = 0) -> list[Any]:
+    """Returns the `keras.Variable`s that the layer itself tracks, its sublayers' not included.
+
+    `newest` takes so many of the trainable and of the others that were tracked last; 0 takes all.
+    """
+    return [*layer._trainable_variables[-newest:], *layer._non_trainable_variables[-newest:]]
 
 
 def in_symbolic_build() -> bool:

@@ -85,7 +85,7 @@ def _settle(owner: Any, store: VariableStore, known: int) -> None:
     if isinstance(owner, keras.layers.Layer):
         ownership.adopt_attributes(owner)
         if len(store) != known:
-            ownership.check_owned(owner, store.variables)
+            ownership.check_owned(owner, store.variables[known:])
     elif len(store) != known or store.layers:
         variables = {v.name.removesuffix(":0"): v for v in store.variables}
         # A Keras 3 layer is no tf.Module, so a module does not look into it for variables.
