@@ -81,8 +81,8 @@ class _Owner:
         """Lets the owner take what a decorated method sets as its attributes."""
         return contextlib.nullcontext()
 
-    def settle(self, grown: bool) -> None:
-        """Is called when a decorated method has returned; `grown` tells whether it made variables."""
+    def settle(self, known: int) -> None:
+        """Is called when a decorated method has returned; `known` is how many variables there were before."""
 
 
 class _KerasLayer(_Owner):
@@ -107,12 +107,12 @@ class _KerasLayer(_Owner):
         # TF1-style code makes its layers when it runs, which is after Keras has closed the layer for new state.
         return private.unlocked(self.owner)
 
-    def settle(self, grown: bool) -> None:
+    def settle(self, known: int) -> None:
         ownership.adopt_attributes(self.owner)
         for layer in self._foreign:
             self._include(layer, layer.variables, functools.partial(_summed_losses, layer))
-        if grown:
-            ownership.check_owned(self.owner, self.store.variables)
+        if len(self.store) != known:
+            ownership.check_owned(self.owner, self.store.variables[known:])
 
     def include(self, store: VariableStore) -> None:
         """Takes the variables of a module that was called inside, as Keras 3 looks into no `tf.Module`."""
@@ -161,8 +161,8 @@ class _LegacyKerasLayer(_Owner):
         else:
             self._layers[name] = layer
 
-    def settle(self, grown: bool) -> None:
-        del grown
+    def settle(self, known: int) -> None:
+        del known
         variables = _by_name(self.store)
         for name, layer in self._foreign.items():
             variables.update(_weights_of(name, layer))
@@ -182,13 +182,13 @@ class _Module(_Owner):
         super().__init__(owner)
         self._regularized: set[int] = set()
 
-    def settle(self, grown: bool) -> None:
+    def settle(self, known: int) -> None:
         for name, layer in self.store.layers.items():
             self._add_regularizers(name, layer)
         # A Keras 3 layer is no tf.Module, so a module does not look into it for variables.
         attributes = {key: value for key, value in vars(self.owner).items() if key not in (_STORE, _VARIABLES)}
         layers = {**dict(_keras_layers(attributes)), **self.store.layers}
-        if grown or layers:
+        if len(self.store) != known or layers:
             variables = _by_name(self.store)
             for name, layer in layers.items():
                 variables.update(_weights_of(name, layer))

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from lockstep.tf1 import private
 from lockstep.tf1.collected_loss import CollectedLoss
+from lockstep.tf1.scope_counts import counted_anew
 
 _v1 = tf.compat.v1
 _STORE_KEY = ("__variable_store",)
@@ -104,12 +105,12 @@ class VariableStore:
             return
         _install_dispatcher()
         scopes = private.variable_scope_store()
-        current, counts, scopes.variable_scopes_count = scopes.current_scope, scopes.variable_scopes_count, {}
+        current = scopes.current_scope
         outermost = not _active.stores
         _active.stores.append(self)
         try:
             # What the code of an inner store collects (losses, say) the code around it may go on to ask for.
-            with _collections_kept() if outermost else contextlib.nullcontext():
+            with counted_anew(scopes), _collections_kept() if outermost else contextlib.nullcontext():
                 if outermost and not tf.executing_eagerly():
                     # A template made in a trace takes a trainable variable that joins its collection for a new one.
                     self._collect_known()
@@ -117,7 +118,7 @@ class VariableStore:
         finally:
             _active.stores.pop()
             # A scope that TensorFlow refuses while entering it (one with a caching device, eagerly) stays current.
-            scopes.current_scope, scopes.variable_scopes_count = current, counts
+            scopes.current_scope = current
             if outermost:
                 _active.collected.clear()
 
@@ -239,9 +240,9 @@ class VariableStore:
             trainable = synchronization != tf.VariableSynchronization.ON_READ
         with tf.init_scope():
             initial_value, dtype = _initial_value(name, shape, dtype, initializer)
-            return tf.Variable(
+            return private.make_variable(  # type: ignore[no-any-return]
+                name,
                 initial_value,
-                name=name,
                 trainable=trainable,
                 dtype=dtype,
                 constraint=constraint,
@@ -420,8 +421,11 @@ def _needs_arguments(function: Callable[..., Any]) -> bool:
 
 def _accepts(function: Callable[..., Any], argument: str) -> bool:
     """Tells whether `function` names `argument`, or, for a getter's `constraint`, takes any keyword."""
-    code = getattr(function, "__code__", None)
-    if code is None:
+    # An initializer is often an object, whose class says how it is called.
+    callee = function if hasattr(function, "__code__") else getattr(type(function), "__call__", None)  # noqa: B004
+    code = getattr(callee, "__code__", None)
+    if code is None or any(hasattr(f, a) for f in (function, callee) for a in ("__wrapped__", "__signature__")):
+        # A wrapper has the signature of what it wraps, and shares its code with other wrappers.
         return _signature_accepts(function, argument)
     # tf_slim makes a new closure at every call of a layer; what it accepts is a matter of its code alone.
     key = code, argument

@@ -83,7 +83,7 @@ def track_tf1_style_variables(method: _Method) -> _Method:
         known = len(store)
         with store.scope(), store.owner.open():
             result = method(*args, **kwargs)
-        store.owner.settle(len(store) != known)
+        store.owner.settle(known)
         return result
 
     return private.with_signature_of(method, tracked)  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -19,6 +20,7 @@ from lockstep.tf1.layers.input_spec import InputSpec, check_input
 from lockstep.tf1.layers.losses import collect_once
 from lockstep.tf1.layers.scoping import name_scope
 from lockstep.tf1.layers.weights import Weights
+from lockstep.tf1.scope_counts import ScopeCounts
 
 _v1 = tf.compat.v1
 # What Keras's constructor takes and a legacy layer has no use for.
@@ -119,10 +121,14 @@ class Layer(Weights):
         # Eager execution knows no reuse, so that the scope can be put in place as it is, its counters kept.
         store = private.variable_scope_store()
         outer_scope, outer_counts = store.current_scope, store.variable_scopes_count
-        store.current_scope, store.variable_scopes_count = self._scope, dict(outer_counts)
-        self._current_scope = self._scope
+        if isinstance(outer_counts, ScopeCounts):
+            counts_kept = outer_counts.unchanged()  # a copy would take longer with every scope of the network
+        else:
+            counts_kept = contextlib.nullcontext()
+            store.variable_scopes_count = dict(outer_counts)
+        store.current_scope = self._current_scope = self._scope
         try:
-            with name_scope(self._scope.original_name_scope):
+            with counts_kept, name_scope(self._scope.original_name_scope):
                 return self._run(inputs, args, kwargs)
         finally:
             store.current_scope, store.variable_scopes_count = outer_scope, outer_counts
