@@ -8,12 +8,14 @@ tools, back where TF1 code looks for them, and mends tf_slim.
 from __future__ import annotations
 
 from lockstep.tf1 import layers
+from lockstep.tf1.citizenship import StatelessCallError
 from lockstep.tf1.enabling import disable, enable
 from lockstep.tf1.ownership import UntrackedVariablesError
 from lockstep.tf1.store import VariableStore
 from lockstep.tf1.tracking import VariableScopeLayer, get_or_create_layer, track_tf1_style_variables
 
 __all__ = [
+    "StatelessCallError",
     "UntrackedVariablesError",
     "VariableScopeLayer",
     "VariableStore",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
-from lockstep.tf1 import enabling, ownership, private
+from lockstep.tf1 import call_records, citizenship, enabling, ownership, precision, private
 from lockstep.tf1.store import VariableStore, active_store
 
 _STORE = "_tf1_style_variable_store"
@@ -23,9 +23,13 @@ def track_tf1_style_variables(method: _Method) -> _Method:
     The object is a `keras.layers.Layer`, a `keras.Model` or a `tf.Module`. All decorated methods of one
     object share its variables. In a Keras layer each variable is one of `layer.variables` under its TF1
     name, and each regularized one gives exactly one entry of `layer.losses`, computed when it is read.
+    What Keras does with such a layer (weight files keyed by name, dtype policies, frozen layers, optimizers)
+    is in `docs/tf1_layers_in_keras.md`. In short: as in TF1, a frozen layer (`layer.trainable = False`) keeps
+    its regularization losses, and its batch normalization goes by the `training` argument alone.
 
     Raises:
         TypeError: `method` is no function, or, at the call, belongs to no layer, model or module.
+        StatelessCallError: Keras's `stateless_call` is calling, whose values TF1-style code would ignore.
 
     Example:
         >>> class Scale(keras.layers.Layer):
@@ -45,14 +49,21 @@ def track_tf1_style_variables(method: _Method) -> _Method:
     def tracked(self: Any, *args: Any, **kwargs: Any) -> Any:
         enabling.enable()
         store = store_of(self)
+        if active_store() is store:  # called by another decorated method of the same object
+            with store.scope():
+                return method(self, *args, **kwargs)
         known = len(store)
-        with store.scope():
+        citizenship.check_call(self)
+        with store.scope(), precision.policy_scope(self):
             result = method(self, *args, **kwargs)
         _settle(self, store, known)
+        if len(store) != known and isinstance(self, keras.layers.Layer):
+            call_records.record(self, method.__name__, args, kwargs)
         return result
 
     # tf_decorator keeps the signature that Keras inspects and the name that AutoGraph prints.
-    return tf.__internal__.decorator.make_decorator(method, tracked)  # type: ignore[no-any-return]
+    tracked_method = tf.__internal__.decorator.make_decorator(method, tracked)
+    return citizenship.TrackedMethod(tracked_method)  # type: ignore[return-value]
 
 
 def store_of(owner: Any) -> VariableStore:
@@ -64,9 +75,10 @@ def store_of(owner: Any) -> VariableStore:
     store = vars(owner).get(_STORE) if hasattr(owner, "__dict__") else None
     if store is None:
         if isinstance(owner, keras.layers.Layer):
+            citizenship.make_citizen(type(owner))  # where the decorator was not outermost in the class's body
             store = VariableStore(
                 on_create=lambda variable, loss: ownership.adopt_into_layer(owner, variable, loss),
-                on_layer=lambda name, layer: private.track_layer(owner, name, layer),
+                on_layer=lambda name, layer: ownership.adopt_sublayer(owner, name, layer),
             )
         elif isinstance(owner, tf.Module):
             store = VariableStore()
