@@ -12,6 +12,7 @@ from lockstep.tf1 import private as _private  # noqa: F401
 
 # isort: split
 from lockstep.tf1 import layers
+from lockstep.tf1.citizenship import StatelessCallError
 from lockstep.tf1.enabling import disable, enable
 from lockstep.tf1.owners import NoOwnerError
 from lockstep.tf1.ownership import UntrackedVariablesError
@@ -27,6 +28,7 @@ from lockstep.tf1.tracking import (
 
 __all__ = [
     "NoOwnerError",
+    "StatelessCallError",
     "TF1GraphError",
     "UntrackedVariablesError",
     "VariableScopeLayer",

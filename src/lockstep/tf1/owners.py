@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from lockstep.errors import LockstepError
-from lockstep.tf1 import ownership, private
+from lockstep.tf1 import citizenship, ownership, private
 from lockstep.tf1.store import VariableStore, active_stores
 
 _STORE = "_tf1_style_variable_store"
@@ -44,6 +44,7 @@ def store_of(owner: Any) -> VariableStore:
 
 def _kind(owner: Any) -> _Owner:
     if isinstance(owner, keras.layers.Layer):
+        citizenship.make_citizen(type(owner))  # where the decorator was not outermost in the class's body
         return _KerasLayer(owner)
     if is_legacy_keras(owner):
         return _LegacyKerasLayer(owner)
@@ -98,7 +99,7 @@ class _KerasLayer(_Owner):
 
     def add_layer(self, name: str, layer: Any) -> None:
         if isinstance(layer, keras.layers.Layer):
-            private.track_layer(self.owner, name, layer)
+            ownership.adopt_sublayer(self.owner, name, layer)
         else:
             private.track_for_checkpoints(self.owner, name, layer)
             self._foreign.append(layer)

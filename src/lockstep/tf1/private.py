@@ -59,6 +59,9 @@ NAMES = (
     _Name(_RESOURCE, "_unique_id", "names a variable made without a kernel of its own"),
     _Name(_RESOURCE, "_handle", "names a variable made without a kernel of its own"),
     _Name("tensorflow.Graph", "_variable_creator_stack", "tells whether somebody watches variables being made"),
+    _Name("keras.src.backend", "compute_output_spec", "runs a layer's code on shapes alone"),
+    _Name("keras.src.backend.common.stateless_scope", "get_stateless_scope", "tells that a stateless_call is running"),
+    _Name("keras.Layer", "_get_own_losses", "adds the losses of frozen variables", overridden_in="tf1/citizenship.py"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
 )
 
@@ -235,17 +238,6 @@ def in_xla_compilation() -> bool:
 # --- end of the block of lockstep.randomness
 
 
-def call_symbolically(layer: Any, *inputs: Any, **arguments: Any) -> Any:
-    """Runs the `call` of a Keras layer on `KerasTensor`s, past its `__call__`, which would build it first.
-
-    `Layer.compute_output_spec` does this unless the layer has a `compute_output_shape` of its own; its base class
-    always does. Checked on Keras 3.3.3 and 3.15.1.
-    """
-    import keras
-
-    return keras.Operation.compute_output_spec(layer, *inputs, **arguments)
-
-
 def value_of_symbolic(tensor: Any) -> Any:
     """Computes a tensor of a function graph that is being traced, outside of it, as TensorFlow does for `tf.Variable`.
 
@@ -296,6 +288,61 @@ def make_variable(name: str, initial_value: Any, **options: Any) -> Any:
 
 
 # --- end of the block of speed
+
+
+# --- block of Keras 3 citizenship: checked on Keras 3.3.3 and 3.15.1
+
+OWN_LOSSES = "_get_own_losses"
+"""The method of a Keras layer whose answer its `losses`, and those of all that hold it, begin with."""
+
+
+def is_kerass_own(function: Any) -> bool:
+    """Tells whether a method is Keras's own, not overridden by a user."""
+    return str(getattr(function, "__module__", "")).startswith("keras.")
+
+
+def has_default_build(layer: Any) -> bool:
+    """Tells whether nobody overrode `build` of the layer's class: neither a user nor one of Keras's own layers."""
+    import keras
+
+    return type(layer).build in {keras.layers.Layer.build, keras.Model.build}
+
+
+def call_symbolically(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Runs `function` in a scratch graph on Keras tensors, as a functional model does."""
+    return _private("keras.src.backend", "compute_output_spec")(function, *args, **kwargs)
+
+
+def replaced_by_a_stateless_scope(variables: list[Any]) -> bool:
+    """Tells whether a `stateless_call` is running that hands other values for one of `variables`."""
+    scope = _private("keras.src.backend.common.stateless_scope", "get_stateless_scope")()
+    mapping = getattr(scope, "state_mapping", None)
+    return bool(mapping) and any(id(variable) in mapping for variable in variables)
+
+
+@contextlib.contextmanager
+def variables_hidden(layer: Any, hidden: list[Any]) -> Iterator[None]:
+    """Lets Keras's own code see the layer without some of its variables."""
+    ids = {id(variable) for variable in hidden}
+    lists = [layer._trainable_variables, layer._non_trainable_variables]
+    before = [list(variables) for variables in lists]
+    for variables in lists:
+        variables[:] = [v for v in variables if id(v) not in ids]
+    try:
+        yield
+    finally:
+        for variables, whole in zip(lists, before, strict=True):
+            variables[:] = whole
+
+
+def order_variables(layer: Any, names: list[str]) -> None:
+    """Puts the layer's own variables into the order of `names`; those not named keep theirs, behind."""
+    place = {name: index for index, name in enumerate(names)}
+    for variables in (layer._trainable_variables, layer._non_trainable_variables):
+        variables.sort(key=lambda v: place.get(v.name, len(place)))
+
+
+# --- end of the block of Keras 3 citizenship
 
 
 check(NAMES)

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from lockstep.errors import LockstepError
-from lockstep.tf1 import enabling, private
+from lockstep.tf1 import call_records, citizenship, enabling, precision, private
 from lockstep.tf1.owners import NoOwnerError, store_of
 from lockstep.tf1.store import active_store
 
@@ -44,10 +44,15 @@ def track_tf1_style_variables(method: _Method) -> _Method:
     As the method runs again at every call, `get_variable` finds what it made before, whatever `reuse` says. Of
     the scopes around the call it keeps the name; automatic names start anew.
 
+    What Keras does with such a layer (weight files keyed by name, dtype policies, frozen layers, optimizers)
+    is in `docs/tf1_layers_in_keras.md`. In short: as in TF1, a frozen layer (`layer.trainable = False`) keeps
+    its regularization losses, and its batch normalization goes by the `training` argument alone.
+
     Raises:
         TypeError: `method` is no function.
         NoOwnerError: (a TypeError and ValueError) at the call: it belongs to no layer, model or module.
         TF1GraphError: at the call: a TF1 graph is being built, or eager execution is disabled.
+        StatelessCallError: at the call: Keras's `stateless_call` is calling, whose values TF1-style code would ignore.
 
     Example:
         >>> class Scale(keras.layers.Layer):
@@ -79,14 +84,20 @@ def track_tf1_style_variables(method: _Method) -> _Method:
                 "get_variable works as it always did; or call this method eagerly or in a tf.function."
             )
         enabling.enable()
-        store = store_of(args[0])
+        owner, store = args[0], store_of(args[0])
+        if active_store() is store:  # called by another decorated method of the same object
+            with store.scope():
+                return method(*args, **kwargs)
         known = len(store)
-        with store.scope(), store.owner.open():
+        citizenship.check_call(owner)
+        with store.scope(), store.owner.open(), precision.policy_scope(owner):
             result = method(*args, **kwargs)
         store.owner.settle(known)
+        if len(store) != known and isinstance(owner, keras.layers.Layer):
+            call_records.record(owner, method.__name__, args[1:], kwargs)
         return result
 
-    return private.with_signature_of(method, tracked)  # type: ignore[no-any-return]
+    return citizenship.TrackedMethod(private.with_signature_of(method, tracked))  # type: ignore[return-value]
 
 
 def _advice(thing: Any) -> str:
@@ -174,8 +185,10 @@ class VariableScopeLayer(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Makes the variables for inputs of `input_shape`, a shape or a structure of shapes."""
         if not getattr(self, "_building_by_call", False) and input_shape is not None:
-            private.call_symbolically(self, _symbolic(input_shape))
+            private.call_symbolically(self.call, _symbolic(input_shape))
         self.built = True
+
+    _builds_symbolically = True  # so a loaded layer is built from the calls that were saved, not from shapes alone
 
     @track_tf1_style_variables
     def call(self, *args: Any, **kwargs: Any) -> Any:
