@@ -109,8 +109,10 @@ class BuiltLater(keras.optimizers.SGD):
         self.asked = True
 
 
-@pytest.mark.parametrize("mistake", ["other momentum", "seeds not aligned", "optimizer built in the first trace"])
-def test_a_training_that_is_not_the_same_does_not_pass(example, few, mistake):
+@pytest.mark.parametrize(
+    "mistake", ["other momentum", "seeds not aligned", "XLA", "optimizer built in the first trace"]
+)
+def test_a_training_that_is_not_the_same_does_not_pass(example, few, mistake, monkeypatch):
     aligned = example.compare.aligned
     graph = np.array(example.legacy_train.train(few, 1, aligned)[0])
     optimizer = None
@@ -118,6 +120,10 @@ def test_a_training_that_is_not_the_same_does_not_pass(example, few, mistake):
         optimizer = lambda: keras.optimizers.SGD(example.legacy_train.LEARNING_RATE, 0.8)  # noqa: E731
     elif mistake == "seeds not aligned":
         aligned = contextlib.nullcontext
+    elif mistake == "XLA":
+        compiling = example.keras_train.Digits.compile
+        xla = lambda self, *args, **kwargs: compiling(self, *args, **{**kwargs, "jit_compile": True})  # noqa: E731
+        monkeypatch.setattr(example.keras_train.Digits, "compile", xla)
     else:
         optimizer = lambda: BuiltLater(example.legacy_train.LEARNING_RATE, 0.9)  # noqa: E731
     fit = np.array(example.keras_train.train(few, 1, aligned, optimizer)[0])
