@@ -44,8 +44,6 @@ def train(data, epochs, aligned=contextlib.nullcontext, optimizer=None):
         # XLA, which Keras takes by itself where there is a GPU, has random numbers of its own.
         jit_compile=False,
     )
-    # TensorFlow traces a function that makes variables twice, and dropout would draw by the seeds of the second time.
-    model.optimizer.build(model.trainable_variables)
     losses = StepLosses()
     with aligned():
         model.fit(images, labels, BATCH, epochs, shuffle=False, verbose=0, callbacks=[losses])
