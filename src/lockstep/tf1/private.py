@@ -141,3 +141,19 @@ def variable_scope_store() -> Any:
 
 
 # --- end of the block of lockstep.tf1.layers
+
+# --- block of lockstep.tf1.rnn_cell: checked on TensorFlow 2.16.2 and 2.21.0
+
+
+def nested() -> Any:
+    """Returns the module that maps a structure down to the depth of another one.
+
+    `map_structure_up_to` and `get_traverse_shallow_structure` of it are used: the public `tf.nest` wants
+    structures of equal depth.
+    """
+    import tensorflow as tf
+
+    return tf.__internal__.nest
+
+
+# --- end of the block of lockstep.tf1.rnn_cell
