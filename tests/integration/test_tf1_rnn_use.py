@@ -437,7 +437,7 @@ def test_set_keras_style_holds_for_good():
         "with tf.compat.v1.layers.experimental.keras_style_scope(): pass\n"
         "first, second = (tf.compat.v1.layers.Dense(2, name='d') for _ in range(2))\n"
         "first(tf.ones((1, 2))), second(tf.ones((1, 2)))\n"
-        "print(first.kernel is second.kernel, first._keras_style)\n"
+        "print(first.kernel is second.kernel, first._unscoped)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False True", done.stderr[-2000:]

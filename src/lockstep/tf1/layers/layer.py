@@ -69,8 +69,8 @@ class Layer(Weights):
         self._call_inputs: Any = None
         self._current_scope: Any = None
         self._set_name(name)
-        self._keras_style = keras_style.STYLE.on
-        if self._keras_style:
+        self._unscoped = keras_style.STYLE.on
+        if self._unscoped:
             keras_style.refuse("scope", scope)
             keras_style.refuse("reuse", self._reuse)
         self._scope: Any = None
@@ -106,7 +106,7 @@ class Layer(Weights):
             InputError: the inputs do not fit `input_spec`, or `call` returned None.
         """
         scope = kwargs.pop("scope", None) if kwargs else None
-        if self._keras_style:
+        if self._unscoped:
             keras_style.refuse("scope", scope)
             with keras_style.scope_of_call(self):
                 return self._run(_as_tensors(inputs), args, kwargs)
@@ -182,7 +182,7 @@ class Layer(Weights):
     def _training_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Settles `training` and `scope` among the arguments of `call`; returns the `training` in force."""
         parameters = _call_parameters(type(self).call)
-        if "scope" in parameters and not self._keras_style:
+        if "scope" in parameters and not self._unscoped:
             kwargs["scope"] = self._current_scope
         if "training" in kwargs:
             return kwargs["training"] if "training" in parameters else kwargs.pop("training")

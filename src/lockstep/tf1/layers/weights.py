@@ -23,7 +23,7 @@ class Weights(LossesAndUpdates):
 
     built: bool
     _dtype: str | None
-    _keras_style: bool
+    _unscoped: bool
     _trainable_weights: list[Any]
     _non_trainable_weights: list[Any]
     _weight_names: dict[str, Any]
@@ -111,7 +111,7 @@ class Weights(LossesAndUpdates):
                 "Synchronization value can be set to VariableSynchronization.ON_READ only for non-trainable "
                 f"variables, but variable {name} of layer {self.name} was given trainable=True."
             )
-        if self._keras_style:
+        if self._unscoped:
             return self._add_own_weight(
                 name, shape, dtype, initializer, regularizer, trainable, constraint, use_resource
             )
