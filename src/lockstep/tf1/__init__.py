@@ -1,8 +1,8 @@
 """TF1-style code on today's TensorFlow and Keras 3.
 
 `track_tf1_style_variables` lets a Keras layer, a Keras model or a `tf.Module` run TF1 code that makes its
-variables by name; `layers` is all of `tf.compat.v1.layers`; `enable()` puts these, and the guide's other
-tools, back where TF1 code looks for them, and mends tf_slim.
+variables by name; `layers` is all of `tf.compat.v1.layers`, `rnn_cell` all of `tf.compat.v1.nn.rnn_cell`;
+`enable()` puts these, and the guide's other tools, back where TF1 code looks for them, and mends tf_slim.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from lockstep.tf1 import private as _private  # noqa: F401
 
 # isort: split
-from lockstep.tf1 import layers
+from lockstep.tf1 import layers, rnn_cell
 from lockstep.tf1.citizenship import StatelessCallError
 from lockstep.tf1.enabling import disable, enable
 from lockstep.tf1.owners import NoOwnerError
@@ -38,6 +38,7 @@ __all__ = [
     "enable",
     "get_or_create_layer",
     "layers",
+    "rnn_cell",
     "store_of",
     "track_tf1_style_variables",
 ]

@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from lockstep.errors import LockstepError
 from lockstep.tf1 import private
+from lockstep.tf1.ownership import CALL_RECORDS
 
-_RECORDS = "_tf1_style_call_records"
+_RECORDS = CALL_RECORDS
 _CONFIG = "tf1_style_calls"
 _ORDER = "tf1_style_variables"
 

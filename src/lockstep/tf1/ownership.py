@@ -18,6 +18,8 @@ from lockstep.errors import InputError, LockstepError
 from lockstep.source_lines import SourceLine, frames, is_users, source_line
 from lockstep.tf1 import private
 
+CALL_RECORDS = "_tf1_style_call_records"
+"""The attribute of a layer under which `call_records` keeps the calls that made variables."""
 LAYERS = "_tf1_style_layers"
 """Attribute of a layer: the names of the sublayers that `get_or_create_layer` made for it."""
 _PENDING = "_tf1_style_pending_values"
@@ -109,7 +111,7 @@ def adopt_into_layer(layer: keras.layers.Layer, variable: tf.Variable, loss: Cal
     _give_pending_value(layer, variable)
     # Keras 3.3 layers have no path, and later ones none before they are built.
     path = getattr(layer, "path", None) or layer.name
-    late = _users_line() if getattr(layer, "_tf1_style_call_records", None) else None
+    late = _users_line() if vars(layer).get(CALL_RECORDS) else None
     adopted = AdoptedVariable(variable, f"{path}/{name}", loss, late)
     private.track_variable(layer, adopted)
     # Keras leaves this to attributes, and these variables are none.

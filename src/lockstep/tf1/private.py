@@ -62,6 +62,8 @@ NAMES = (
     _Name("keras.src.backend", "compute_output_spec", "runs a layer's code on shapes alone"),
     _Name("keras.src.backend.common.stateless_scope", "get_stateless_scope", "tells that a stateless_call is running"),
     _Name("keras.Layer", "_get_own_losses", "adds the losses of frozen variables", overridden_in="tf1/citizenship.py"),
+    _Name("tensorflow.__internal__.nest", "map_structure_up_to", "maps a structure down to another one's depth"),
+    _Name("tensorflow.__internal__.nest", "get_traverse_shallow_structure", "tells where a structure ends"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
 )
 
@@ -343,6 +345,21 @@ def order_variables(layer: Any, names: list[str]) -> None:
 
 
 # --- end of the block of Keras 3 citizenship
+
+
+# --- block of lockstep.tf1.rnn_cell: checked on TensorFlow 2.16.2 and 2.21.0
+
+
+def nested() -> Any:
+    """Returns the module that maps a structure down to the depth of another one.
+
+    `map_structure_up_to` and `get_traverse_shallow_structure` of it are used: the public `tf.nest` wants
+    structures of equal depth.
+    """
+    return resolve("tensorflow.__internal__.nest")
+
+
+# --- end of the block of lockstep.tf1.rnn_cell
 
 
 check(NAMES)

@@ -224,6 +224,12 @@ class VariableStore:
         for name, variable in self._variables.items():
             _collect(variable, self._collections.get(name, ()))
 
+    def take_in(self, variable: tf.Variable, regularizer: Any = None) -> None:
+        """Owns a variable that was not made by `get_variable`, which will not find it: a Keras-style layer's."""
+        name = variable.name.removesuffix(":0")
+        self._variables[f"{name} (Keras style)"] = variable
+        self._adopt(name, variable, regularizer)
+
     @staticmethod
     def _create(  # noqa: PLR0913, PLR0917
         name: str,

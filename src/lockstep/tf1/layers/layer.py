@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from lockstep.errors import InputError
 from lockstep.tf1 import private
-from lockstep.tf1.layers import identifiers
+from lockstep.tf1.layers import identifiers, keras_style
 from lockstep.tf1.layers.call_context import CONTEXT
 from lockstep.tf1.layers.input_spec import InputSpec, check_input
 from lockstep.tf1.layers.losses import collect_once
@@ -71,6 +71,10 @@ class Layer(Weights):
         self._call_inputs: Any = None
         self._current_scope: Any = None
         self._set_name(name)
+        self._unscoped = keras_style.STYLE.on
+        if self._unscoped:
+            keras_style.refuse("scope", scope)
+            keras_style.refuse("reuse", self._reuse)
         self._scope: Any = None
         if scope is not None and scope != "":
             self._capture_scope(scope)
@@ -104,6 +108,10 @@ class Layer(Weights):
             InputError: the inputs do not fit `input_spec`, or `call` returned None.
         """
         scope = kwargs.pop("scope", None) if kwargs else None
+        if self._unscoped:
+            keras_style.refuse("scope", scope)
+            with keras_style.scope_of_call(self):
+                return self._run(_as_tensors(inputs), args, kwargs)
         if self._scope is None:
             self._set_scope(scope)
         if not isinstance(inputs, tf.Tensor):
@@ -180,7 +188,7 @@ class Layer(Weights):
     def _training_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Settles `training` and `scope` among the arguments of `call`; returns the `training` in force."""
         parameters = _call_parameters(type(self).call)
-        if "scope" in parameters:
+        if "scope" in parameters and not self._unscoped:
             kwargs["scope"] = self._current_scope
         if "training" in kwargs:
             return kwargs["training"] if "training" in parameters else kwargs.pop("training")
