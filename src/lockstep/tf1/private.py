@@ -61,7 +61,7 @@ NAMES = (
     _Name("tensorflow.Graph", "_variable_creator_stack", "tells whether somebody watches variables being made"),
     _Name("keras.src.backend", "compute_output_spec", "runs a layer's code on shapes alone"),
     _Name("keras.src.backend.common.stateless_scope", "get_stateless_scope", "tells that a stateless_call is running"),
-    _Name("keras.Layer", "_get_own_losses", "adds the losses of frozen variables", overridden_in="tf1/citizenship.py"),
+    _Name("keras.Layer", "_get_own_losses", "adds the losses of frozen variables", overridden_in="tf1/tracking.py"),
     _Name("tensorflow.__internal__.nest", "map_structure_up_to", "maps a structure down to another one's depth"),
     _Name("tensorflow.__internal__.nest", "get_traverse_shallow_structure", "tells where a structure ends"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),

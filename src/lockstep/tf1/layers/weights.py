@@ -212,7 +212,11 @@ class Weights(LossesAndUpdates):
 
     def _trackable_children(self, save_type: Any = "checkpoint", **kwargs: Any) -> dict[str, Any]:
         """Lets object-based checkpoints find the variables under the names that `add_weight` was given."""
-        return {**super()._trackable_children(save_type, **kwargs), **self._weight_names}
+        return {**super()._trackable_children(save_type, **kwargs), **self.checkpoint_children()}
+
+    def checkpoint_children(self) -> dict[str, Any]:
+        """Returns what an object-based checkpoint holds of the layer, by name."""
+        return self._weight_names
 
     def _add_weight_loss(self, name: str, variable: Any, regularizer: Any) -> None:
         def loss_of(part: Any) -> Any:

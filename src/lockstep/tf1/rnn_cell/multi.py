@@ -97,7 +97,7 @@ class MultiRNNCell(RNNCell):
     trainable_variables = trainable_weights
     non_trainable_variables = non_trainable_weights
 
-    def _trackable_children(self, save_type: Any = "checkpoint", **kwargs: Any) -> dict[str, Any]:
+    def checkpoint_children(self) -> dict[str, Any]:
         """Lets object-based checkpoints find the cells under TF 1.15's names."""
         cells = {f"cell-{place}": cell for place, cell in enumerate(self._cells) if isinstance(cell, Layer)}
-        return {**super()._trackable_children(save_type, **kwargs), **cells}
+        return {**super().checkpoint_children(), **cells}

@@ -55,10 +55,10 @@ class RNNCellWrapper(RNNCell):
         with name_scope(type(self).__name__ + "ZeroState"):
             return self.cell.zero_state(batch_size, dtype)
 
-    def _trackable_children(self, save_type: Any = "checkpoint", **kwargs: Any) -> dict[str, Any]:
+    def checkpoint_children(self) -> dict[str, Any]:
         """Lets object-based checkpoints find the wrapped cell."""
         wrapped = {"cell": self.cell} if isinstance(self.cell, Layer) else {}
-        return {**super()._trackable_children(save_type, **kwargs), **wrapped}
+        return {**super().checkpoint_children(), **wrapped}
 
 
 class ResidualWrapper(RNNCellWrapper):
