@@ -7,7 +7,7 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo test test-fast lint format bench clean
+.PHONY: setup demo test test-fast matrix lint format bench clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m 'not slow'
 
+# make matrix ONLY=oldest runs one row of tools/matrix.py; FAST=1 leaves out the slow tests.
+matrix: $(STAMP)
+	$(BIN)/python tools/matrix.py $(addprefix --only ,$(ONLY)) $(if $(FAST),--fast)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,4 +45,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,7 +1,8 @@
 """One side of the shim's benchmark, in a process and an environment of its own.
 
-Reads a line from standard input for each measurement (`call`, `function`, `graph`) and answers with seconds, so that
-the two sides can take turns. `lockstep` or `tf_keras` as the first argument says whose shim it is.
+Reads a line from standard input for each measurement (`call`, `function`, `graph`, `variables`) and answers with two
+figures, the seconds that passed and the processor's seconds of all threads, so that the two sides can take turns.
+`lockstep` or `tf_keras` as the first argument says whose shim it is.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ else:
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "inception_resnet_v2"))
 import legacy_model  # noqa: E402
+import tf_slim as slim  # noqa: E402
 
 
 class Network(keras.layers.Layer):
@@ -45,10 +47,26 @@ class Network(keras.layers.Layer):
         return legacy_model.forward(inputs, training=bool(training))
 
 
-def timed(action) -> float:
-    start = time.perf_counter()
+def timed(action) -> tuple[float, float]:
+    start, processor_start = time.perf_counter(), time.process_time()
     action()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - processor_start
+
+
+def variable_maker(network):
+    """Makes as many variables of the same names, shapes and initializers, without any shim: what a first call cannot
+    do without."""
+    initializers = {"weights": slim.xavier_initializer(), "moving_variance": tf.compat.v1.ones_initializer()}
+    initializers["gamma"] = initializers["moving_variance"]
+    zeros = tf.compat.v1.zeros_initializer()
+
+    def initial_value(variable):
+        last = variable.name.rpartition("/")[2].removesuffix(":0")
+        return lambda: initializers.get(last, zeros)(list(variable.shape), dtype=tf.float32)
+
+    return lambda: [
+        tf.Variable(initial_value(v), name=v.name.removesuffix(":0"), trainable=v.trainable) for v in network.variables
+    ]
 
 
 def graph_runner():
@@ -78,7 +96,9 @@ def main() -> None:
         name = line.strip()
         if name == "graph" and name not in actions:
             actions[name] = graph_runner()
-        print(timed(actions[name]), flush=True)
+        if name == "variables":
+            actions[name] = variable_maker(network)
+        print(*timed(actions[name]), flush=True)
 
 
 if __name__ == "__main__":

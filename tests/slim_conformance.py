@@ -4,7 +4,10 @@
     python tests/slim_conformance.py --untouched    # as they are: the baseline, on TensorFlow 1.15
 
 The files themselves ask for names that TensorFlow and NumPy have moved or dropped. These are put back into the test
-modules, so that what fails is tf_slim's doing and not its tests'. Failures are printed as JSON: test -> last line.
+modules, so that what fails is tf_slim's doing and not its tests'. Printed as JSON: the tests that passed, what was
+skipped (test -> reason) and what failed (test -> last line).
+
+`tests/data/tf115_slim_outcomes.json` is what TensorFlow 1.15.5 with NumPy 1.18 on Python 3.7 answers to `--untouched`.
 """
 
 import argparse
@@ -104,7 +107,7 @@ def run(only="", untouched=False, excluded=()):
         excluded: parts of the names of test modules to leave out.
 
     Returns:
-        How many tests ran, and the last line of each failure by the test's name.
+        `passed`, a list of tests, and `skipped` and `failed`: test -> reason, or last line.
     """
     import tensorflow.compat.v1 as tf
 
@@ -126,10 +129,24 @@ def run(only="", untouched=False, excluded=()):
             failures[name] = repr(error)
             continue
         suite.addTests(unittest.defaultTestLoader.loadTestsFromModule(module))
-    result = unittest.TextTestRunner(stream=sys.stderr, verbosity=0).run(suite)
+    result = unittest.TextTestRunner(stream=sys.stderr, verbosity=0, resultclass=NotedResult).run(suite)
     for test, trace in result.failures + result.errors:
         failures[test.id()] = trace.strip().splitlines()[-1][:300]
-    return result.testsRun, failures
+    skipped = {test.id(): reason for test, reason in result.skipped}
+    return {"passed": sorted(result.passed), "skipped": skipped, "failed": failures}
+
+
+class NotedResult(unittest.TextTestResult):
+    """A result that knows which tests passed, not only which did not."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.passed = []
+
+    def addSuccess(self, test):
+        """Note a test that passed."""
+        super().addSuccess(test)
+        self.passed.append(test.id())
 
 
 if __name__ == "__main__":
@@ -142,6 +159,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     # TensorFlow's test base class reads the command line as well and must not see ours.
     sys.argv[1:] = []
-    tests_run, failed = run(options.only, options.untouched, options.exclude)
-    print(json.dumps({"run": tests_run, "failed": failed}, indent=1))
-    sys.exit(bool(failed))
+    outcome = run(options.only, options.untouched, options.exclude)
+    print("\n" + json.dumps(outcome, indent=1))
+    sys.exit(bool(outcome["failed"]))

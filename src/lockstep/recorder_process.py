@@ -121,7 +121,7 @@ def rerun(
 
 def _read_group(reader: TraceReader, group: str) -> dict[str, np.ndarray]:
     # Copied: the folder is temporary.
-    return {name: np.array(refused(lambda e=entry: reader.tensor(e))) for name, entry in reader.body[group].items()}
+    return refused(lambda: {name: np.array(reader.tensor(entry)) for name, entry in reader.body[group].items()})
 
 
 def _run_other(request: Path, variables: Mapping[str, str]) -> None:

@@ -150,6 +150,7 @@ class _Check:
 
     def _training(self) -> None:
         findings: list[Finding] = []
+        verdicts: list[Verdict] = []
         for mode in (
             Mode(training=True, randomness="num_random_ops"),
             Mode(training=True, randomness="constant", functional=True),
@@ -163,6 +164,8 @@ class _Check:
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
             findings.extend(_labelled(finding, label) for finding in found)
+            verdicts.append(overall([finding.verdict for finding in found]))
+        findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
     def _random(self, mode: Mode, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:

@@ -1,6 +1,7 @@
 """Keras 3's own random functions under the random tool draw what TF1 draws."""
 
 import ast
+import contextlib
 import importlib.util
 import threading
 from pathlib import Path
@@ -95,6 +96,23 @@ def test_keras_draws_what_real_tensorflow_1_15_drew(mode):
 def test_without_keras_no_case_agrees():
     ours = by_keras("num_random_ops", runs=1, traced=False, keras=False)[0]
     assert different(ours, in_graph("num_random_ops")[0]) == random_cases.CASES.keys()
+
+
+def test_slims_truncated_normal_initializers_are_wider_than_those_of_keras_by_the_factor_in_the_docs():
+    import tf_slim as slim
+
+    pairs = (
+        (slim.variance_scaling_initializer(), keras.initializers.HeNormal()),
+        (slim.xavier_initializer(uniform=False), keras.initializers.GlorotNormal()),
+        (slim.xavier_initializer(), keras.initializers.GlorotUniform()),
+    )
+    with tf.Graph().as_default(), Tool().scope(), v1.Session() as session:
+        theirs = session.run([initializer([30, 20]) for initializer, _ in pairs])
+    with Tool().scope():
+        ours = [initializer([30, 20]).numpy() for _, initializer in pairs]
+    np.testing.assert_allclose(theirs[0] / ours[0], 1.0029, atol=1e-4)
+    np.testing.assert_allclose(theirs[1] / ours[1], 1.0029, atol=1e-4)
+    np.testing.assert_array_equal(theirs[2], ours[2])
 
 
 def test_alpha_dropout_keeps_what_tf1s_uniform_numbers_say():
@@ -342,6 +360,31 @@ class TestFit:
         eager, traced = self.by_keras("constant", run_eagerly=True), self.by_keras("constant")
         np.testing.assert_allclose(eager[0], traced[0], rtol=2e-6)
         assert not np.allclose(eager[1:], traced[1:], rtol=1e-3)
+
+    @pytest.mark.parametrize(("shuffle", "draws"), [(False, 1), (True, 2)])
+    def test_shuffling_takes_a_seed(self, shuffle, draws):
+        tool = Tool(mode="num_random_ops")
+        with tool.scope():
+            model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
+            model.compile("sgd", "mse")
+            model.fit(self.X, self.Y, batch_size=8, shuffle=shuffle, verbose=0)
+        assert tool.draws == draws
+
+    def test_a_second_tool_starts_the_same_train_function_anew(self):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dropout(0.5), keras.layers.Dense(2)])
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        first, second, outside = (
+            self.losses_of(model, Tool(mode="num_random_ops").scope()),
+            self.losses_of(model, Tool(mode="num_random_ops").scope()),
+            self.losses_of(model, contextlib.nullcontext()),
+        )
+        assert first == second
+        assert first[0] != first[1]
+        assert outside[0] not in first
+
+    def losses_of(self, model, scope):
+        with scope:
+            return model.fit(self.X, self.Y, batch_size=24, epochs=2, shuffle=False, verbose=0).history["loss"]
 
     def test_compiled_by_xla_is_refused_with_what_to_do(self):
         with pytest.raises(lockstep.InputError, match=r"ignores every seed.*model\.compile\(\.\.\., jit_compile=False"):

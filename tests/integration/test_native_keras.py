@@ -40,7 +40,7 @@ class Perceptron(keras.Model):
         if "place" not in self.mistake:
             h = self.drops[0](h, training=True if "always" in self.mistake else training)
         h = self.second(h)
-        if "missing" not in self.mistake:
+        if len(self.drops) > 1:
             h = self.drops[1](h, training=training)
         if "twice" in self.mistake:
             h = self.drops[1](h, training=training)
@@ -130,7 +130,7 @@ def test_dropping_single_values_instead_of_whole_channels_diverges():
         ("training-random", "output", {"rates": (0.5, 0.8)}),  # keep_prob taken as the rate
         ("training-random", "output", {"rates": (0.2, 0.5)}),
         ("training-random", "output", {"place": True}),
-        ("training-random", "2 random draws in the forward pass against 1", {"missing": True}),
+        ("training-random", "2 random draws in the forward pass against 1", {"rates": (0.5,)}),
         ("training-random", "2 random draws in the forward pass against 3", {"twice": True}),
         ("inference-fixed", "output", {"always": True}),
         ("training-random", "another initializer", {"kernel": "he_uniform"}),
@@ -152,12 +152,16 @@ def test_another_initializer_is_blamed_alone_where_the_rest_is_right():
 
 def test_numbers_drawn_past_keras_own_functions_are_undecided_not_passed():
     class ByHand(Perceptron):
+        def __init__(self):
+            super().__init__(rates=(0.2,))
+            self.generator = keras.random.SeedGenerator(1)
+
         def call(self, inputs, training=None):
             h = self.first(inputs["x"])
             if training:
-                seed = tf.cast(self.drops[0].seed_generator.next(), tf.int32)
+                seed = tf.cast(self.generator.next(), tf.int32)
                 h = tf.nn.experimental.stateless_dropout(h, 0.5, seed)
-            return self.logits(self.drops[1](self.second(h), training=training))
+            return self.logits(self.drops[0](self.second(h), training=training))
 
     report = check(ByHand)
     assert verdicts(report) == {**dict.fromkeys(STEPS, "equivalent"), "training-random": "undecided"}
@@ -184,6 +188,46 @@ def test_a_variable_drawn_by_hand_and_a_rate_of_zero_do_not_shift_the_draws_of_t
 
     report = check(Net, reference)
     assert verdicts(report) == dict.fromkeys(STEPS, "equivalent"), report
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_another_order_of_dropouts_and_a_mask_used_twice_are_told_as_such(shared):
+    """In mode constant, where all masks are equal, neither can be seen."""
+
+    def reference(inputs, training):
+        x = inputs["x"]
+        masks = [tf.nn.dropout(tf.ones_like(x), rate=0.5) for _ in range(2)] if training else [1.0, 1.0]
+        return {"a": x * masks[0], "b": 2.0 * x * masks[1]}
+
+    class Net(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.drop = keras.layers.Dropout(0.5)
+
+        def call(self, inputs, training=None):
+            masks = [self.drop(tf.ones_like(inputs["x"]), training=training) for _ in range(2)]
+            masks = [masks[0], masks[0]] if shared else masks[::-1]
+            return {"a": inputs["x"] * masks[0], "b": 2.0 * inputs["x"] * masks[1]}
+
+    step = check(Net, reference).steps[-1]
+    assert step.verdict == "diverged"
+    assert "nothing differs in mode constant, where all draws are alike: look for another order" in step.summary
+
+
+def test_a_forward_pass_that_is_traced_draws_with_the_references_seeds_too():
+    class Traced(Perceptron):
+        def build(self, shapes):
+            for layer, units in ((self.first, 6), (self.second, 12), (self.logits, 10)):
+                layer.build((None, units))
+
+        @tf.function
+        def call(self, inputs, training=None):
+            return Perceptron.call(self, inputs, training)
+
+    report = check(Traced)
+    assert verdicts(report) == dict.fromkeys(STEPS, "equivalent"), report
+    assert verdicts(check(lambda: Traced(rates=(0.4, 0.2))))["training-random"] == "diverged"
+    assert not tf.config.functions_run_eagerly()
 
 
 def test_two_keras_models_are_compared_too():

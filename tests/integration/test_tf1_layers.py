@@ -6,7 +6,6 @@ import ast
 import copy
 import importlib.util
 import inspect
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -29,31 +28,20 @@ LOSSES_OF_OUTPUTS = {
 }
 
 
-def _load_cases():
-    spec = importlib.util.spec_from_file_location("layer_cases", DATA / "layer_cases.py")
+def _load_recorded():
+    spec = importlib.util.spec_from_file_location("recorded", DATA / "recorded.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-layer_cases = _load_cases()
-
-
-class Recording:
-    def __init__(self, path):
-        with np.load(path, allow_pickle=False) as archive:
-            self.index = json.loads(archive["index"].tobytes().decode())
-            self.values = archive["values"].tobytes()
-
-    def array(self, place):
-        dtype, shape, start = place
-        count = int(np.prod(shape))
-        return np.frombuffer(self.values, dtype, count, start).reshape(shape)
+recorded_data = _load_recorded()
+layer_cases = recorded_data.load("layer_cases")
 
 
 @pytest.fixture(scope="module")
 def recording():
-    return Recording(DATA / "tf115_layers.npz")
+    return recorded_data.Recording("tf115_layers.npz")
 
 
 @pytest.fixture

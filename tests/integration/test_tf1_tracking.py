@@ -304,7 +304,7 @@ def test_misuse_gets_a_sentence():
         def call(self, x):
             return x
 
-    with pytest.raises(TypeError, match="NoOwner, which is neither a Keras layer"):
+    with pytest.raises(TypeError, match="a NoOwner as its first argument, which does not extend"):
         NoOwner().call(X)
     with pytest.raises(ValueError, match="outside a method decorated"):
         tf1.get_or_create_layer("d", lambda: None)

@@ -455,24 +455,31 @@ class TestProvide:
         record.write_text(json.dumps(outside))
         assert not provide(self.SPEC, say=print).from_cache
 
-    def test_an_attempt_that_was_killed_is_never_taken_for_whole(self, uv, machine):
-        uv(f"touch {machine / 'installing'}; sleep 600")
-        child = start(machine, self.SPEC)
-        assert wait_for(lambda: (machine / "installing").exists())
+    def test_an_attempt_that_was_killed_is_never_taken_for_whole(self, uv, machine, start):
+        # What it leaves running goes on installing, until the second attempt is whole.
+        pid, go = machine / "installing", machine / "go"
+        uv(f"echo $$ > {pid}; while ! test -e {go}; do sleep 0.1; done; mkdir -p $4/late; touch {machine / 'late'}")
+        child = start(self.SPEC)
+        assert wait_for(lambda: pid.exists() and pid.read_text())
         child.kill()
-        kill_leftovers(machine)
         child.communicate()
-        assert [one.record for one in listed()] == [None]
-        uv()
-        begin = time.monotonic()
-        assert not provide(self.SPEC, say=print).from_cache
-        assert time.monotonic() - begin < 20
-        home = machine / "cache/environments" / self.SPEC.digest
-        assert len(list(home.glob("venv-*"))) == 1
+        try:
+            assert [one.record for one in listed()] == [None]
+            script(
+                machine / "bin/uv.new",
+                FAKE_UV.format(log=machine / "log", python=machine / "bin/python3.7", install=":"),
+            )
+            (machine / "bin/uv.new").replace(machine / "bin/uv")  # not written over: the first one is still being read
+            made = provide(self.SPEC, say=print)
+            assert not made.from_cache
+        finally:
+            go.touch()
+        assert wait_for((machine / "late").exists)
+        assert provide(self.SPEC, say=print).python == made.python
 
-    def test_ctrl_c_leaves_nothing_behind(self, uv, machine):
-        uv(f"echo $$ > {machine / 'installing'}; sleep 600")
-        child = start(machine, self.SPEC)
+    def test_ctrl_c_leaves_nothing_behind(self, uv, machine, start):
+        uv(f"echo $$ > {machine / 'installing'}; exec sleep 600")
+        child = start(self.SPEC)
         assert wait_for(lambda: (machine / "installing").exists() and (machine / "installing").read_text())
         child.send_signal(2)
         child.communicate(timeout=30)
@@ -481,9 +488,9 @@ class TestProvide:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
-    def test_several_processes_make_it_once(self, uv, machine):
+    def test_several_processes_make_it_once(self, uv, machine, start):
         log = uv("sleep 1; echo Installed")
-        children = [start(machine, self.SPEC) for _ in range(3)]
+        children = [start(self.SPEC) for _ in range(3)]
         told = [child.communicate(timeout=60)[0] for child in children]
         assert [child.returncode for child in children] == [0, 0, 0], told
         assert log.read_text().count("pip install") == 1
@@ -553,14 +560,29 @@ class TestProvide:
         assert kept.exists()
 
 
-def start(machine: Path, spec: EnvironmentSpec) -> subprocess.Popen:
-    """Provides an environment in another process, on the same pretended machine."""
-    program = (
-        "import sys; from lockstep.environments import uv, EnvironmentSpec, provide; uv._of_package = lambda: None\n"
-        f"sys.executable = {sys.executable!r}\n"
-        f"print(provide(EnvironmentSpec({spec.python!r}, {spec.requirements!r}), say=print))"
-    )
-    return subprocess.Popen([REAL_PYTHON, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture
+def start(machine):
+    """Provides an environment in another process, on the same pretended machine; it is ended afterwards."""
+    started = []
+
+    def start(spec: EnvironmentSpec) -> subprocess.Popen:
+        program = (
+            "import signal, sys; from lockstep.environments import uv, EnvironmentSpec, provide\n"
+            # A shell has SIGINT ignored in what it starts with &.
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            f"uv._of_package = lambda: None; sys.executable = {sys.executable!r}\n"
+            f"print(provide(EnvironmentSpec({spec.python!r}, {spec.requirements!r}), say=print))"
+        )
+        argv = [REAL_PYTHON, "-c", program]
+        started.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return started[-1]
+
+    yield start
+    for child in started:
+        if child.poll() is None:
+            child.terminate()
+        with child:
+            pass
 
 
 REAL_PYTHON = sys.executable
@@ -571,16 +593,6 @@ def wait_for(condition, limit_s=30.0) -> bool:
     while time.monotonic() < end and not condition():
         time.sleep(0.02)
     return bool(condition())
-
-
-def kill_leftovers(machine: Path) -> None:
-    """Ends the stand-in for uv whose parent was killed; it cannot be ended by a parent that is no more."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(machine).encode() in (entry / "cmdline").read_bytes():
-                os.kill(int(entry.name), 9)
-        except OSError:
-            continue
 
 
 class TestLock:

@@ -13,6 +13,7 @@ import pytest
 
 from lockstep.environments import Completed, children, inherited_variables, run_child
 from lockstep.environments.children import TAIL_BYTES
+from lockstep.environments.processes import Group
 from lockstep.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and process groups are tested here")
@@ -184,6 +185,31 @@ def test_an_exception_of_say_ends_the_child(grandchild):
     assert not is_alive(int(grandchild.read_text()))
 
 
+def test_no_zombie_is_left_and_the_number_stays_taken_until_the_end(monkeypatch):
+    seen: list[tuple[int, bool]] = []
+    end = Group.end
+
+    def noting_end(self, *arguments, **options):
+        # The state of the leader when its group is about to be signalled: ended, but not yet waited for.
+        seen.append((self._leader.pid, self._leader.returncode is None and self.has_ended()))
+        end(self, *arguments, **options)
+
+    monkeypatch.setattr(Group, "end", noting_end)
+    assert run("print(1)").succeeded
+    ((pid, waits),) = seen
+    assert waits or not hasattr(os, "waitid")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def test_it_works_where_the_system_waits_for_children_itself():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert run("print(1)").output == "1\n"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_it_works_in_another_thread_and_leaves_signals_alone():
     found: list[Completed] = []
     before = signal.getsignal(signal.SIGTERM)
@@ -196,9 +222,11 @@ def test_it_works_in_another_thread_and_leaves_signals_alone():
 
 
 OUTER = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from lockstep.environments import children, run_child
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has SIGINT ignored in what it starts with &
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 children.GRACE_S = float(sys.argv[3])
 try:
     run_child([sys.executable, "-c", sys.argv[2], sys.argv[1]], environment_variables=os.environ, folder=Path("."),
@@ -209,16 +237,25 @@ except KeyboardInterrupt:
 """
 
 
-def start_outer(grandchild: Path, ignore: str = "", grace_s: float = 3.0) -> subprocess.Popen:
-    inner = ignore + PARENT.format(new_session=False, wait_s=600)
-    outer = subprocess.Popen(
-        [sys.executable, "-c", OUTER, str(grandchild), inner, str(grace_s)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert outer.stdout.readline() == "started\n"
-    return outer
+@pytest.fixture
+def start_outer(grandchild):
+    """Starts a process that runs a child which has a grandchild; it is ended afterwards even if the test fails."""
+    started = []
+
+    def start(ignore: str = "", grace_s: float = 3.0) -> subprocess.Popen:
+        inner = ignore + PARENT.format(new_session=False, wait_s=600)
+        argv = [sys.executable, "-c", OUTER, str(grandchild), inner, str(grace_s)]
+        outer = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(outer)
+        assert outer.stdout.readline() == "started\n"
+        return outer
+
+    yield start
+    for outer in started:
+        if outer.poll() is None:
+            outer.terminate()
+        with outer:
+            pass
 
 
 @pytest.mark.parametrize(
@@ -229,8 +266,10 @@ def start_outer(grandchild: Path, ignore: str = "", grace_s: float = 3.0) -> sub
         (signal.SIGHUP, -signal.SIGHUP, ""),
     ],
 )
-def test_a_signal_to_the_parent_ends_all_and_then_does_what_it_always_does(grandchild, number, status, output):
-    outer = start_outer(grandchild)
+def test_a_signal_to_the_parent_ends_all_and_then_does_what_it_always_does(
+    grandchild, start_outer, number, status, output
+):
+    outer = start_outer()
     pid = int(grandchild.read_text())
     assert is_alive(pid)
     outer.send_signal(number)
@@ -239,8 +278,8 @@ def test_a_signal_to_the_parent_ends_all_and_then_does_what_it_always_does(grand
     assert not is_alive(pid)
 
 
-def test_a_second_interruption_does_not_wait_for_the_grace(grandchild):
-    outer = start_outer(grandchild, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n", grace_s=120)
+def test_a_second_interruption_does_not_wait_for_the_grace(grandchild, start_outer):
+    outer = start_outer("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n", grace_s=120)
     begin = time.monotonic()
     outer.send_signal(signal.SIGINT)
     time.sleep(0.5)

@@ -10,8 +10,6 @@ import lockstep.recorder
 
 FILES = sorted(Path(lockstep.recorder.__file__).parent.glob("*.py"))
 ALLOWED = {"numpy", "tensorflow", "lockstep_recorder"}
-# Imported under a guard, where Lockstep is installed beside a TensorFlow that needs it.
-GUARDED = {("worker.py", "lockstep")}
 
 
 def imported(tree):
@@ -26,7 +24,7 @@ def imported(tree):
 def test_each_module_is_python_3_6_and_imports_nothing_else(file):
     tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 6))
     foreign = {name for name in imported(tree) if name not in sys.stdlib_module_names and name not in ALLOWED}
-    assert {(file.name, name) for name in foreign} <= GUARDED
+    assert foreign == set()
     assert "dataclasses" not in imported(tree), "Python 3.6 has no dataclasses"
 
 

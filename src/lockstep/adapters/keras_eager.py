@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -89,7 +90,7 @@ class EagerInstance:
             before = self._values()
             tool = RecordedDraws(self._mode.randomness, draws or ())
         generators = self._generator_states()
-        with tool.scope(), _noting_initial_values(self._initial):
+        with _untraced(draws is not None), tool.scope(), _noting_initial_values(self._initial):
             outputs = _arrays(self._call())
         if initial:
             before = self._initial_values()
@@ -161,22 +162,20 @@ class EagerInstance:
 
     def _regularizers(self) -> list[tuple[str, Callable[[], Any]]]:
         if isinstance(self._layer, keras.layers.Layer):
-            regularized = [v for v in self._layer.trainable_weights if v.regularizer is not None]
-            return [(_name(v), functools.partial(v.regularizer, v)) for v in regularized]
+            # Of Keras's own variables the trainable ones count, of TF1-style ones all that were given a regularizer.
+            counted = [v for v in self._layer.weights if v.trainable or isinstance(v, AdoptedVariable)]
+            return [(_name(v), functools.partial(v.regularizer, v)) for v in counted if v.regularizer is not None]
         return list(store_of(self._layer).regularizers.items()) if isinstance(self._layer, tf.Module) else []
 
     def _losses(self) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
-        owners: list[str | None] = [owner for owner, _ in self._regularizers()]
-        if isinstance(self._layer, keras.layers.Layer):
-            # What `add_loss` gave comes first and belongs to no variable.
-            values = list(self._layer.losses)
-            owners = [None] * (len(values) - len(owners)) + owners
-        else:
-            values = [loss() for _, loss in self._regularizers()]
-        if not values:
-            return (), None
-        records = tuple(LossRecord(o, np.asarray(v)) for o, v in zip(owners, values, strict=True))
-        return records, np.asarray(tf.add_n([tf.convert_to_tensor(v) for v in values]))
+        owned = [LossRecord(owner, np.asarray(loss())) for owner, loss in self._regularizers()]
+        if not isinstance(self._layer, keras.layers.Layer):
+            return tuple(owned), _sum([record.value for record in owned])
+        # What is among the layer's losses besides was given to `add_loss`, and belongs to no variable.
+        values = [np.asarray(value) for value in self._layer.losses]
+        left = Counter(float(record.value) for record in owned)
+        others = [value for value in values if not _taken(left, float(value))]
+        return (*(LossRecord(None, value) for value in others), *owned), _sum(values)
 
     def _native_initializers(self) -> bool:
         keras_layer = isinstance(self._layer, keras.layers.Layer)
@@ -209,6 +208,17 @@ def _noting_initial_values(found: dict[int, np.ndarray]) -> Iterator[None]:
 
     with tf.variable_creator_scope(note):
         yield
+
+
+@contextlib.contextmanager
+def _untraced(eagerly: bool) -> Iterator[None]:
+    """Runs the model's own `tf.function`s eagerly: those traced before would keep the seeds of their trace."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(eagerly or before)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _functional(layer: Any, inputs: Arrays) -> tuple[Any, tuple[str, ...]]:
@@ -244,6 +254,16 @@ def _arrays(outputs: Any) -> dict[str, np.ndarray]:
                 "tuple, list or dict if there are several."
             ) from error
     return arrays
+
+
+def _taken(left: Counter[float], value: float) -> bool:
+    found = left[value] > 0
+    left[value] -= found
+    return found
+
+
+def _sum(values: Sequence[np.ndarray]) -> np.ndarray | None:
+    return np.asarray(tf.add_n([tf.convert_to_tensor(value) for value in values])) if values else None
 
 
 def _numpy(variable: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from lockstep.errors import LockstepError, SubjectError
+from lockstep.hints import hint
 from lockstep.recorder.failures import RecordingError
 from lockstep.subjects import Mode
 
@@ -36,8 +37,9 @@ def users_code(label: str, doing: str) -> Iterator[None]:
         # Our own sentence (a guard's, the random tool's) is the message; the stack still is the user's.
         raise SubjectError(f"{label} failed while {doing}: {error}", side=label, doing=doing) from error
     except Exception as error:
+        said = _first_line(error)
         raise SubjectError(
-            f"{label} failed while {doing}: {type(error).__name__}: {_first_line(error)}", side=label, doing=doing
+            f"{label} failed while {doing}: {type(error).__name__}: {said}{hint(said)}", side=label, doing=doing
         ) from error
 
 

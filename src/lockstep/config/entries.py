@@ -12,6 +12,7 @@ from typing import Any
 from lockstep.config.isolation import KEYS, Isolation, read_isolation
 from lockstep.config.tables import Table, guess, leaves, missing_file
 from lockstep.errors import InputError, SubjectError
+from lockstep.hints import hint
 from lockstep.subjects import Subject, keras, tf1_graph
 
 _RUNTIMES = {"tf1": tf1_graph, "keras": keras}
@@ -170,7 +171,7 @@ def _module(path: Path, folder: Path, side: str) -> ModuleType:
         entry = path.relative_to(folder).as_posix()
         first_line = (str(error).strip().splitlines() or ["(no message)"])[0]
         raise SubjectError(
-            f"the {side} {entry} failed while it was imported: {type(error).__name__}: {first_line}",
+            f"the {side} {entry} failed while it was imported: {type(error).__name__}: {first_line}{hint(first_line)}",
             side=side,
             doing="importing it",
         ) from error

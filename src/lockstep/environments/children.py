@@ -108,12 +108,12 @@ def run_child(
         reading = _Reading(process.stdout)
         timed_out = False
         try:
-            while process.poll() is None and not received:
+            while not group.has_ended() and not received:
                 timed_out = time.monotonic() - begin > timeout_s
                 if timed_out:
                     break
                 reading.take(say, _POLL_S)
-            if process.poll() is not None:
+            if group.has_ended():
                 reading.drain(say, _DRAIN_S)
         finally:
             group.end(GRACE_S, impatient=lambda: len(received) > 1)

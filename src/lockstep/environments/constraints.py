@@ -51,7 +51,7 @@ KNOWN = (
         (2, 12),
         (0, 0),
         "NumPy 1.24 has no `np.object` and `np.bool`, which these releases use",
-        "measured: `import tensorflow` of 2.2.0 fails with 1.24.4, any of them with 2; 2.11 uses them in few places",
+        "measured: `import tensorflow` of 2.2.0 fails with 1.24.4, of 2.9.3 and 2.11.0 with 2.2; 2.11 has few left",
     ),
     Constraint(
         "numpy<2",

@@ -26,6 +26,18 @@ class Group:
         self._leader = leader
         self._seen: set[tuple[int, str]] = set()  # with the time of their start: numbers are used again
 
+    def has_ended(self) -> bool:
+        """Tells whether the leader has ended, and leaves it to be waited for.
+
+        Until then its number, and so that of its group and session, cannot be given to a stranger.
+        """
+        if self._leader.returncode is not None:
+            return True
+        if sys.platform != "win32" and hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored in this process: nobody waits for it
+                return os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return self._leader.poll() is not None
+
     def end(self, grace_s: float, *, impatient: Callable[[], bool]) -> None:
         """Asks all to end, and kills who has not after `grace_s`, or as soon as `impatient`; leaves no zombie."""
         if sys.platform == "win32":
@@ -41,29 +53,24 @@ class Group:
 
     def _signal(self, number: int) -> None:
         self._seen |= set(self._members())
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or (macOS) nothing but a zombie
-            os.killpg(self._leader.pid, number)
+        _signal_group(self._leader.pid, number)
         for pid, start in self._seen:
             if pid != self._leader.pid and _start(pid) == start:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
 
     def _lives(self) -> bool:
-        self._leader.poll()
-        if self._leader.returncode is None:
+        if not self.has_ended():
             return True
         if not _PROC.is_dir():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._leader.pid, 0)
-                return True
-            return False
+            return _signal_group(self._leader.pid, 0)
         self._seen |= set(self._members())
         return any(_start(pid) == start for pid, start in self._seen if pid != self._leader.pid)
 
     def _members(self) -> Iterator[tuple[int, str]]:
         """Yields the living processes of the leader's session and below it, as `/proc` has them."""
         table = dict(_table())
-        found = {self._leader.pid} | {pid for pid, _ in self._seen if pid in table}
+        found = {self._leader.pid} | {pid for pid, start in self._seen if pid in table and table[pid][2] == start}
         grown = True
         while grown:
             more = {
@@ -74,6 +81,15 @@ class Group:
             found |= more
             grown = bool(more)
         yield from ((pid, table[pid][2]) for pid in found if pid in table)
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    """Signals a process group; tells whether there is one with a living member."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or (macOS) nothing but a zombie
+            os.killpg(leader, number)
+            return True
+    return False
 
 
 def _table() -> Iterator[tuple[int, tuple[int, int, str]]]:

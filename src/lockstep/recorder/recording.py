@@ -63,9 +63,11 @@ def rerun(request: Mapping[str, Any], say: Say) -> None:
     body = given.body
     say("importing the graph")
     model = graph.imported(given.file(body["graph"]), body["input_names"], body["output_names"], body["training"])
-    arrays = [{name: given.tensor(entry) for name, entry in body[group].items()} for group in ("values", "inputs")]
+    values, inputs = (
+        {name: given.tensor(entry) for name, entry in body[group].items()} for group in ("values", "inputs")
+    )
     say("running the graph")
-    got = model.run(*arrays)
+    got = model.run(values, inputs)
     total = {} if got.total_loss is None else {"": got.total_loss}
     with TraceWriter(request["target"]) as writer:
         writer.finish(writer.add_groups({"outputs": got.outputs, "after": got.after, "total": total}))

@@ -75,10 +75,9 @@ def _enable_legacy_code() -> None:
     if [int(part) for part in tf.__version__.split(".")[:2]] < [2, 16]:
         return
     try:
-        from lockstep import tf1
+        importlib.import_module("lockstep.tf1").enable()
     except ImportError:
         return  # code that needs none of these names runs all the same; the rest says what it misses
-    tf1.enable()
 
 
 def imported(folder: str, entry: str) -> Callable[..., Any]:

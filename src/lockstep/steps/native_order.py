@@ -52,3 +52,16 @@ def excused(reference: Trace, candidate: Trace, results: Sequence[Finding]) -> l
     if counts[0] == counts[1]:
         return list(results)
     return [*results, Finding(Verdict.DIVERGED, f"{counts[0]} random draws in the forward pass against {counts[1]}")]
+
+
+def told_by_both_modes(num_random_ops: Verdict, constant: Verdict) -> list[Finding]:
+    """Says what it means that only the mode in which the order of draws matters found a difference."""
+    if num_random_ops is not Verdict.DIVERGED or constant is not Verdict.EQUIVALENT:
+        return []
+    return [
+        Finding(
+            Verdict.DIVERGED,
+            "nothing differs in mode constant, where all draws are alike: look for another order of draws, or one draw "
+            "that serves several places",
+        )
+    ]

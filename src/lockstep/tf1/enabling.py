@@ -17,7 +17,7 @@ _undo: list[tuple[dict[str, Any], str, Any]] = []
 
 
 def enable() -> None:
-    """Makes the guide's own calls work: `tf.compat.v1.keras.utils.*`, `tf.compat.v1.layers.*`, tf_slim.
+    """Makes the guide's own calls work: `tf.compat.v1.keras.utils.*`, `layers.*`, `nn.rnn_cell.*`, and tf_slim.
 
     TensorFlow's and Keras's modules stay as they are: only the lazy `tf.compat.v1` entries and tf_slim's
     own modules are given names. Calling it again changes nothing; `disable()` takes everything back.
@@ -30,7 +30,8 @@ def enable() -> None:
     with _lock:
         if _undo:
             return
-        from lockstep.tf1 import layers, slim
+        from lockstep.tf1 import layers, rnn_cell, slim
+        from lockstep.tf1.layers import experimental
 
         utils = _Overlay(tf.keras.utils, _GUIDE_TOOLS)
         for v1 in _v1_modules():
@@ -38,6 +39,9 @@ def enable() -> None:
             # loader, instead of replacing it, also serves whoever imported it before.
             for name in layers.__all__:
                 _put(vars(v1.layers), name, getattr(layers, name))
+            _put(vars(v1.layers), "experimental", experimental)
+            for name in rnn_cell.__all__:
+                _put(vars(v1.nn.rnn_cell), name, getattr(rnn_cell, name))
             # A lazy loader puts what it loaded in its place, so this one has to load before it is replaced.
             dir(v1.keras.utils)
             _replaced.append((v1, v1.keras))
@@ -62,10 +66,16 @@ def disable() -> None:
                 names[name] = before
 
 
+_known_v1: list[Any] = []
+
+
 def _v1_modules() -> list[Any]:
     """All the objects that `tf.compat.v1` may be: a wrapper, and, once somebody imported it by name, the module."""
-    found = [tf.compat.v1, importlib.import_module("tensorflow.compat.v1"), tf.compat.v1]
-    return [module for index, module in enumerate(found) if all(module is not other for other in found[:index])]
+    # The import takes the wrapper out of `tf.compat`; whoever got hold of it before has it still.
+    for module in (tf.compat.v1, importlib.import_module("tensorflow.compat.v1"), tf.compat.v1):
+        if all(module is not other for other in _known_v1):
+            _known_v1.append(module)
+    return _known_v1
 
 
 class _Overlay(types.ModuleType):
@@ -87,10 +97,15 @@ def _tool(module: str, name: str) -> Callable[[], Any]:
     return lambda: getattr(importlib.import_module(module), name)
 
 
+def _variable_scope_layer() -> Any:
+    # Which class it is depends on what `tf.keras` is.
+    return _tool("lockstep.tf1.tracking", "variable_scope_layer")()()
+
+
 _GUIDE_TOOLS = {
     "track_tf1_style_variables": _tool("lockstep.tf1.tracking", "track_tf1_style_variables"),
     "get_or_create_layer": _tool("lockstep.tf1.tracking", "get_or_create_layer"),
-    "VariableScopeLayer": _tool("lockstep.tf1.tracking", "VariableScopeLayer"),
+    "VariableScopeLayer": _variable_scope_layer,
     "DeterministicRandomTestTool": _tool("lockstep.randomness", "DeterministicRandomTestTool"),
 }
 

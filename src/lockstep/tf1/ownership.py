@@ -7,14 +7,22 @@ its storage, and that is what the layer's `variables`, `trainable_variables` and
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from lockstep.errors import LockstepError
+from lockstep.errors import InputError, LockstepError
+from lockstep.source_lines import SourceLine, frames, is_users, source_line
 from lockstep.tf1 import private
+
+CALL_RECORDS = "_tf1_style_call_records"
+"""The attribute of a layer under which `call_records` keeps the calls that made variables."""
+LAYERS = "_tf1_style_layers"
+"""Attribute of a layer: the names of the sublayers that `get_or_create_layer` made for it."""
+_PENDING = "_tf1_style_pending_values"
 
 
 class UntrackedVariablesError(LockstepError, RuntimeError):
@@ -48,8 +56,15 @@ class AdoptedVariable(keras.Variable):
     `path` the same below the layer's path.
     """
 
-    def __init__(self, variable: tf.Variable, path: str, loss: Callable[[], tf.Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        variable: tf.Variable,
+        path: str,
+        loss: Callable[[], tf.Tensor] | None = None,
+        made_late_at: SourceLine | None = None,
+    ) -> None:
         self._adopted = variable
+        self._made_late_at = made_late_at
         super().__init__(
             initializer=lambda *_, **__: variable.read_value(),
             shape=tuple(variable.shape),
@@ -78,16 +93,70 @@ class AdoptedVariable(keras.Variable):
     def _deferred_initialize(self) -> None:
         self._initialize(None)
 
+    # An optimizer that does not know a variable prints it, and nothing else that would help.
+    def __repr__(self) -> str:
+        text = f"<AdoptedVariable {self.name}, path={self.path}, shape={tuple(self.shape)}, dtype={self.dtype}"
+        if self._made_late_at is None:
+            return f"{text}>"
+        return (
+            f"{text}, made at {self._made_late_at}, after the first call of its layer; if it was made after the "
+            "optimizer was built, call the layer once on a batch in every mode (training=True and training=False) "
+            "before fit, or before optimizer.build>"
+        )
+
 
 def adopt_into_layer(layer: keras.layers.Layer, variable: tf.Variable, loss: Callable[[], tf.Tensor] | None) -> None:
     """Makes `variable` a weight of `layer`, with at most one regularization loss."""
     name = variable.name.removesuffix(":0")
+    _give_pending_value(layer, variable)
     # Keras 3.3 layers have no path, and later ones none before they are built.
     path = getattr(layer, "path", None) or layer.name
-    adopted = AdoptedVariable(variable, f"{path}/{name}", loss)
+    late = _users_line() if vars(layer).get(CALL_RECORDS) else None
+    adopted = AdoptedVariable(variable, f"{path}/{name}", loss, late)
     private.track_variable(layer, adopted)
     # Keras leaves this to attributes, and these variables are none.
     private.track_for_checkpoints(layer, name, adopted)
+
+
+def adopt_sublayer(layer: keras.layers.Layer, name: str, sublayer: Any) -> None:
+    """Makes a Keras layer that TF1-style code made a sublayer of `layer`, also for Keras's weight files."""
+    private.track_layer(layer, name, sublayer)
+    if LAYERS not in vars(layer):
+        object.__setattr__(layer, LAYERS, [])
+    vars(layer)[LAYERS].append(name)
+    # Keras saves what it finds among a layer's attributes; in the list of sublayers it does not look.
+    object.__setattr__(layer, f"tf1_style_layer:{name.replace('/', '|')}", sublayer)
+
+
+def pending_of(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Returns the values loaded for variables that are not made yet, by variable name; to be changed in place."""
+    if _PENDING not in vars(layer):
+        object.__setattr__(layer, _PENDING, {})
+    return vars(layer)[_PENDING]  # type: ignore[no-any-return]
+
+
+def _give_pending_value(layer: keras.layers.Layer, variable: tf.Variable) -> None:
+    pending = vars(layer).get(_PENDING)
+    if not pending:
+        return
+    if variable.name not in pending:
+        raise InputError(
+            f"Layer {layer.name!r} makes variable {variable.name} {tuple(variable.shape)}, for which the weight file "
+            f"loaded before holds no value; it still holds {len(pending)} others, as {next(iter(pending))}. The file "
+            "comes from other code than this layer's."
+        )
+    value = pending.pop(variable.name)
+    if tuple(value.shape) != tuple(variable.shape):
+        raise InputError(
+            f"Layer {layer.name!r} makes variable {variable.name} with the shape {tuple(variable.shape)}; the weight "
+            f"file loaded before holds {tuple(value.shape)} for it."
+        )
+    with tf.init_scope():
+        variable.assign(tf.cast(value, variable.dtype))
+
+
+def _users_line() -> SourceLine | None:
+    return next((source_line(f) for f in frames(sys._getframe(1)) if is_users(f)), None)
 
 
 def adopt_attributes(layer: keras.layers.Layer) -> None:
@@ -111,6 +180,10 @@ def check_owned(layer: keras.layers.Layer, variables: list[tf.Variable]) -> None
     Raises:
         UntrackedVariablesError: A variable is missing among `layer.variables`.
     """
+    # The variables that a call made are the last; looking through all after every call that makes one takes its time.
+    owned = {id(private.raw_variable(v)) for v in private.own_variables(layer, newest=len(variables))}
+    if all(id(v) in owned for v in variables):
+        return
     owned = {id(private.raw_variable(v)) for v in layer.variables}
     missing = [v.name for v in variables if id(v) not in owned]
     if missing:

@@ -1,29 +1,80 @@
-"""Every private TensorFlow and Keras name that the shim uses, with the versions it was checked on.
+"""Every private TensorFlow and Keras name that Lockstep uses.
 
-Checked on TensorFlow 2.16.2 with Keras 3.3.3 and on TensorFlow 2.21.0 with Keras 3.15.1. A name that a
-later version lacks raises `UnsupportedVersionError` with its name at the first use.
+`NAMES` lists them, with what each is for and on which versions it was found. All of them are looked for when
+this module is imported, so that a version that lacks one is refused there, by name. To use one more: a line in `NAMES`
+and a function below it. `tests/integration/test_tf1_private_names.py` finds a private name that is used but not
+listed, listed but not used, or used in another module.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
 from lockstep.errors import UnsupportedVersionError
+from lockstep.tf1.compatibility import PrivateName, check, missing_sentence, resolve
+
+_Name = PrivateName
+_SCOPES = "tensorflow.python.ops.variable_scope._VariableScopeStore"
+_TRACKABLE = "tensorflow.__internal__.tracking.Trackable"
+_VARIABLE = "keras.Variable"
+_RESOURCE = "tensorflow.python.ops.resource_variable_ops.BaseResourceVariable"
+_OWNERSHIP = "tf1/ownership.py"
+NAMES = (
+    _Name("tensorflow.python.ops.variable_scope", "_get_default_variable_store", "finds the graph's own store"),
+    _Name("tensorflow.python.framework.random_seed", "get_seed", "gives random operations their seeds"),
+    _Name("tensorflow.__internal__.tracking", "Trackable", "makes objects that a checkpoint follows"),
+    _Name("tensorflow.__internal__.decorator", "make_decorator", "wraps methods and keeps their signatures"),
+    _Name("tensorflow.Variable", "_get_save_slice_info", "knows which slice of a partitioned variable this is"),
+    _Name(_SCOPES, "current_scope", "enters and leaves variable scopes"),
+    _Name(_SCOPES, "variable_scopes_count", "lets default names start anew"),
+    _Name("keras.src.backend", "Variable", "tells a weight of Keras"),
+    _Name("keras.src.utils.naming", "reset_uids", "lets Keras's automatic names start anew"),
+    _Name("keras.Layer", "_tracker", "reaches what a layer tracks"),
+    _Name("keras.Layer", "_lock_state", "locks a built layer again"),
+    _Name("keras.Layer", "_track_variable", "makes a variable one of the layer's weights"),
+    _Name("keras.Layer", "_track_trackable", "lets checkpoints find a variable"),
+    _Name("keras.Layer", "_handle_deferred_dependencies", "gives a variable its value from a checkpoint read before"),
+    _Name("keras.Layer", "_trainable_variables", "lists the layer's own variables"),
+    _Name("keras.Layer", "_non_trainable_variables", "lists the layer's own variables"),
+    _Name("keras.src.utils.tracking.Tracker", "locked", "learns whether a layer is locked"),
+    _Name("keras.src.utils.tracking.Tracker", "unlock", "unlocks a built layer"),
+    _Name("keras.src.utils.tracking.Tracker", "add_to_store", "adds a sublayer"),
+    _Name(_VARIABLE, "_value", "finds the tf.Variable behind a weight"),
+    # Keras up to 3.6 has `name` and `path` as plain attributes instead.
+    _Name(_VARIABLE, "_name", "renames a weight", optional=True),
+    _Name(_VARIABLE, "_path", "renames a weight", optional=True),
+    _Name(_VARIABLE, "_initializer", "has no value made", overridden_in=_OWNERSHIP),
+    _Name(_VARIABLE, "_initialize", "shares storage", overridden_in=_OWNERSHIP),
+    _Name(_VARIABLE, "_deferred_initialize", "shares storage", overridden_in=_OWNERSHIP),
+    # From Keras 3.4 on.
+    _Name(_VARIABLE, "_initialize_with_initializer", "shares storage", overridden_in=_OWNERSHIP, optional=True),
+    _Name("keras.src.backend.tensorflow.random", "dropout", "draws what all of Keras 3 draws"),
+    _Name("keras.src.backend.tensorflow.core", "Variable", "makes variables outside of traces"),
+    _Name("tensorflow.python.ops.control_flow_util", "GraphOrParentsInXlaContext", "tells what XLA compiles"),
+    _Name("tensorflow.python.eager.lift_to_graph", "lift_to_graph", "computes a symbolic initial value outside"),
+    _Name("tensorflow.python.ops.op_selector", "UnliftableError", "tells that such a value depends on an input"),
+    _Name(_RESOURCE, "_handle_name", "names a variable made without a kernel of its own"),
+    _Name(_RESOURCE, "_unique_id", "names a variable made without a kernel of its own"),
+    _Name(_RESOURCE, "_handle", "names a variable made without a kernel of its own"),
+    _Name("tensorflow.Graph", "_variable_creator_stack", "tells whether somebody watches variables being made"),
+    _Name("keras.src.backend", "compute_output_spec", "runs a layer's code on shapes alone"),
+    _Name("keras.src.backend.common.stateless_scope", "get_stateless_scope", "tells that a stateless_call is running"),
+    _Name("keras.Layer", "_get_own_losses", "adds the losses of frozen variables", overridden_in="tf1/tracking.py"),
+    _Name("tensorflow.__internal__.nest", "map_structure_up_to", "maps a structure down to another one's depth"),
+    _Name("tensorflow.__internal__.nest", "get_traverse_shallow_structure", "tells where a structure ends"),
+    _Name("tensorflow.python.framework.op_def_registry", "get", "tells which operations have a state"),
+    _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
+)
 
 
 def _private(module: str, name: str) -> Any:
     try:
-        return getattr(importlib.import_module(module), name)
+        return getattr(resolve(module), name)
     except (ImportError, AttributeError) as error:
-        import tensorflow as tf
-
-        raise UnsupportedVersionError(
-            f"TensorFlow {tf.__version__} has no {module}.{name}, on which lockstep.tf1 rests; "
-            "it was checked on TensorFlow 2.16.2 to 2.21.0 with Keras 3.3.3 to 3.15.1."
-        ) from error
+        missing = [entry for entry in NAMES if (entry.holder, entry.name) == (module, name)]
+        raise UnsupportedVersionError(missing_sentence(missing)) from error
 
 
 def default_variable_store() -> Any:
@@ -34,11 +85,11 @@ def default_variable_store() -> Any:
 def random_seed_module() -> Any:
     """Returns the module whose `get_seed` every stateful random operation asks for its seeds."""
     _private("tensorflow.python.framework.random_seed", "get_seed")
-    return importlib.import_module("tensorflow.python.framework.random_seed")
+    return resolve("tensorflow.python.framework.random_seed")
 
 
 @contextlib.contextmanager
-def _unlocked(layer: Any) -> Iterator[None]:
+def unlocked(layer: Any) -> Iterator[None]:
     """Lets a built Keras layer take new state inside, which it otherwise refuses."""
     locked = layer._tracker.locked
     layer._tracker.unlock()
@@ -68,13 +119,13 @@ def rename_variable(variable: Any, name: str, path: str) -> None:
 
 def track_variable(layer: Any, variable: Any) -> None:
     """Adds a `keras.Variable` to the weights of a built or unbuilt layer."""
-    with _unlocked(layer):
+    with unlocked(layer):
         layer._track_variable(variable)
 
 
 def track_for_checkpoints(layer: Any, name: str, trackable: Any) -> None:
     """Lets `tf.train.Checkpoint` find it under `name`, and gives it the value of a checkpoint restored before."""
-    with _unlocked(layer):
+    with unlocked(layer):
         layer._track_trackable(trackable, name=name, overwrite=True)
         layer._handle_deferred_dependencies(name=name, trackable=trackable)
 
@@ -82,7 +133,7 @@ def track_for_checkpoints(layer: Any, name: str, trackable: Any) -> None:
 def track_layer(layer: Any, name: str, sublayer: Any) -> None:
     """Adds a sublayer to a built or unbuilt layer."""
     track_for_checkpoints(layer, name, sublayer)
-    with _unlocked(layer):
+    with unlocked(layer):
         layer._tracker.add_to_store("layers", sublayer)
 
 
@@ -91,9 +142,12 @@ def reset_automatic_names() -> None:
     _private("keras.src.utils.naming", "reset_uids")()
 
 
-def own_variables(layer: Any) -> list[Any]:
-    """Returns the `keras.Variable`s that the layer itself tracks, its sublayers' not included."""
-    return [*layer._trainable_variables, *layer._non_trainable_variables]
+def own_variables(layer: Any, newest: int = 0) -> list[Any]:
+    """Returns the `keras.Variable`s that the layer itself tracks, its sublayers' not included.
+
+    `newest` takes so many of the trainable and of the others that were tracked last; 0 takes all.
+    """
+    return [*layer._trainable_variables[-newest:], *layer._non_trainable_variables[-newest:]]
 
 
 def in_symbolic_build() -> bool:
@@ -121,9 +175,7 @@ def trackable_class() -> Any:
 
     `tf.Module`, the public alternative, would use up the layer's name scope.
     """
-    import tensorflow as tf
-
-    return tf.__internal__.tracking.Trackable
+    return _private("tensorflow.__internal__.tracking", "Trackable")
 
 
 def variable_scope_store() -> Any:
@@ -148,6 +200,16 @@ def op_def(kind: str) -> Any:
     return _private("tensorflow.python.framework.op_def_registry", "get")(kind)
 
 
+def with_signature_of(method: Any, wrapper: Any) -> Any:
+    """Returns `wrapper` with the signature of `method`, which Keras inspects, and the name that AutoGraph prints."""
+    return _private("tensorflow.__internal__.decorator", "make_decorator")(method, wrapper)
+
+
+def slice_info(variable: Any) -> Any:
+    """Returns which part of a partitioned variable a `tf.Variable` is (`var_offset`, `var_shape`), or None."""
+    return variable._get_save_slice_info()
+
+
 # --- block of lockstep.randomness: checked on TensorFlow 2.16.2 with Keras 3.3.3 and 2.21.0 with Keras 3.15.1
 
 
@@ -163,7 +225,7 @@ def keras_random_module() -> Any:
     if keras.__version__.startswith("2.") or keras.backend.backend() != "tensorflow":
         return None
     _private("keras.src.backend.tensorflow.random", "dropout")
-    return importlib.import_module("keras.src.backend.tensorflow.random")
+    return resolve("keras.src.backend.tensorflow.random")
 
 
 def keras_variable_class() -> Any:
@@ -182,3 +244,128 @@ def in_xla_compilation() -> bool:
 
 
 # --- end of the block of lockstep.randomness
+
+
+def value_of_symbolic(tensor: Any) -> Any:
+    """Computes a tensor of a function graph that is being traced, outside of it, as TensorFlow does for `tf.Variable`.
+
+    Raises:
+        ValueError: it depends on an input of the function. Checked on TensorFlow 2.16.2 and 2.21.0.
+    """
+    import tensorflow as tf
+
+    lift_to_graph = _private("tensorflow.python.eager.lift_to_graph", "lift_to_graph")
+    unliftable = _private("tensorflow.python.ops.op_selector", "UnliftableError")
+
+    @tf.function(autograph=False)
+    def lifted() -> Any:
+        return lift_to_graph([tensor], tf.compat.v1.get_default_graph())[tensor]
+
+    try:
+        with tf.init_scope():
+            return lifted()
+    except unliftable as error:
+        raise ValueError(str(error)) from None
+
+
+# --- block of speed: checked on TensorFlow 2.21.0
+
+
+def make_variable(name: str, initial_value: Any, **options: Any) -> Any:
+    """Makes a `tf.Variable`, as its constructor does, without a kernel of its own where that is possible.
+
+    TensorFlow keeps one kernel per name of an eager variable, for ever; to make it takes 0.4 ms, three times as long as
+    the rest of a variable. So here TensorFlow is told the last part of the name, which many variables share, and the
+    whole name is put in afterwards; only the C++ name in `variable.handle`, which some of its errors quote, is shorter.
+    Graphs, strategies and whoever watches the making of variables (`tf.variable_creator_scope`) get the whole name.
+    """
+    import tensorflow as tf
+
+    short = name.rpartition("/")[2]
+    watched = getattr(tf.compat.v1.get_default_graph(), "_variable_creator_stack", True)
+    if watched or short in ("", name) or not tf.executing_eagerly() or tf.distribute.has_strategy():
+        return tf.Variable(initial_value, name=name, **options)
+    variable = tf.Variable(initial_value, name=short, **options)
+    scope = variable._handle_name.removesuffix(f"{short}:0")
+    full_name = f"{scope}{name}"
+    unique_id = full_name + variable._unique_id.removeprefix(f"{scope}{short}")
+    handle = variable._handle
+    variable._handle_name = handle._name = f"{full_name}:0"
+    variable._unique_id = handle._unique_id = unique_id
+    return variable
+
+
+# --- end of the block of speed
+
+
+# --- block of Keras 3 citizenship: checked on Keras 3.3.3 and 3.15.1
+
+OWN_LOSSES = "_get_own_losses"
+"""The method of a Keras layer whose answer its `losses`, and those of all that hold it, begin with."""
+
+
+def is_kerass_own(function: Any) -> bool:
+    """Tells whether a method is Keras's own, not overridden by a user."""
+    return str(getattr(function, "__module__", "")).startswith("keras.")
+
+
+def has_default_build(layer: Any) -> bool:
+    """Tells whether nobody overrode `build` of the layer's class: neither a user nor one of Keras's own layers."""
+    import keras
+
+    return type(layer).build in {keras.layers.Layer.build, keras.Model.build}
+
+
+def call_symbolically(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Runs `function` in a scratch graph on Keras tensors, as a functional model does."""
+    return _private("keras.src.backend", "compute_output_spec")(function, *args, **kwargs)
+
+
+def replaced_by_a_stateless_scope(variables: list[Any]) -> bool:
+    """Tells whether a `stateless_call` is running that hands other values for one of `variables`."""
+    scope = _private("keras.src.backend.common.stateless_scope", "get_stateless_scope")()
+    mapping = getattr(scope, "state_mapping", None)
+    return bool(mapping) and any(id(variable) in mapping for variable in variables)
+
+
+@contextlib.contextmanager
+def variables_hidden(layer: Any, hidden: list[Any]) -> Iterator[None]:
+    """Lets Keras's own code see the layer without some of its variables."""
+    ids = {id(variable) for variable in hidden}
+    lists = [layer._trainable_variables, layer._non_trainable_variables]
+    before = [list(variables) for variables in lists]
+    for variables in lists:
+        variables[:] = [v for v in variables if id(v) not in ids]
+    try:
+        yield
+    finally:
+        for variables, whole in zip(lists, before, strict=True):
+            variables[:] = whole
+
+
+def order_variables(layer: Any, names: list[str]) -> None:
+    """Puts the layer's own variables into the order of `names`; those not named keep theirs, behind."""
+    place = {name: index for index, name in enumerate(names)}
+    for variables in (layer._trainable_variables, layer._non_trainable_variables):
+        variables.sort(key=lambda v: place.get(v.name, len(place)))
+
+
+# --- end of the block of Keras 3 citizenship
+
+
+# --- block of lockstep.tf1.rnn_cell: checked on TensorFlow 2.16.2 and 2.21.0
+
+
+def nested() -> Any:
+    """Returns the module that maps a structure down to the depth of another one.
+
+    `map_structure_up_to` and `get_traverse_shallow_structure` of it are used: the public `tf.nest` wants
+    structures of equal depth.
+    """
+    return resolve("tensorflow.__internal__.nest")
+
+
+# --- end of the block of lockstep.tf1.rnn_cell
+
+
+check(NAMES)

@@ -18,15 +18,21 @@ from typing import Any
 import tensorflow as tf
 
 from lockstep.tf1 import private
+from lockstep.tf1.collected_loss import CollectedLoss
+from lockstep.tf1.scope_counts import counted_anew
 
 _v1 = tf.compat.v1
 _STORE_KEY = ("__variable_store",)
 _SCOPES_KEY = ("__varscope",)
+_LOSS_COLLECTION = (_v1.GraphKeys.REGULARIZATION_LOSSES,)
 
 
 class _Active(threading.local):
     def __init__(self) -> None:
         self.stores: list[VariableStore] = []
+        # What this thread's outermost scope has put into collections: (id of the collection's list, id of the variable)
+        # -> that list, which so outlives its graph and keeps its id.
+        self.collected: dict[tuple[int, int], list[Any]] = {}
 
 
 _active = _Active()
@@ -35,6 +41,11 @@ _active = _Active()
 def active_store() -> VariableStore | None:
     """Returns the innermost store whose scope this thread is in, if any."""
     return _active.stores[-1] if _active.stores else None
+
+
+def active_stores() -> tuple[VariableStore, ...]:
+    """Returns all stores whose scopes this thread is in, the outermost first."""
+    return tuple(_active.stores)
 
 
 class VariableStore:
@@ -65,10 +76,13 @@ class VariableStore:
     ) -> None:
         """Makes an empty store; the two functions are told of every new variable and layer."""
         self.on_layer = on_layer
+        self.owner: Any = None  # set by `lockstep.tf1.owners`
         self._variables: dict[str, tf.Variable] = {}
         self.regularizers: dict[str, Callable[[], tf.Tensor]] = {}
         self.layers: dict[str, Any] = {}
         self._on_create = on_create
+        self._collections: dict[str, tuple[str, ...]] = {}
+        self._collected_losses: dict[str, CollectedLoss] = {}
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -91,14 +105,22 @@ class VariableStore:
             return
         _install_dispatcher()
         scopes = private.variable_scope_store()
-        counts, scopes.variable_scopes_count = scopes.variable_scopes_count, {}
+        current = scopes.current_scope
+        outermost = not _active.stores
         _active.stores.append(self)
         try:
-            with _collections_kept():
+            # What the code of an inner store collects (losses, say) the code around it may go on to ask for.
+            with counted_anew(scopes), _collections_kept() if outermost else contextlib.nullcontext():
+                if outermost and not tf.executing_eagerly():
+                    # A template made in a trace takes a trainable variable that joins its collection for a new one.
+                    self._collect_known()
                 yield self
         finally:
-            _active.stores.remove(self)
-            scopes.variable_scopes_count = counts
+            _active.stores.pop()
+            # A scope that TensorFlow refuses while entering it (one with a caching device, eagerly) stays current.
+            scopes.current_scope = current
+            if outermost:
+                _active.collected.clear()
 
     def get_variable(  # noqa: PLR0913, PLR0917 - TensorFlow's own signature
         self,
@@ -138,6 +160,10 @@ class VariableStore:
         }
         if custom_getter is None:
             return self._find_or_create(constraint=constraint, **wanted)
+        if not callable(custom_getter):
+            raise ValueError(  # noqa: TRY004 - as TensorFlow does
+                f"Variable {name}: the custom_getter of it or of its scope is not callable: {custom_getter!r}"
+            )
         if _accepts(custom_getter, "constraint"):
             wanted["constraint"] = constraint
         return custom_getter(getter=self._find_or_create, **wanted)
@@ -162,6 +188,9 @@ class VariableStore:
     ) -> tf.Variable:
         del caching_device, validate_shape, use_resource  # no meaning outside a TF1 graph
         dtype = tf.as_dtype(dtype).base_dtype if dtype is not None else None
+        if initializer is not None and (shape is None or not callable(initializer)):
+            # TF1 takes such a variable's dtype from its initial value, whatever the scope's default.
+            dtype = _dtype_of_value(name, shape, initializer)
         variable = self._variables.get(name)
         if variable is None:
             with self._lock:
@@ -174,17 +203,32 @@ class VariableStore:
                         )
                     if partitioner is not None:
                         _refuse_partitions(name, partitioner, shape, dtype)
-                    if trainable is None:
-                        trainable = synchronization != tf.VariableSynchronization.ON_READ
                     variable = self._create(
                         name, shape, dtype, initializer, trainable, constraint, synchronization, aggregation
                     )
-                    self._variables[name] = variable
                     self._adopt(name, variable, regularizer)
+                    # Last, because other threads look for it without the lock, and must not meet one without owner.
+                    self._variables[name] = variable
         else:
             _check_same(name, variable, shape, dtype)
-        _collect(variable, collections)
+        keys = self._collections.get(name)
+        if keys is None:
+            keys = self._collections[name] = _collections_of(variable, collections)
+        _collect(variable, keys)
+        loss = self._collected_losses.get(name)
+        if loss is not None:
+            _collect(loss, _LOSS_COLLECTION)
         return variable
+
+    def _collect_known(self) -> None:
+        for name, variable in self._variables.items():
+            _collect(variable, self._collections.get(name, ()))
+
+    def take_in(self, variable: tf.Variable, regularizer: Any = None) -> None:
+        """Owns a variable that was not made by `get_variable`, which will not find it: a Keras-style layer's."""
+        name = variable.name.removesuffix(":0")
+        self._variables[f"{name} (Keras style)"] = variable
+        self._adopt(name, variable, regularizer)
 
     @staticmethod
     def _create(  # noqa: PLR0913, PLR0917
@@ -192,21 +236,24 @@ class VariableStore:
         shape: Any,
         dtype: Any,
         initializer: Any,
-        trainable: bool,
+        trainable: bool | None,
         constraint: Any,
         synchronization: Any,
         aggregation: Any,
     ) -> tf.Variable:
+        synchronization = synchronization or tf.VariableSynchronization.AUTO
+        if trainable is None:
+            trainable = synchronization != tf.VariableSynchronization.ON_READ
         with tf.init_scope():
             initial_value, dtype = _initial_value(name, shape, dtype, initializer)
-            return tf.Variable(
+            return private.make_variable(  # type: ignore[no-any-return]
+                name,
                 initial_value,
-                name=name,
                 trainable=trainable,
                 dtype=dtype,
                 constraint=constraint,
                 synchronization=synchronization,
-                aggregation=aggregation,
+                aggregation=aggregation or tf.VariableAggregation.NONE,
                 # It is outside of any traced function already; lifting it once more would have the function traced
                 # twice, and its random operations ask for seeds twice.
                 experimental_enable_variable_lifting=False,
@@ -219,6 +266,7 @@ class VariableStore:
             loss = None
         if loss is not None:
             self.regularizers[name] = loss
+            self._collected_losses[name] = CollectedLoss(f"{name}/Regularizer:0", loss)
         if self._on_create is not None:
             self._on_create(variable, loss)
 
@@ -229,12 +277,28 @@ class _Dispatcher:
     def __init__(self, original: Any) -> None:
         self.original = original
 
+    # What `tf.compat.v1.make_template` asks in eager execution: whether a store keeps its variables, so that it need
+    # not make one of its own, and which they are.
+    @property
+    def _store_eager_variables(self) -> bool:
+        return active_store() is not None or self.original._store_eager_variables
+
+    @_store_eager_variables.setter
+    def _store_eager_variables(self, value: bool) -> None:
+        if active_store() is None:
+            self.original._store_eager_variables = value
+
+    @property
+    def _vars(self) -> dict[str, tf.Variable]:
+        store = active_store()
+        return self.original._vars if store is None else store._variables
+
     def get_variable(self, *args: Any, **kwargs: Any) -> tf.Variable:
         store = active_store()
         return (self.original if store is None else store).get_variable(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        # What else TensorFlow asks of its own store (`_vars`, `_store_eager_variables`, ...).
+        # What else TensorFlow asks of its own store.
         return getattr(self.original, name)
 
 
@@ -265,15 +329,20 @@ def _collections_kept() -> Iterator[None]:
                 del graph.get_collection_ref(key)[before.get(key, 0) :]
 
 
-def _collect(variable: tf.Variable, collections: Any) -> None:
+def _collections_of(variable: tf.Variable, collections: Any) -> tuple[str, ...]:
     keys = list(collections) if collections is not None else [_v1.GraphKeys.GLOBAL_VARIABLES]
     if variable.trainable and _v1.GraphKeys.TRAINABLE_VARIABLES not in keys:
         keys.append(_v1.GraphKeys.TRAINABLE_VARIABLES)
+    return tuple(keys)
+
+
+def _collect(variable: tf.Variable | CollectedLoss, keys: tuple[str, ...]) -> None:
     for key in keys:
         members = _v1.get_collection_ref(key)
-        # The same variable asked for twice in a row (kernel, then its alias) is the common repetition; a full
-        # search would make a call quadratic in the number of variables.
-        if not members or members[-1] is not variable:
+        # A search of the list would make a call quadratic in the number of variables.
+        entry = id(members), id(variable)
+        if entry not in _active.collected:
+            _active.collected[entry] = members
             members.append(variable)
 
 
@@ -302,9 +371,7 @@ def _initial_value(name: str, shape: Any, dtype: Any, initializer: Any) -> tuple
     if initializer is None:
         initializer = _default_initializer(name, dtype)
     if not callable(initializer):
-        if shape is not None and not tf.TensorShape(shape).is_compatible_with(tf.convert_to_tensor(initializer).shape):
-            raise ValueError(f"Variable {name}: if initializer is a constant, do not specify shape ({shape}).")
-        return initializer, dtype if not tf.is_tensor(initializer) else None
+        return _constant(name, initializer), None
     if inspect.isclass(initializer):
         initializer = initializer()
     if shape is None:
@@ -316,6 +383,28 @@ def _initial_value(name: str, shape: Any, dtype: Any, initializer: Any) -> tuple
         raise ValueError(f"Shape of a new variable ({name}) must be fully defined, but instead was {full_shape}.")
     extra = {"partition_info": None} if _accepts(initializer, "partition_info") else {}
     return functools.partial(initializer, full_shape.as_list(), dtype=dtype, **extra), dtype
+
+
+def _constant(name: str, value: Any) -> Any:
+    """Takes a tensor out of the function that is being traced: the variable is made outside of it."""
+    if not tf.is_symbolic_tensor(value) or not _v1.executing_eagerly_outside_functions():
+        return value
+    try:
+        return private.value_of_symbolic(value)
+    except ValueError as error:
+        raise ValueError(
+            f"The initial value of variable {name} depends on an input of the tf.function, or of the symbolic Keras "
+            "call, that is being traced, and has no value yet. Call the layer eagerly first."
+        ) from error
+
+
+def _dtype_of_value(name: str, shape: Any, initializer: Any) -> tf.DType | None:
+    if callable(initializer):
+        return None  # known when it has been called
+    if shape is not None:
+        raise ValueError(f"Variable {name}: if initializer is a constant, do not specify shape ({shape}).")
+    known = getattr(initializer, "dtype", None)
+    return tf.as_dtype(tf.convert_to_tensor(initializer).dtype if known is None else known).base_dtype
 
 
 def _default_initializer(name: str, dtype: Any) -> Any:
@@ -338,8 +427,11 @@ def _needs_arguments(function: Callable[..., Any]) -> bool:
 
 def _accepts(function: Callable[..., Any], argument: str) -> bool:
     """Tells whether `function` names `argument`, or, for a getter's `constraint`, takes any keyword."""
-    code = getattr(function, "__code__", None)
-    if code is None:
+    # An initializer is often an object, whose class says how it is called.
+    callee = function if hasattr(function, "__code__") else getattr(type(function), "__call__", None)  # noqa: B004
+    code = getattr(callee, "__code__", None)
+    if code is None or any(hasattr(f, a) for f in (function, callee) for a in ("__wrapped__", "__signature__")):
+        # A wrapper has the signature of what it wraps, and shares its code with other wrappers.
         return _signature_accepts(function, argument)
     # tf_slim makes a new closure at every call of a layer; what it accepts is a matter of its code alone.
     key = code, argument

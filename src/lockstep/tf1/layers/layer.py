@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -13,12 +14,13 @@ import tensorflow as tf
 
 from lockstep.errors import InputError
 from lockstep.tf1 import private
-from lockstep.tf1.layers import identifiers
+from lockstep.tf1.layers import identifiers, keras_style
 from lockstep.tf1.layers.call_context import CONTEXT
 from lockstep.tf1.layers.input_spec import InputSpec, check_input
 from lockstep.tf1.layers.losses import collect_once
 from lockstep.tf1.layers.scoping import name_scope
 from lockstep.tf1.layers.weights import Weights
+from lockstep.tf1.scope_counts import ScopeCounts
 
 _v1 = tf.compat.v1
 # What Keras's constructor takes and a legacy layer has no use for.
@@ -69,6 +71,10 @@ class Layer(Weights):
         self._call_inputs: Any = None
         self._current_scope: Any = None
         self._set_name(name)
+        self._unscoped = keras_style.STYLE.on
+        if self._unscoped:
+            keras_style.refuse("scope", scope)
+            keras_style.refuse("reuse", self._reuse)
         self._scope: Any = None
         if scope is not None and scope != "":
             self._capture_scope(scope)
@@ -102,6 +108,10 @@ class Layer(Weights):
             InputError: the inputs do not fit `input_spec`, or `call` returned None.
         """
         scope = kwargs.pop("scope", None) if kwargs else None
+        if self._unscoped:
+            keras_style.refuse("scope", scope)
+            with keras_style.scope_of_call(self):
+                return self._run(_as_tensors(inputs), args, kwargs)
         if self._scope is None:
             self._set_scope(scope)
         if not isinstance(inputs, tf.Tensor):
@@ -119,10 +129,14 @@ class Layer(Weights):
         # Eager execution knows no reuse, so that the scope can be put in place as it is, its counters kept.
         store = private.variable_scope_store()
         outer_scope, outer_counts = store.current_scope, store.variable_scopes_count
-        store.current_scope, store.variable_scopes_count = self._scope, dict(outer_counts)
-        self._current_scope = self._scope
+        if isinstance(outer_counts, ScopeCounts):
+            counts_kept = outer_counts.unchanged()  # a copy would take longer with every scope of the network
+        else:
+            counts_kept = contextlib.nullcontext()
+            store.variable_scopes_count = dict(outer_counts)
+        store.current_scope = self._current_scope = self._scope
         try:
-            with name_scope(self._scope.original_name_scope):
+            with counts_kept, name_scope(self._scope.original_name_scope):
                 return self._run(inputs, args, kwargs)
         finally:
             store.current_scope, store.variable_scopes_count = outer_scope, outer_counts
@@ -174,7 +188,7 @@ class Layer(Weights):
     def _training_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Settles `training` and `scope` among the arguments of `call`; returns the `training` in force."""
         parameters = _call_parameters(type(self).call)
-        if "scope" in parameters:
+        if "scope" in parameters and not self._unscoped:
             kwargs["scope"] = self._current_scope
         if "training" in kwargs:
             return kwargs["training"] if "training" in parameters else kwargs.pop("training")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.errors import InputError
-from lockstep.tf1.layers import identifiers
+from lockstep.tf1.layers import identifiers, keras_style
 from lockstep.tf1.layers.losses import LossesAndUpdates
 from lockstep.tf1.layers.scoping import name_scope
 from lockstep.tf1.store import active_store
@@ -23,6 +23,7 @@ class Weights(LossesAndUpdates):
 
     built: bool
     _dtype: str | None
+    _unscoped: bool
     _trainable_weights: list[Any]
     _non_trainable_weights: list[Any]
     _weight_names: dict[str, Any]
@@ -110,6 +111,10 @@ class Weights(LossesAndUpdates):
                 "Synchronization value can be set to VariableSynchronization.ON_READ only for non-trainable "
                 f"variables, but variable {name} of layer {self.name} was given trainable=True."
             )
+        if self._unscoped:
+            return self._add_own_weight(
+                name, shape, dtype, initializer, regularizer, trainable, constraint, use_resource
+            )
         self._set_scope()
         if _v1.get_variable_scope() is not self._current_scope:
             with self._entered(self.built or self._reuse):
@@ -145,6 +150,41 @@ class Weights(LossesAndUpdates):
             self._add_weight_loss(name, variable, regularizer)
         return variable
 
+    def _add_own_weight(  # noqa: PLR0913, PLR0917
+        self,
+        name: str,
+        shape: Any,
+        dtype: Any,
+        initializer: Any,
+        regularizer: Any,
+        trainable: bool | None,
+        constraint: Any,
+        use_resource: bool | None,
+    ) -> Any:
+        """Makes a variable in Keras style: no variable scope, no getter, no partitioner."""
+        dtype = tf.as_dtype(dtype or self._dtype or tf.float32)
+        if self._dtype is None:
+            self._dtype = dtype.base_dtype.name
+        trainable = True if trainable is None else trainable and self.trainable
+        variable = keras_style.make_variable(
+            name,
+            () if shape is None else shape,
+            dtype,
+            initializer=self._initializer(name, dtype, initializer),
+            trainable=trainable,
+            constraint=identifiers.constraint(constraint),
+            use_resource=use_resource,
+        )
+        regularizer = identifiers.regularizer(regularizer)
+        (self._trainable_weights if trainable else self._non_trainable_weights).append(variable)
+        self._weight_names[name] = variable
+        if regularizer is not None:
+            self._add_weight_loss(name, variable, regularizer)
+        store = active_store()
+        if store is not None and _v1.executing_eagerly_outside_functions():
+            store.take_in(variable, regularizer)
+        return variable
+
     def add_variable(self, *args: Any, **kwargs: Any) -> Any:
         """Does what `add_weight` does, under its older name."""
         return self.add_weight(*args, **kwargs)
@@ -172,7 +212,11 @@ class Weights(LossesAndUpdates):
 
     def _trackable_children(self, save_type: Any = "checkpoint", **kwargs: Any) -> dict[str, Any]:
         """Lets object-based checkpoints find the variables under the names that `add_weight` was given."""
-        return {**super()._trackable_children(save_type, **kwargs), **self._weight_names}
+        return {**super()._trackable_children(save_type, **kwargs), **self.checkpoint_children()}
+
+    def checkpoint_children(self) -> dict[str, Any]:
+        """Returns what an object-based checkpoint holds of the layer, by name."""
+        return self._weight_names
 
     def _add_weight_loss(self, name: str, variable: Any, regularizer: Any) -> None:
         def loss_of(part: Any) -> Any:

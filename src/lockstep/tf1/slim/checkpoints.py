@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tf_slim.ops import variables as slim_variables
 
+from lockstep.tf1 import private
+
 _v1 = tf.compat.v1
 _logger = logging.getLogger("tensorflow")
 
@@ -67,7 +69,7 @@ def _by_checkpoint_name(var_list: Sequence[Any] | Mapping[str, Any]) -> dict[str
 
 def _part_of(value: np.ndarray, variable: Any, name: str) -> Any:
     """Returns what of the whole variable's value belongs to `variable`, which may be a slice of it."""
-    slice_info = variable._save_slice_info
+    slice_info = private.slice_info(variable)
     if slice_info:
         whole = tuple(
             slice(start, start + size) for start, size in zip(slice_info.var_offset, slice_info.var_shape, strict=True)
