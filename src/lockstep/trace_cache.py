@@ -14,6 +14,7 @@ from pathlib import Path
 from lockstep.cache import cache_folder
 from lockstep.errors import InputError
 from lockstep.recorded import RecordedSubject
+from lockstep.recorder.folder import remove_abandoned
 
 LIMIT_BYTES = 10 << 30
 """How much the traces may take together, unless `LOCKSTEP_TRACE_CACHE_GB` says otherwise."""
@@ -66,6 +67,8 @@ def find(key: str, folder: Path) -> RecordedSubject | None:
 
 def make_room(keep: Path | None = None) -> None:
     """Removes the traces that were not used for the longest time until the rest is within the limit."""
+    if traces_folder().is_dir():
+        remove_abandoned(str(traces_folder()))
     kept = sorted(listed(), key=lambda trace: trace.used_s)
     excess = sum(trace.bytes for trace in kept) - limit_bytes()
     for trace in kept:
@@ -79,7 +82,8 @@ def make_room(keep: Path | None = None) -> None:
 def listed() -> Sequence[Kept]:
     """Lists the kept traces."""
     folder = traces_folder()
-    found = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    entries = folder.iterdir() if folder.is_dir() else ()
+    found = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     return [Kept(entry, _bytes(entry), _used_s(entry)) for entry in sorted(found)]
 
 

@@ -47,7 +47,7 @@ class TraceWriter:
         if not os.path.isdir(parent):
             raise RecordingError("%s cannot be written: there is no folder %s." % (target, parent))
         self._refuse_existing(target)
-        _remove_abandoned(parent, name)
+        remove_abandoned(parent, name)
         self.folder = os.path.join(parent, ".%s.partial-%d" % (name, os.getpid()))
         self._known: Dict[Tuple[str, Tuple[int, ...], str], Dict[str, Any]] = {}
         self._files = 0
@@ -275,11 +275,11 @@ def _checked_entry(entry: Mapping[str, Any]) -> Tuple[str, Tuple[int, ...], str]
     return dtype, tuple(sizes), str(expected)
 
 
-def _remove_abandoned(parent: str, name: str) -> None:
-    """Removes what recordings of the same trace left that were killed."""
+def remove_abandoned(parent: str, name: str = "") -> None:
+    """Removes what recordings in a folder left that were killed: of the trace `name`, or of any."""
     for entry in os.listdir(parent):
         found = _PARTIAL.match(entry)
-        if found and found.group("target") == name and not _alive(int(found.group("pid"))):
+        if found and found.group("target") == (name or found.group("target")) and not _alive(int(found.group("pid"))):
             shutil.rmtree(os.path.join(parent, entry), ignore_errors=True)
 
 
