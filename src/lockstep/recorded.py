@@ -80,7 +80,7 @@ class RecordedBuild:
     def __init__(self, reader: TraceReader, body: Mapping[str, Any]) -> None:
         self._reader, self._body = reader, body
         self.variables = tuple(VariableRecord(n, k, tuple(s), d, t, r) for n, k, s, d, t, r in body["variables"])
-        self.draws = tuple(DrawRecord(o, t, (s[0], s[1]), f) for o, t, s, f in body["draws"])
+        self.draws = tuple(DrawRecord(o, t, (s[0], s[1]), f, r) for o, t, s, f, r in body["draws"])
         self.seeds_taken = tuple(int(seed) for seed in body["seeds_taken"])
         self.operations = tuple(_operation(fields) for fields in body.get("operations", ()))
         self.graph_note = str(body.get("graph_note", ""))
@@ -125,7 +125,13 @@ class RecordedBuild:
         live = run.get("live")
         if live is None:
             drawn = operations.forward_draws(self.draws, self.seeds_taken)
-            return {"draws": len(self.seeds_taken), "forward_draws": drawn, "notes": tuple(_notes(run))}
+            repeated = sum(draw.repeated for draw in self.draws)
+            return {
+                "draws": len(self.seeds_taken),
+                "forward_draws": drawn,
+                "repeated_draws": repeated,
+                "notes": tuple(_notes(run)),
+            }
         drawn = live["forward_draws"]
         return {
             "created": tuple(str(line) for line in live["created"]),

@@ -29,6 +29,7 @@ class Trace:
         draws: How many seeds its random operations asked for, variable initializers included.
         forward_draws: The operation seeds with which the forward pass alone drew, in order; None where they cannot be
             told from those of the initializers (a model that made its variables in this run).
+        repeated_draws: How many random operations are within loops or branches of a graph.
         native_initializers: Whether Keras's own initializers gave some initial values: Keras may build all variables
             before the forward pass draws, so their draws may have another order than a TF1 program's.
         native_draws: Whether the model holds Keras's own seed generators (its dropout, say).
@@ -47,6 +48,7 @@ class Trace:
     calls: int = 1
     draws: int = 0
     forward_draws: tuple[int, ...] | None = None
+    repeated_draws: int = 0
     native_initializers: bool = False
     native_draws: bool = False
     unaligned_draws: bool = False

@@ -17,7 +17,7 @@ from lockstep.errors import InputError, SubjectError
 from lockstep.judging import NOISE_RULE, Judge, Traces
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
 from lockstep.sensitivity import Movable
-from lockstep.steps import created_once, filling, native_order, numbers, variables_match
+from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
 from lockstep.tolerance import FixedTolerance
@@ -172,6 +172,8 @@ class _Check:
         """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
         results = self._judge.results(both, alignment, built.movable)
+        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
+            initial, *results = repeated_draws.undecided([initial, *results], both.reference)
         if not native_order.may_differ(both.candidate) or not any(
             finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
         ):

@@ -77,6 +77,7 @@ class GraphInstance:
             after=got.after,
             draws=len(self._taken),
             forward_draws=operations.forward_draws(self._model.draws, self._taken),
+            repeated_draws=sum(draw.repeated for draw in self._model.draws),
             duration_s=time.perf_counter() - start,
         )
 

@@ -86,12 +86,12 @@ def draws(graph: Any, variables: Iterable[Any]) -> List[DrawRecord]:
     for op in graph.get_operations():
         seeds = seeds_of(op.node_def)
         if seeds is not None:
-            found.append(DrawRecord(op.name, op.type, seeds, op.name not in initializers))
+            found.append(DrawRecord(op.name, op.type, seeds, op.name not in initializers, not graph.is_fetchable(op)))
     for function in graph.as_graph_def().library.function:
         for node in function.node_def:
             seeds = seeds_of(node)
             if seeds is not None:
-                found.append(DrawRecord("%s/%s" % (function.signature.name, node.name), node.op, seeds, True))
+                found.append(DrawRecord("%s/%s" % (function.signature.name, node.name), node.op, seeds, True, True))
     return found
 
 

@@ -58,9 +58,18 @@ class OperationRecord(NamedTuple):
 
 
 class DrawRecord(NamedTuple):
-    """One random operation: its name and type, the seeds it draws with, and whether the forward pass reads it."""
+    """One random operation.
+
+    Attributes:
+        operation: Its name.
+        type: What it draws, `"RandomUniform"`.
+        seeds: The pair that it draws with.
+        forward: Whether it belongs to the forward pass, not to an initializer.
+        repeated: Whether it is within a loop or a branch, so that it may draw more than once in a run, or never.
+    """
 
     operation: str
     type: str
     seeds: Tuple[int, int]
     forward: bool
+    repeated: bool
