@@ -1,0 +1,124 @@
+"""The original in real TensorFlow 1.15, in an environment of its own, wherever a Python 3.7 can be had."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lockstep.environments import EnvironmentSpec, provide
+from lockstep.errors import InputError, UnavailableEnvironmentError
+from lockstep.isolated import IsolatedSubject, Taps
+from lockstep.recorded import RecordedSubject
+from lockstep.subjects import INITIAL, Mode
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SPEC = EnvironmentSpec("3.7", ("tensorflow==1.15.5", "tf-slim==1.1.0"))
+TRAINING = Mode(training=True, randomness="num_random_ops")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    try:
+        return provide(SPEC, say=lambda _: None)
+    except UnavailableEnvironmentError as error:
+        pytest.skip(f"no TensorFlow 1.15 can be had here: {error}")
+
+
+@pytest.fixture(autouse=True)
+def own_traces(tmp_path, monkeypatch):
+    """Traces of this test alone, environments shared."""
+    monkeypatch.setattr("lockstep.trace_cache.traces_folder", lambda: tmp_path / "traces")
+
+
+def check(configuration, *options):
+    command = [sys.executable, "-m", "lockstep", "check", str(configuration), "--json", "-", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
+    return done.returncode, json.loads(done.stdout) if done.returncode in (0, 1) else done.stderr
+
+
+@pytest.mark.parametrize("example", ["mlp", "lstm_text", "decoder"])
+def test_each_small_example_is_equivalent_and_its_code_exact(example):
+    status, report = check(EXAMPLES / example / "lockstep-tf115.toml", "--fresh")
+    assert status == 0, report
+    assert report["environments"]["reference"]["tensorflow"] == "1.15.5"
+    for step in report["steps"][2:]:
+        assert step["figures"]["output_error_of_code"] == 0, step["name"]
+        assert step["figures"]["output_error_of_runtime"] > 0 or "constant" in step["summary"]
+
+
+@pytest.mark.parametrize(
+    ("example", "change", "step"),
+    [
+        ("mlp", ("0.25, training", "0.35, training"), "training-random"),
+        ("mlp", ("tf.nn.elu", "tf.nn.relu"), "inference-fixed"),
+        ("mlp", ("5e-4", "6e-4"), "inference-fixed"),
+        ("lstm_text", ("use_peepholes=True", "use_peepholes=False"), "variables-match"),
+        ("lstm_text", ("LSTMCell(SIZE)", "LSTMCell(SIZE, forget_bias=0.0)"), "inference-fixed"),
+        ("decoder", ("epsilon=1e-5", "epsilon=1e-3"), "inference-fixed"),
+        ("decoder", ("resize_bilinear(net, [32, 32])", "resize_bilinear(net, [32, 32], align_corners=True)"),
+         "inference-fixed"),
+    ],
+)  # fmt: skip
+def test_a_planted_mistake_diverges_at_its_step_and_is_the_codes(tmp_path, example, change, step):
+    folder = tmp_path / example
+    shutil.copytree(EXAMPLES / example, folder)
+    source = (folder / "legacy_model.py").read_text()
+    assert change[0] in source
+    (folder / "wrong_model.py").write_text(source.replace(*change))
+    migrated = folder / "migrated_model.py"
+    migrated.write_text(migrated.read_text().replace("legacy_model", "wrong_model"))
+    status, report = check(folder / "lockstep-tf115.toml")
+    assert status == 1, report
+    assert next(s["name"] for s in report["steps"] if s["verdict"] == "diverged") == step
+
+
+def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
+    folder = tmp_path / "network"
+    shutil.copytree(EXAMPLES / "inception_resnet_v2", folder)
+    status, report = check(folder / "lockstep-tf115.toml")
+    assert status == 0, report
+    assert [step["verdict"] for step in report["steps"]] == ["equivalent"] * 5
+    fixed = next(step for step in report["steps"] if step["name"] == "inference-fixed")["figures"]
+    assert fixed["reference_loss"] == pytest.approx(0.001182976, rel=1e-5)  # what the guide prints
+    assert fixed["output_error_of_code"] == 0
+    source = (folder / "legacy_model.py").read_text()
+    assert source.count("scale=0.10") >= 1
+    (folder / "wrong_model.py").write_text(source.replace("scale=0.10", "scale=0.11", 1))
+    migrated = folder / "migrated_model.py"
+    migrated.write_text(migrated.read_text().replace("legacy_model", "wrong_model"))
+    status, report = check(folder / "lockstep-tf115.toml")
+    assert status == 1
+    assert report["environments"]["reference"]["trace"] in ("from the cache", "recorded now")
+
+
+def test_taps_change_nothing_in_tensorflow_1_15(tmp_path):
+    inputs = {"code": np.linspace(-1, 1, 128, dtype=np.float32).reshape(2, 64)}
+    subject = IsolatedSubject(EXAMPLES / "decoder", "legacy_model.py:forward", SPEC)
+    untapped = subject.build(TRAINING, inputs).run(INITIAL)
+    subject.record(inputs, tmp_path / "t", taps=Taps((".*",)))
+    build = RecordedSubject(tmp_path / "t").builds[TRAINING]
+    for path, value in untapped.outputs.items():
+        np.testing.assert_array_equal(build.trace("initial").outputs[path], value)
+    for key, value in untapped.after.items():
+        np.testing.assert_array_equal(build.trace("initial").after[key], value)
+    assert len(build.taps("initial")) > 20
+
+
+def test_an_environment_that_cannot_be_had_is_a_sentence(tmp_path):
+    shutil.copytree(EXAMPLES / "mlp", tmp_path / "mlp")
+    configuration = tmp_path / "mlp" / "lockstep-tf115.toml"
+    text = configuration.read_text()
+    configuration.write_text(text.replace('python = "3.7"', 'python = "3.1"'))
+    status, said = check(configuration)
+    assert status == 2
+    assert "3.1" in said
+    configuration.write_text(text.replace("tensorflow==1.15.5", "tensorflow==1.15.99"))
+    status, said = check(configuration)
+    assert status == 2
+    assert "tensorflow==1.15.99" in said
+    assert issubclass(UnavailableEnvironmentError, InputError)
