@@ -11,9 +11,8 @@ def forward(inputs, training):
         words = tf.get_variable("embedding", [WORDS, SIZE])
         net = tf.nn.embedding_lookup(words, inputs["words"])
         net = tf.layers.dropout(net, 0.2, training=training)
-        cell = tf.nn.rnn_cell.MultiRNNCell(
-            [tf.nn.rnn_cell.LSTMCell(SIZE, use_peepholes=last) for last in (False, True)]
-        )
+        layers = [tf.nn.rnn_cell.LSTMCell(SIZE), tf.nn.rnn_cell.LSTMCell(SIZE, use_peepholes=True)]
+        cell = tf.nn.rnn_cell.MultiRNNCell(layers)
         _, states = tf.nn.dynamic_rnn(cell, net, sequence_length=inputs["length"], dtype=tf.float32)
         net = tf.layers.dropout(states[-1].h, 0.5, training=training)
         logits = tf.layers.dense(net, 2, name="logits")
