@@ -231,6 +231,7 @@ def test_a_caching_device_of_a_scope_is_refused_and_of_a_variable_ignored():
     with pytest.raises((NotImplementedError, RuntimeError)):
         run(scoped, tf.Module)
     assert v1.get_variable_scope().name == ""
+    assert tf.get_current_name_scope() == ""
 
 
 # --- collections

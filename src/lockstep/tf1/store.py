@@ -12,6 +12,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import CodeType
 from typing import Any
 
@@ -110,7 +111,11 @@ class VariableStore:
         _active.stores.append(self)
         try:
             # What the code of an inner store collects (losses, say) the code around it may go on to ask for.
-            with counted_anew(scopes), _collections_kept() if outermost else contextlib.nullcontext():
+            with (
+                counted_anew(scopes),
+                _eager_name_scope_kept(),
+                _collections_kept() if outermost else contextlib.nullcontext(),
+            ):
                 if outermost and not tf.executing_eagerly():
                     # A template made in a trace takes a trainable variable that joins its collection for a new one.
                     self._collect_known()
@@ -314,6 +319,14 @@ def _install_dispatcher() -> None:
             private.default_variable_store()  # puts TensorFlow's own into the collection
         if not isinstance(stores[0], _Dispatcher):
             stores[0] = _Dispatcher(stores[0])
+
+
+def _eager_name_scope_kept() -> AbstractContextManager[Any]:
+    """Leaves eager names as they were, also if TensorFlow fails half-way into a variable scope and forgets to."""
+    if not tf.executing_eagerly():
+        return contextlib.nullcontext()
+    current = tf.get_current_name_scope()
+    return tf.name_scope(f"{current}/" if current else "")  # type: ignore[no-any-return] # the scope it is in already
 
 
 @contextlib.contextmanager

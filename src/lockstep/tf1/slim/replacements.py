@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.tf1.slim import checkpoints, getters, regularization, variables
+from lockstep.tf1.slim import checkpoints, getters, variables
 from lockstep.tf1.slim.layer_classes import INPUT_SPECIFICATION, LAYER_MODULES, rebased
 from lockstep.tf1.slim.lower_bound import lower_bound
 from lockstep.tf1.slim.moved import MOVED, ModuleWithMovedNames
@@ -24,7 +24,6 @@ FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {
         "_add_variable_to_collections": variables.add_variable_to_collections,
         "_build_variable_getter": getters.build_variable_getter,
     },
-    "tf_slim.losses.loss_ops": {"get_regularization_losses": regularization.get_regularization_losses},
     "tf_slim.ops.variables": {
         "add_model_variable": variables.add_model_variable,
         "assign_from_checkpoint": checkpoints.assign_from_checkpoint,
