@@ -104,7 +104,8 @@ def jittered(array: np.ndarray, name: str) -> np.ndarray:
         return array
     steps = np.where(hashed_uniform(name, array.size) < 0.5, -1, 1).astype(bits).reshape(array.shape)
     movable = np.isfinite(array) & (array != 0)
-    moved = np.ascontiguousarray(array).view(bits) + np.where(movable, steps, 0).astype(bits)
+    plain = np.ascontiguousarray(array).reshape(array.shape)  # which makes a scalar an array of one
+    moved = plain.view(bits) + np.where(movable, steps, 0).astype(bits)
     result = moved.view(array.dtype)
     return np.where(np.isfinite(result), result, array)
 

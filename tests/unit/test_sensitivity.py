@@ -29,6 +29,12 @@ def test_jitter_goes_both_ways_and_depends_on_the_name():
     assert not np.array_equal(moved, sensitivity.jittered(array, "b"))
 
 
+def test_scalars_keep_their_shape():
+    moved = sensitivity.jittered(np.array(2.0, np.float32), "x")
+    assert moved.shape == ()
+    assert moved != 2.0
+
+
 def test_integers_stay():
     array = np.arange(5)
     assert sensitivity.jittered(array, "x") is array
