@@ -60,7 +60,7 @@ def verify(monkeypatch):
 
         monkeypatch.setattr(lockstep, "verify", verify, raising=False)
         monkeypatch.setattr(startup, "import_tensorflow", lambda: None)
-        monkeypatch.setattr(config, "subject_from_table", lambda table, folder, side: side)
+        monkeypatch.setattr(config, "subject_from_table", lambda table, folder, side, **_: side)
 
     return outcome
 
@@ -184,7 +184,7 @@ def test_a_mistake_of_our_own_is_never_taken_for_a_divergence(verify):
         (["check", "a", "b"], "unexpected extra argument"),
         (["check", "missing.toml"], "lockstep: configuration: there is no file missing.toml"),
         (["demo", "--example", "quickstrt"], "did you mean 'quickstart'?"),
-        (["demo", "--example", "zebra"], "there is no example 'zebra'; there are inception_resnet_v2, quickstart."),
+        (["demo", "--example", "zebra"], "there is no example 'zebra'; there are decoder, inception_resnet_v2, lstm_text, mlp, quickstart."),
     ],
 )
 def test_a_wrong_call_is_status_2(arguments, words, folder):

@@ -227,8 +227,10 @@ def with_nan() -> np.ndarray:
         (np.array([{}, None]), "", ["Python objects", "never unpickles"]),
         (np.array(["2020-01-01"], "datetime64[D]"), "", ["no array of numbers"]),
         (b"\x93NUMPY\x01\x00broken", "", ["damaged"]),
-        (b"", "", ["no .npy file"]),
-        (b"PK\x03\x04", "", [".npz archive", "numpy.save"]),
+        (b"", "", ["neither a .npy nor a .npz"]),
+        (np.ones(2), 'key = "image"', ["has key", "batch.npy is a .npy file"]),
+        (b"PK\x03\x04", "", ["damaged"]),
+        (b"GIF89a", "", ["neither a .npy nor a .npz", "numpy.save"]),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(folder, content, keys, words):
@@ -239,6 +241,37 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(folder, content, 
         np.save(path, content, allow_pickle=True)
     message = refused(folder, f'{SIDES}[inputs.image]\npath = "batch.npy"\n{keys}')
     assert [word for word in words if word not in message] == [], message
+
+
+def test_an_archive_gives_the_array_of_the_inputs_name_the_only_one_or_the_one_named(folder):
+    both = {"image": np.ones((1, 2), np.float32), "other": np.zeros((3, 2), np.float32)}
+    np.savez(folder / "batch.npz", **both)
+    assert arrays(folder, 'path = "batch.npz"').shape == (1, 2)
+    assert arrays(folder, 'path = "batch.npz"\nkey = "other"').shape == (3, 2)
+    message = refused(folder, f'{SIDES}[inputs.image]\npath = "batch.npz"\nkey = "othr"')
+    assert "no array 'othr'; did you mean 'other'?" in message
+    assert "image, other" in message
+    np.savez(folder / "batch.npz", whatever=both["other"])
+    assert arrays(folder, 'path = "batch.npz"').shape == (3, 2)
+    np.savez_compressed(folder / "batch.npz", image=np.array([{}, None]))
+    assert "never unpickles" in refused(folder, f'{SIDES}[inputs.image]\npath = "batch.npz"')
+    content = bytearray((folder / "batch.npz").read_bytes())
+    (folder / "batch.npz").write_bytes(content[: len(content) // 2])
+    assert "damaged" in refused(folder, f'{SIDES}[inputs.image]\npath = "batch.npz"')
+
+
+def test_several_batches_have_other_fills_and_parts_of_a_file(folder):
+    np.save(folder / "batch.npy", np.arange(12.0).reshape(6, 2))
+    text = f'batches = 3\n{SIDES}[inputs.image]\npath = "batch.npy"\n[inputs.noise]\nshape = [4]'
+    (folder / "lockstep.toml").write_text(text)
+    batches = config.make_batches(config.read(folder))
+    assert [batch["image"][:, 0].tolist() for batch in batches] == [[0, 2], [4, 6], [8, 10]]
+    noises = [tuple(batch["noise"]) for batch in batches]
+    assert len(set(noises)) == 3
+    (folder / "lockstep.toml").write_text(text.replace("batches = 3", ""))
+    assert tuple(config.make_inputs(config.read(folder))["noise"]) == noises[0]
+    assert "cannot be cut along its first axis into 4 batches" in refused(folder, text.replace("= 3", "= 4"))
+    assert "batches is 0" in refused(folder, text.replace("= 3", "= 0"))
 
 
 # Entries

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lockstep.report.json import from_json, to_json
-from lockstep.report.model import Culprit, Report, StepReport, Verdict
+from lockstep.report.model import Culprit, Report, StepReport, Verdict, merged
 
 REPORT = Report(
     verdict=Verdict.DIVERGED,
@@ -93,3 +93,20 @@ def test_a_report_without_a_key_of_the_contract_is_refused():
 def test_an_unknown_verdict_is_refused():
     with pytest.raises(ValueError, match="perhaps"):
         from_json(to_json(REPORT).replace('"undecided"', '"perhaps"'))
+
+
+def test_reports_of_several_batches_are_one_as_bad_as_its_worst():
+    def report(verdict, summary, error):
+        step = StepReport("inference-fixed", verdict, summary, {"error": error}, "a rule", (f"line {error}",), 1.0)
+        return Report(verdict, (StepReport("variables-match", Verdict.EQUIVALENT, "6 = 6"), step), (), {}, 2.0)
+
+    good, bad = report(Verdict.EQUIVALENT, "fine", 0.0), report(Verdict.DIVERGED, "wrong", 1.0)
+    assert merged([good]) is good
+    both = merged([good, bad])
+    assert both.verdict is Verdict.DIVERGED
+    assert [step.verdict for step in both.steps] == [Verdict.EQUIVALENT, Verdict.DIVERGED]
+    assert both.steps[0].summary == "6 = 6"
+    assert both.steps[1].summary == "batch 1: fine; batch 2: wrong"
+    assert both.steps[1].details == ("batch 1: line 0.0", "batch 2: line 1.0")
+    assert both.steps[1].figures["batches"] == [{"error": 0.0}, {"error": 1.0}]
+    assert both.duration_s == 4.0

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from lockstep.errors import InputError
-from lockstep.report.model import Report, Verdict
+from lockstep.report.model import Report, Verdict, merged
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lockstep.arrays import Arrays
     from lockstep.cli.progress import Progress
+    from lockstep.config import Configuration
 
 EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2, Verdict.NOT_ASKED: 2}
 _PIPED_WIDTH = 120
@@ -33,34 +35,38 @@ def run(path: Path, *, fresh: bool = False) -> Report:
     from lockstep.cli.startup import import_tensorflow
 
     configuration = config.read(path)
-    inputs = config.make_inputs(configuration)
+    batches = config.make_batches(configuration)
     sides = {"reference": configuration.reference, "candidate": configuration.candidate}
     for side, table in sides.items():
         config.entry_file(table, configuration.folder, side)  # told at once, not after TensorFlow's import
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
-        subjects = {}
-        for side, table in sides.items():
-            progress.say(f"{side}: importing {table['entry']}")
-            subjects[side] = config.subject_from_table(
-                table,
-                configuration.folder,
-                side,
-                isolation=configuration.isolation.get(side),
-                say=functools.partial(_say, progress, side),
-                fresh=fresh,
-            )
-        from lockstep import verify
+        return merged([_check(configuration, inputs, progress, fresh=fresh) for inputs in batches])
 
-        return verify(
-            subjects["reference"],
-            subjects["candidate"],
-            inputs,
-            rename=configuration.rename,
-            tolerance=configuration.tolerance,
-            progress=progress,
+
+def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, fresh: bool) -> Report:
+    from lockstep import config, verify
+
+    subjects = {}
+    for side, table in (("reference", configuration.reference), ("candidate", configuration.candidate)):
+        progress.say(f"{side}: importing {table['entry']}")
+        subjects[side] = config.subject_from_table(
+            table,
+            configuration.folder,
+            side,
+            isolation=configuration.isolation.get(side),
+            say=functools.partial(_say, progress, side),
+            fresh=fresh,
         )
+    return verify(
+        subjects["reference"],
+        subjects["candidate"],
+        inputs,
+        rename=configuration.rename,
+        tolerance=configuration.tolerance,
+        progress=progress,
+    )
 
 
 def _say(progress: Progress, side: str, text: str) -> None:

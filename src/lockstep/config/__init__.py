@@ -1,6 +1,6 @@
 """The configuration of one migration: `lockstep.toml`, the arrays that it describes, the code that it names."""
 
-from lockstep.config.arrays import InputSpec, make_inputs
+from lockstep.config.arrays import InputSpec, make_batches, make_inputs
 from lockstep.config.entries import entry_file, subject_from_table
 from lockstep.config.isolation import Isolation
 from lockstep.config.reading import Configuration, read
@@ -10,6 +10,7 @@ __all__ = [
     "InputSpec",
     "Isolation",
     "entry_file",
+    "make_batches",
     "make_inputs",
     "read",
     "subject_from_table",

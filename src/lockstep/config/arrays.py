@@ -1,23 +1,25 @@
-"""The arrays that both sides are fed: filled by a hash of the input's name, or read from a `.npy` file."""
+"""The arrays that both sides are fed: filled by a hash of the input's name, or read from a `.npy` or `.npz` file."""
 
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from lockstep.arrays import not_finite, numpy_dtype
-from lockstep.config.tables import Table, leaves, missing_file
+from lockstep.config.tables import Table, guess, leaves, missing_file
 from lockstep.errors import InputError
 from lockstep.recorder.fill import hashed_uniform
 
 if TYPE_CHECKING:
     from lockstep.config.reading import Configuration
 
-_KEYS = ("shape", "dtype", "fill", "low", "high", "path")
+_KEYS = ("shape", "dtype", "fill", "low", "high", "path", "key")
 _FILLS = ("ones", "uniform", "normal")
 _REAL = ("float16", "bfloat16", "float32", "float64")
 _COMPLEX = ("complex64", "complex128")
@@ -38,7 +40,8 @@ class InputSpec:
         fill: `"ones"`, `"uniform"` or `"normal"`.
         low: Smallest value of a uniform fill.
         high: Where a uniform fill ends; this value itself is not among integers.
-        path: The `.npy` file, or None.
+        path: The `.npy` or `.npz` file, or None.
+        key: Which array of a `.npz` file; None: the one that bears the input's name, or the only one.
     """
 
     place: str
@@ -48,6 +51,7 @@ class InputSpec:
     low: float = 0
     high: float = 1
     path: Path | None = None
+    key: str | None = None
 
 
 def read_input(table: Table, folder: Path) -> InputSpec:
@@ -55,21 +59,23 @@ def read_input(table: Table, folder: Path) -> InputSpec:
     table.refuse_unknown(_KEYS)
     shape = _shape(table)
     dtype = table.choice("dtype", _DTYPES, "float32") if "dtype" in table.values else None
-    path = table.text("path")
+    path, key = table.text("path"), table.text("key")
     if path is None:
+        if key is not None:
+            raise InputError(f"{table.place} has key, which names an array in a .npz file, and no path.")
         if shape is None:
             raise InputError(
-                f"{table.place} has neither shape nor path; give shape = [...] or the path of a .npy file."
+                f"{table.place} has neither shape nor path; give shape = [...] or the path of a .npy or .npz file."
             )
         fill = table.choice("fill", _FILLS, "uniform")
         low, high = _range(table, dtype or "float32", fill)
         return InputSpec(table.place, shape, dtype or "float32", fill, low, high)
-    for key in ("fill", "low", "high"):
-        if key in table.values:
-            raise InputError(f"{table.place} has both path and {key}; a file's values are taken as they are.")
+    for word in ("fill", "low", "high"):
+        if word in table.values:
+            raise InputError(f"{table.place} has both path and {word}; a file's values are taken as they are.")
     if not Path(path).is_absolute() and leaves(path, folder):
         raise InputError(f'{table.place}: path "{path}" leaves the folder of the configuration; move the file into it.')
-    return InputSpec(table.place, shape, dtype, path=folder / path)
+    return InputSpec(table.place, shape, dtype, path=folder / path, key=key)
 
 
 def make_inputs(configuration: Configuration) -> dict[str, np.ndarray]:
@@ -79,12 +85,43 @@ def make_inputs(configuration: Configuration) -> dict[str, np.ndarray]:
         InputError: A file is missing or no plain array, differs from the shape or dtype that the configuration
             states, is empty, or holds NaN or infinity.
     """
-    return {name: _make(name, spec) for name, spec in configuration.inputs.items()}
+    return make_batches(configuration)[0]
 
 
-def _make(name: str, spec: InputSpec) -> np.ndarray:
-    if spec.path is not None:
-        return _finite(_load(spec, spec.path), spec)
+def make_batches(configuration: Configuration) -> list[dict[str, np.ndarray]]:
+    """Returns one dict of input name -> array for each batch that is asked for.
+
+    The first batch is filled as if it were the only one, further ones with other values; a file is cut along its first
+    axis.
+
+    Raises:
+        InputError: As of `make_inputs`, or a file cannot be cut into that many equal parts.
+    """
+    count = configuration.batches
+    batches: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
+    for name, spec in configuration.inputs.items():
+        whole = None if spec.path is None else _finite(_load(name, spec, spec.path), spec)
+        for number, batch in enumerate(batches):
+            if whole is None:
+                batch[name] = _filled(name if number == 0 else f"{name}#{number + 1}", spec)
+            else:
+                batch[name] = _part(whole, number, count, spec)
+    return batches
+
+
+def _part(whole: np.ndarray, number: int, count: int, spec: InputSpec) -> np.ndarray:
+    if count == 1:
+        return whole
+    if whole.ndim == 0 or whole.shape[0] % count:
+        raise InputError(
+            f"{spec.place}: a file of shape {list(whole.shape)} cannot be cut along its first axis into {count} "
+            "batches."
+        )
+    size = whole.shape[0] // count
+    return whole[number * size : (number + 1) * size]
+
+
+def _filled(name: str, spec: InputSpec) -> np.ndarray:
     assert spec.shape is not None
     assert spec.dtype is not None
     count = math.prod(spec.shape)
@@ -159,8 +196,8 @@ def _integer_range(table: Table, dtype: str, low: float | None, high: float | No
     return low, high
 
 
-def _load(spec: InputSpec, path: Path) -> np.ndarray:
-    array = _checked_file(spec, path)
+def _load(name: str, spec: InputSpec, path: Path) -> np.ndarray:
+    array = _checked_file(name, spec, path)
     if array.dtype == np.dtype("V2") and spec.dtype == "bfloat16":
         array = array.view(numpy_dtype("bfloat16"))  # numpy.save forgets the name of this dtype
     found = array.dtype.newbyteorder("=")
@@ -180,25 +217,46 @@ def _load(spec: InputSpec, path: Path) -> np.ndarray:
     return array.astype(found, copy=False)
 
 
-def _checked_file(spec: InputSpec, path: Path) -> np.ndarray:
+def _checked_file(name: str, spec: InputSpec, path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             magic = file.read(len(_NPY_MAGIC))
-            if magic != _NPY_MAGIC:
-                what = "a .npz archive" if magic.startswith(b"PK") else "no .npy file"
-                raise InputError(f"{spec.place}: {path.name} is {what}; save one array with numpy.save.")
             file.seek(0)
+            if magic.startswith(b"PK"):
+                return _from_archive(name, spec, file)
+            if magic != _NPY_MAGIC:
+                raise InputError(
+                    f"{spec.place}: {path.name} is neither a .npy nor a .npz file; save it with numpy.save or "
+                    "numpy.savez."
+                )
+            if spec.key is not None:
+                raise InputError(f"{spec.place} has key, but {path.name} is a .npy file, which holds one array.")
             array: np.ndarray = np.load(file, allow_pickle=False)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise missing_file(spec.place, path) from None
     except OSError as error:
         raise InputError(f"{spec.place}: {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"{spec.place}: {path.name} is damaged, or holds Python objects, which Lockstep never unpickles ({error})."
         ) from error
+    return array
+
+
+def _from_archive(name: str, spec: InputSpec, file: BinaryIO) -> np.ndarray:
+    with np.load(file, allow_pickle=False) as archive:
+        wanted = spec.key or name
+        if spec.key is None and len(archive.files) == 1:
+            wanted = archive.files[0]
+        if wanted not in archive.files:
+            held = ", ".join(archive.files) or "nothing"
+            raise InputError(
+                f"{spec.place}: {Path(file.name).name} has no array {wanted!r}{guess(wanted, archive.files)} It holds "
+                f"{held}; name one with key."
+            )
+        array: np.ndarray = archive[wanted]
     return array
 
 

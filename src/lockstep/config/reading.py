@@ -22,7 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_TABLES = ("reference", "candidate", "inputs", "variables", "tolerance")
+_TABLES = ("batches", "reference", "candidate", "inputs", "variables", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Configuration:
         rename: `(pattern, replacement)` pairs, from the reference's variable names to the candidate's.
         tolerance: The tolerance for floating tensors.
         isolation: Side -> how it is run.
+        batches: How many batches of inputs the check is made on.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Configuration:
     rename: tuple[tuple[str, str], ...] = ()
     tolerance: FixedTolerance = field(default_factory=FixedTolerance)
     isolation: Mapping[str, Isolation] = field(default_factory=dict)
+    batches: int = 1
 
     @property
     def environments(self) -> dict[str, EnvironmentSpec | None]:
@@ -74,6 +76,7 @@ def read(path: Path) -> Configuration:
         rename=_rename(top.table("variables")),
         tolerance=_tolerance(top.table("tolerance")),
         isolation={side: read_isolation(top.table(side), folder) for side in ("reference", "candidate")},
+        batches=_batches(top),
     )
 
 
@@ -92,6 +95,15 @@ def parsed(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     return tree
+
+
+def _batches(top: Table) -> int:
+    count = top.values.get("batches", 1)
+    if type(count) is not int or count < 1:
+        raise InputError(
+            f"{top.place}: batches is {count!r}; it must be a positive integer, and stand above all tables."
+        )
+    return count
 
 
 def _side(top: Table, side: str, folder: Path) -> dict[str, str]:

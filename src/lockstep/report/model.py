@@ -87,6 +87,43 @@ class Culprit:
         return self.error / self.noise_budget
 
 
+def merged(reports: Sequence[Report]) -> Report:
+    """Puts the reports of several batches together: a step is as its worst batch, and says which batch said what.
+
+    Args:
+        reports: At least one; all of the same steps.
+    """
+    if len(reports) == 1:
+        return reports[0]
+    steps = tuple(_over_batches(steps) for steps in zip(*(report.steps for report in reports), strict=True))
+    return Report(
+        verdict=overall([report.verdict for report in reports]),
+        steps=steps,
+        culprits=tuple(dict.fromkeys(culprit for report in reports for culprit in report.culprits)),
+        environments=reports[0].environments,
+        duration_s=sum(report.duration_s for report in reports),
+    )
+
+
+def _over_batches(steps: Sequence[StepReport]) -> StepReport:
+    first = steps[0]
+    same = all(
+        (step.verdict, step.summary, step.details) == (first.verdict, first.summary, first.details) for step in steps
+    )
+    numbered = list(enumerate(steps, 1))
+    return StepReport(
+        name=first.name,
+        verdict=overall([step.verdict for step in steps])
+        if any(step.verdict is not Verdict.NOT_ASKED for step in steps)
+        else Verdict.NOT_ASKED,
+        summary=first.summary if same else "; ".join(f"batch {n}: {step.summary}" for n, step in numbered),
+        figures={**first.figures, "batches": [dict(step.figures) for step in steps]},
+        judged_by=next((step.judged_by for step in steps if step.judged_by != first.judged_by), first.judged_by),
+        details=first.details if same else tuple(f"batch {n}: {line}" for n, step in numbered for line in step.details),
+        duration_s=sum(step.duration_s for step in steps),
+    )
+
+
 @dataclass(frozen=True)
 class Report:
     """The outcome of a check.
