@@ -7,11 +7,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_metrics
 import bench_shim
+import bench_traces
 
 
 def main() -> None:
     rows = bench_metrics.main()
     bench_metrics.show(rows, 50_000_000)
+    print()
+    bench_traces.main()
     print()
     bench_shim.main()
 

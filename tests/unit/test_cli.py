@@ -184,7 +184,10 @@ def test_a_mistake_of_our_own_is_never_taken_for_a_divergence(verify):
         (["check", "a", "b"], "unexpected extra argument"),
         (["check", "missing.toml"], "lockstep: configuration: there is no file missing.toml"),
         (["demo", "--example", "quickstrt"], "did you mean 'quickstart'?"),
-        (["demo", "--example", "zebra"], "there is no example 'zebra'; there are decoder, inception_resnet_v2, lstm_text, mlp, quickstart."),
+        (
+            ["demo", "--example", "zebra"],
+            "there is no example 'zebra'; there are decoder, inception_resnet_v2, lstm_text, mlp, quickstart.",
+        ),
     ],
 )
 def test_a_wrong_call_is_status_2(arguments, words, folder):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lockstep.errors import InputError
-from lockstep.metrics.dtypes import Array, kind_of
+from lockstep.metrics.dtypes import Array, kind_of, name_of
 from lockstep.metrics.figures import Figures, Scalar
 from lockstep.metrics.plan import Plan, make_plan
 from lockstep.metrics.tally import Tally
@@ -88,10 +88,10 @@ def _figures(reference: Array, candidate: Array, plan: Plan, tally: Tally) -> Fi
         mean_signed_error=complex(signed, imaginary) if plan.kind == "complex" else signed,
         rms_error=math.sqrt(_exact_sum([part.squared for part in tally.partials]) / count),
         max_abs_reference=number(tally.scale),
-        reference_dtype=reference.dtype.name,
-        candidate_dtype=candidate.dtype.name,
-        common_dtype=plan.common.name,
-        ulp_dtype=None if plan.ulp is None else plan.ulp.name,
+        reference_dtype=name_of(reference.dtype),
+        candidate_dtype=name_of(candidate.dtype),
+        common_dtype=name_of(plan.common),
+        ulp_dtype=None if plan.ulp is None else name_of(plan.ulp),
         rtol=plan.rtol,
         atol=plan.atol,
     )

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from lockstep.metrics.blocks import cut_pieces
-from lockstep.metrics.dtypes import Array, precision
+from lockstep.metrics.dtypes import Array, name_of, precision
 from lockstep.metrics.plan import Plan
 from lockstep.metrics.tally import Partial, Tally
 from lockstep.metrics.ulp import ulp_distance
@@ -37,8 +37,8 @@ class Screen:
     def __init__(self, plan: Plan, tally: Tally) -> None:
         self.plan = plan
         self.tally = tally
-        self.work = np.dtype(np.float64 if plan.common.name == "float64" else np.float32)
-        self.exact = plan.common.name == "float64"
+        self.work = np.dtype(np.float64 if name_of(plan.common) == "float64" else np.float32)
+        self.exact = name_of(plan.common) == "float64"
         self.margin = 0.0 if self.exact else _FLOAT32_MARGIN
         self.steps = 2.0 ** precision(plan.common)
         self.widened = [np.empty(plan.block, np.float32) for _ in range(2)] if plan.common.itemsize == 2 else []
@@ -80,7 +80,7 @@ class Screen:
         if block.dtype == self.work:
             return block
         wide = self.widened[side][: block.size]
-        if block.dtype.name == "bfloat16":  # the upper half of a float32; ten times faster than the registered cast
+        if name_of(block.dtype) == "bfloat16":  # the upper half of a float32; ten times faster than the registered cast
             bits = wide.view(np.uint32)
             np.copyto(bits, block.view(np.uint16))
             np.left_shift(bits, 16, out=bits)
