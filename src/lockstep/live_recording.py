@@ -113,28 +113,8 @@ def _build(
 
 def _run(writer: TraceWriter, setting: Setting, trace: Trace) -> dict[str, Any]:
     filled = setting.values if setting.kind in ("distinct", "constant") else {}
-    written = writer.add_groups(
-        {
-            "before": {key: value for key, value in trace.before.items() if key not in filled},
-            "outputs": trace.outputs,
-            "losses": {str(place): loss.value for place, loss in enumerate(trace.losses)},
-            "total": {} if trace.total_loss is None else {"": trace.total_loss},
-            "after": trace.after,
-        }
-    )
     return {
-        "setting": setting.kind,
-        "fill_names": {key: setting.names.get(key, key) for key in filled},
-        "filled": sorted(filled),
-        "before": written["before"],
-        "outputs": written["outputs"],
-        "losses": [[loss.variable, written["losses"][str(place)]] for place, loss in enumerate(trace.losses)],
-        "total_loss": written["total"].get(""),
-        "after": written["after"],
-        "taps": {},
-        "tap_aliases": {},
-        "untapped": [],
-        "differing_between_blocks": [],
+        **writer.add_run(setting.kind, {key: setting.names.get(key, key) for key in filled}, trace),
         "duration_s": trace.duration_s,
         "live": {
             "created": list(trace.created),

@@ -97,6 +97,39 @@ class TraceWriter:
         entries = self.add(together)
         return {group: {name: entries[json.dumps([group, name])] for name in named} for group, named in groups.items()}
 
+    def add_run(self, setting: str, names: Mapping[str, str], run: Any) -> Dict[str, Any]:
+        """Writes what one run did, and returns its entry in the manifest.
+
+        Args:
+            setting: Where its variables started from.
+            names: Key of each variable that was filled -> the name that its values are a hash of; these values need no
+                file.
+            run: Anything with `before`, `outputs`, `losses`, `total_loss` and `after`.
+        """
+        written = self.add_groups(
+            {
+                "before": {key: value for key, value in run.before.items() if key not in names},
+                "outputs": run.outputs,
+                "losses": {str(place): loss.value for place, loss in enumerate(run.losses)},
+                "total": {} if run.total_loss is None else {"": run.total_loss},
+                "after": run.after,
+            }
+        )
+        return {
+            "setting": setting,
+            "fill_names": {key: name for key, name in names.items() if key != name},
+            "filled": sorted(names),
+            "before": written["before"],
+            "outputs": written["outputs"],
+            "losses": [[loss.variable, written["losses"][str(place)]] for place, loss in enumerate(run.losses)],
+            "total_loss": written["total"].get(""),
+            "after": written["after"],
+            "taps": {},
+            "tap_aliases": {},
+            "untapped": [],
+            "differing_between_blocks": [],
+        }
+
     def add_file(self, name: str, content: bytes) -> Dict[str, Any]:
         """Writes a file of another kind (an exported graph) and returns what the manifest has to say of it."""
         with _told("writing %s" % name), open(os.path.join(self.folder, name), "xb") as file:

@@ -146,32 +146,15 @@ def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
         again = model.run(first.before, inputs, block)
         differing += [path for path, value in again.outputs.items() if not _same(value, first.outputs[path])]
         tapped.update(writer.add(again.taps))
-    losses = {str(place): loss.value for place, loss in enumerate(first.losses)}
-    written = writer.add_groups(
-        {
-            "before": {key: value for key, value in first.before.items() if key not in values},
-            "outputs": first.outputs,
-            "losses": losses,
-            "total": {} if first.total_loss is None else {"": first.total_loss},
-            "after": first.after,
-        }
+    filled_by = {key: (names or {}).get(key, key) for key in values}
+    return dict(
+        writer.add_run(setting, filled_by, first),
+        taps=tapped,
+        tap_aliases={alias: name for alias, name in plan.aliases.items() if name in tapped},
+        untapped=plan.unreachable,
+        differing_between_blocks=sorted(set(differing)),
+        duration_s=duration,
     )
-    return {
-        "setting": setting,
-        "fill_names": {key: name for key, name in (names or {}).items() if key in values},
-        "filled": sorted(values),
-        "before": written["before"],
-        "outputs": written["outputs"],
-        "losses": [[loss.variable, written["losses"][str(place)]] for place, loss in enumerate(first.losses)],
-        "total_loss": written["total"].get(""),
-        "after": written["after"],
-        "taps": tapped,
-        "tap_aliases": {alias: name for alias, name in plan.aliases.items() if name in tapped},
-        "untapped": plan.unreachable,
-        "blocks": len(plan.blocks),
-        "differing_between_blocks": sorted(set(differing)),
-        "duration_s": duration,
-    }
 
 
 def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> Dict[str, np.ndarray]:
