@@ -43,10 +43,13 @@ def test_the_make_targets_of_the_readme_exist():
 def test_the_configuration_of_the_readme_is_valid(tmp_path):
     from lockstep.config import read
 
-    (block,) = blocks("toml")
-    (tmp_path / "lockstep.toml").write_text(block)
+    whole, with_environment = blocks("toml")
+    (tmp_path / "lockstep.toml").write_text(whole)
     configuration = read(tmp_path / "lockstep.toml")
     assert configuration.rename == ((r"^net/(.*)/weights$", r"model/\1/kernel"),)
+    (tmp_path / "lockstep.toml").write_text(with_environment + whole[whole.index("[candidate]") :])
+    environment = read(tmp_path / "lockstep.toml").environments["reference"]
+    assert (environment.python, environment.requirements[0]) == ("3.7", "tensorflow==1.15.5")
 
 
 def test_the_python_of_the_readme_runs():

@@ -1,5 +1,6 @@
 """tf_slim's own tests, which ship in its wheel: those that pass on TensorFlow 1.15 pass here, but for a listed few."""
 
+import importlib.metadata
 import json
 import pathlib
 import re
@@ -67,4 +68,10 @@ def test_what_passes_on_tensorflow_1_15_passes_here_but_for_the_table():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "\n{" in done.stdout, done.stderr[-3000:]
     found = regressions(json.loads(done.stdout[done.stdout.rindex("\n{") :]), recorded())
-    assert found.keys() == listed().keys(), found
+    # The table is of the newest TensorFlow; on an older one (`make matrix`) an exception of it may still pass.
+    newest = importlib.metadata.version("tensorflow-cpu") == pinned("tensorflow-cpu")
+    assert found.keys() == listed().keys() if newest else found.keys() <= listed().keys(), found
+
+
+def pinned(package):
+    return dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))[package]

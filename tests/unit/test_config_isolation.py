@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from lockstep import config
-from lockstep.cli import session
 from lockstep.config import Isolation
 from lockstep.environments import EnvironmentSpec
 from lockstep.errors import InputError
@@ -99,13 +98,20 @@ def test_what_cannot_be_meant_is_refused(tmp_path, reference, words):
         assert word in message
 
 
-@pytest.mark.parametrize(
-    ("reference", "key"), [(REQUIREMENTS, "requirements"), ('interpreter = "bin/python"', "interpreter")]
-)
-def test_such_a_side_is_not_run_yet(tmp_path, reference, key):
-    configuration = read(tmp_path, reference)
-    with pytest.raises(InputError, match=rf"\[reference\] has {key}: isolated environments come with a later version"):
-        session.run(tmp_path)
-    table = {**configuration.reference, "requirements": ["six"]}
-    with pytest.raises(InputError, match="come with a later version"):
-        config.subject_from_table(table, tmp_path, "reference")
+def test_such_a_side_is_a_subject_of_its_own_and_nothing_of_it_is_imported(tmp_path):
+    configuration = read(tmp_path, f'{REQUIREMENTS}\ntimeout_s = 60\nenvironment = ["MY_FLAG"]')
+    isolation = configuration.isolation["reference"]
+    (tmp_path / "legacy_model.py").write_text("raise RuntimeError('imported here')")
+    subject = config.subject_from_table(configuration.reference, tmp_path, "reference", isolation=isolation, fresh=True)
+    assert (subject.entry, subject.timeout_s, subject.fresh) == ("legacy_model.py:forward", 60, True)
+    assert subject.environment_spec == isolation.environment
+    assert subject.environment_variables == ("MY_FLAG",)
+
+
+def test_a_keras_side_runs_where_lockstep_runs(tmp_path):
+    configuration = read(tmp_path, REQUIREMENTS)
+    (tmp_path / "migrated_model.py").write_text("def build(): ...")
+    with pytest.raises(InputError, match="runs in the environment of Lockstep itself"):
+        config.subject_from_table(
+            configuration.candidate, tmp_path, "candidate", isolation=configuration.isolation["reference"]
+        )

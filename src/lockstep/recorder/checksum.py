@@ -23,7 +23,7 @@ def checksum(data: Any) -> str:
         data: Anything with the buffer interface, contiguous.
 
     >>> checksum(b"")[:8], checksum(b"a")[:8] == checksum(b"b")[:8]
-    ('d6f9e07c', False)
+    ('217fcd2c', False)
     """
     view = np.frombuffer(data, np.uint8)
     digest = hashlib.sha256(b"lockstep-sums-1:%d:" % view.size)
