@@ -257,12 +257,14 @@ def _manifest(folder: str) -> Dict[str, Any]:
     path = os.path.join(folder, MANIFEST)
     if not os.path.isdir(folder):
         raise RecordingError("there is no trace %s." % folder)
+    if _PARTIAL.match(_base(folder)):
+        # Killed after the manifest and before the folder got its name, it may even be whole; it never is taken for it.
+        raise RecordingError("%s is what an interrupted recording left; it can be removed." % folder)
     try:
         with open(path, "rb") as file:
             text = file.read()
     except FileNotFoundError:
-        why = " It is what an interrupted recording left; it can be removed." if _PARTIAL.match(_base(folder)) else ""
-        raise RecordingError("%s is no trace: it holds no %s.%s" % (folder, MANIFEST, why))
+        raise RecordingError("%s is no trace: it holds no %s." % (folder, MANIFEST))
     except OSError as error:
         raise RecordingError("%s cannot be read: %s." % (path, error.strerror))
     try:
