@@ -16,10 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from bench_metrics import durations
 
 TENSORS, TOTAL_BYTES = 878, 416_000_000
 TARGET_GB_S, TARGET_MB = 2.0, 500.0
@@ -72,9 +72,9 @@ def worker(folders: list[Path]) -> None:
     import lockstep.recorded  # noqa: F401 - imports are not what is measured
 
     before = resident_mb()
-    taken = timed({"compare": lambda: compare(folders)})
+    taken = durations({"compare": lambda: compare(folders)}, REPEATS)
     peak = resident_mb()
-    taken.update(timed({"loop": lambda: numpy_loop(folders)}))
+    taken.update(durations({"loop": lambda: numpy_loop(folders)}, REPEATS))
     print(json.dumps({"seconds": taken, "peak_mb": peak, "before_mb": before}))
 
 
@@ -82,17 +82,6 @@ def resident_mb() -> float:
     """Returns the largest resident memory of this process so far (Linux; getrusage would count the parent's too)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1e3
-
-
-def timed(runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(REPEATS + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if repeat:
-                taken[name].append(time.perf_counter() - start)
-    return taken
 
 
 def main(*, network: bool = True) -> None:
@@ -150,9 +139,8 @@ def tapped_network() -> None:
         session.run([variable.initializer for variable in model._raw])
         feed = {model.inputs["image"]: image["image"]}
         plain, outputs = list(model.outputs.values()), list(model.outputs.values())
-        taken = timed(
-            {"plain": lambda: session.run(plain, feed), "tapped": lambda: session.run([outputs, block], feed)}
-        )
+        runs = {"plain": lambda: session.run(plain, feed), "tapped": lambda: session.run([outputs, block], feed)}
+        taken = durations(runs, REPEATS)
         size = sum(value.nbytes for value in session.run(block, feed))
     plain_s, tapped_s = (statistics.median(taken[name]) for name in ("plain", "tapped"))
     ratio = tapped_s / plain_s

@@ -8,9 +8,15 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import InputError
+from lockstep.recorder.records import ONLY_INPUT
 
 Arrays = Mapping[str, np.ndarray] | np.ndarray
 """What a model is fed: arrays by input name, or one array for a model that takes one tensor."""
+
+
+def named(inputs: Arrays) -> dict[str, np.ndarray]:
+    """Returns arrays by input name; the one of a model that takes one tensor gets the name that recordings give it."""
+    return dict(inputs) if isinstance(inputs, Mapping) else {ONLY_INPUT: inputs}
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:

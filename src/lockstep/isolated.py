@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lockstep import trace_cache
-from lockstep.arrays import Arrays
+from lockstep.arrays import Arrays, named
 from lockstep.environments import Environment, EnvironmentSpec, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
 from lockstep.recorded import RecordedInstance, RecordedSubject, refused
 from lockstep.recorder.checksum import checksum
 from lockstep.recorder.folder import VERSION, TraceWriter
+from lockstep.recorder.records import FLAGS
 from lockstep.recorder.tensors import stored
 from lockstep.recorder_process import RECORDER, RecorderError, run_recorder
 from lockstep.subjects import Mode
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 TIMEOUT_S = 3600.0
 """How long a recording may take, unless the configuration says otherwise."""
 DEFAULT_TAP_BYTES = 2 << 30
-_ONLY_INPUT = "input"
 
 # The modes and settings of the guide's steps; both num_random_ops modes list their operations for whoever localises.
 BUILDS: tuple[Mapping[str, Any], ...] = (
@@ -149,7 +149,7 @@ class IsolatedSubject:
         self, inputs: Arrays, work: Path, target: Path, taps: Taps | None, *, replace: bool, key: str | None
     ) -> dict[str, Any]:
         single = not isinstance(inputs, Mapping)
-        given = {_ONLY_INPUT: inputs} if isinstance(inputs, np.ndarray) else dict(inputs)
+        given = named(inputs)
 
         def write() -> None:
             with TraceWriter(str(work / "inputs")) as writer:
@@ -184,7 +184,7 @@ class IsolatedSubject:
             "inputs": _digests(inputs),
             "fill_names": dict(self.fill_names),
             "builds": list(BUILDS),
-            "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *_FLAGS)},
+            "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *FLAGS)},
         }
 
     def _raise(self, failure: RecorderError) -> None:
@@ -198,18 +198,12 @@ class IsolatedSubject:
         raise error from None
 
 
-# What recording.environment() notes as well: variables that change the numbers TensorFlow computes.
-_FLAGS = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "TF_XLA_FLAGS", "OMP_NUM_THREADS", "TF_DISABLE_MKL",
-          "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "ONEDNN_MAX_CPU_ISA")  # fmt: skip
-
-
 def _log_level() -> str:
     return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _digests(inputs: Arrays) -> list[object]:
-    named: Sequence[tuple[str, np.ndarray]] = list(inputs.items()) if isinstance(inputs, Mapping) else [("", inputs)]
-    plain = [(name, stored(array)) for name, array in named]
+    plain = [(name, stored(array)) for name, array in named(inputs).items()]
     return [[name, s.dtype, list(s.shape), checksum(s.array.reshape(-1).view(np.uint8))] for name, s in plain]
 
 

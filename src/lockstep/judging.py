@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lockstep import sensitivity
 from lockstep.align import Alignment, Rename
@@ -101,10 +104,13 @@ class Judge:
         noise: Callable[[], Noise | None],
     ) -> Finding:
         def differences(budgets: Budgets | None = None) -> shares.Differences:
+            total = compared(traces.reference, traces.candidate, budgets=budgets)
+            if traces.here is None:
+                return shares.Differences(total, code=total, runtime=None)
             return shares.Differences(
-                total=compared(traces.reference, traces.candidate, budgets=budgets),
-                code=compared(traces.base, traces.candidate, budgets=budgets),
-                runtime=None if traces.here is None else with_itself(traces.reference, traces.here, budgets=budgets),
+                total,
+                code=compared(traces.here, traces.candidate, budgets=budgets),
+                runtime=with_itself(traces.reference, traces.here, budgets=budgets),
             )
 
         fixed = differences()
@@ -116,7 +122,8 @@ class Judge:
         budgets = {name: sensitivity.FACTOR * movement for name, movement in moved.items()}
         sizes = traces.base.outputs if kind == "output" else traces.base.after
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
-        return shares.judged(fixed, differences(budgets), _hidden(budgets, sizes), kind)
+        judged = shares.judged(fixed, differences(budgets), _hidden(budgets, sizes), kind)
+        return dataclasses.replace(judged, details=(*judged.details, *found.failed))
 
 
 def _identity(trace: Trace) -> Alignment:
@@ -125,8 +132,6 @@ def _identity(trace: Trace) -> Alignment:
 
 def _hidden(budgets: Budgets, tensors: Mapping[str, object]) -> dict[str, float]:
     """Returns the tensors whose budget is so large that it hides any answer, with its share of their size."""
-    import numpy as np
-
     hidden = {}
     for name, budget in budgets.items():
         values = np.asarray(tensors[name])

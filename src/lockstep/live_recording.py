@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lockstep.align import Rename, align
-from lockstep.arrays import Arrays
+from lockstep.arrays import Arrays, named
 from lockstep.recorded import RecordedSubject, refused
 from lockstep.recorder.folder import TraceWriter
 from lockstep.steps import filling
@@ -50,7 +48,7 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
         InputError: The trace cannot be written, or the inputs cannot be used.
         SubjectError: The user's code failed.
     """
-    given = {"input": inputs} if isinstance(inputs, np.ndarray) else dict(inputs)
+    given = named(inputs)
 
     def write() -> None:
         with TraceWriter(str(target), replace=replace) as writer:

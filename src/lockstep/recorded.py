@@ -58,10 +58,7 @@ class Filling:
 
     def array(self) -> np.ndarray:
         """Returns the values."""
-        dtype = numpy_dtype(self.dtype)
-        if self.kind == "constant":
-            return fill.constant(self.shape, dtype)
-        return fill.distinct(self.name, self.shape, dtype)
+        return fill.values(self.kind, self.name, self.shape, numpy_dtype(self.dtype))
 
 
 class RecordedBuild:

@@ -8,21 +8,21 @@ enough: the mean of constant activations errs by the order of its summation, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from lockstep.arrays import Arrays
+from lockstep.arrays import Arrays, named
+from lockstep.errors import LockstepError
 from lockstep.recorder.fill import hashed_uniform
 from lockstep.trace import Trace
 
 JITTERS = 3
 """Runs with jittered values. The largest of three draws of a symmetric noise is below a fourth one's magnitude in one
 case of four; `FACTOR` covers that with room for the tail."""
-
-_RUNS = JITTERS + 2
 
 FACTOR = 4.0
 """How many times the largest movement a difference may have. Measured on Inception-ResNet-v2 in training mode, whose
@@ -41,14 +41,14 @@ class Noise:
     Attributes:
         outputs: Path -> movement.
         state: Variable key -> movement of its value after the run.
-        losses: Movement of the sum of the regularization losses.
         runs: How many runs it comes from.
+        failed: What is to be said of runs that could not be made.
     """
 
     outputs: Mapping[str, float]
     state: Mapping[str, float]
-    losses: float
     runs: int
+    failed: tuple[str, ...] = ()
 
 
 class Movable(Protocol):
@@ -72,23 +72,38 @@ def measure(instance: Movable, base: Trace, inputs: Arrays, say: Callable[[str],
         inputs: What it ran on; one that is no dict is named `input`.
         say: Told what is being done.
     """
-    given = inputs if isinstance(inputs, Mapping) else {"input": inputs}
-    moved = []
-    for number in range(1, JITTERS + 1):
-        say(f"how far rounding alone moves the reference: run {number} of {_RUNS}")
+    given = named(inputs)
+
+    def jitter(number: int) -> Trace:
         values = {key: jittered(array, f"{number}/{key}") for key, array in base.before.items()}
         fed = {name: jittered(array, f"{number}/input/{name}") for name, array in given.items()}
-        moved.append(instance.run_changed(values, fed, threads=0))
-    say(f"how far rounding alone moves the reference: run {_RUNS - 1} of {_RUNS}")
-    moved.append(instance.run_changed(dict(base.before), given, threads=1))
-    say(f"how far rounding alone moves the reference: run {_RUNS} of {_RUNS}, on other kernels")
-    moved.append(instance.run_on_other_kernels(dict(base.before), given))
+        return instance.run_changed(values, fed, threads=0)
+
+    runs: list[tuple[str, Callable[[], Trace]]] = [
+        ("with other last places", functools.partial(jitter, number)) for number in range(1, JITTERS + 1)
+    ]
+    runs.append(("on one thread", lambda: instance.run_changed(dict(base.before), given, threads=1)))
+    runs.append(("on other kernels", lambda: instance.run_on_other_kernels(dict(base.before), given)))
+    moved, failed = [], []
+    for number, (how, run) in enumerate(runs, 1):
+        say(f"how far rounding alone moves the reference: run {number} of {len(runs)}, {how}")
+        try:
+            moved.append(run())
+        except LockstepError as error:
+            # A graph that calls Python cannot run in another process, say: the budget is what the other runs give.
+            failed.append(f"the reference could not be run {how}, so its noise budget may be too small: {error}")
     return Noise(
-        outputs={path: max(_distance(base.outputs[path], run.outputs[path]) for run in moved) for path in base.outputs},
-        state={key: max(_distance(_after(base, key), _after(run, key)) for run in moved) for key in base.after},
-        losses=max(abs(_total(run) - _total(base)) for run in moved),
+        outputs={
+            path: _largest(_distance(base.outputs[path], run.outputs[path]) for run in moved) for path in base.outputs
+        },
+        state={key: _largest(_distance(_after(base, key), _after(run, key)) for run in moved) for key in base.after},
         runs=len(moved),
+        failed=tuple(failed),
     )
+
+
+def _largest(distances: Iterable[float]) -> float:
+    return max(distances, default=0.0)
 
 
 def jittered(array: np.ndarray, name: str) -> np.ndarray:
@@ -112,10 +127,6 @@ def jittered(array: np.ndarray, name: str) -> np.ndarray:
 
 def _after(trace: Trace, key: str) -> np.ndarray:
     return trace.after[key] if key in trace.after else trace.before[key]
-
-
-def _total(trace: Trace) -> float:
-    return 0.0 if trace.total_loss is None else float(trace.total_loss)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lockstep import sensitivity
+from lockstep.errors import InputError
 from lockstep.report.model import Verdict
 from lockstep.steps import shares
 from lockstep.steps.finding import Finding
@@ -64,6 +65,22 @@ def test_the_movement_is_that_of_the_subject():
         assert noise.outputs[""] == pytest.approx(2.0**-23 * factor)
         assert noise.state["w"] == pytest.approx(2.0**-23)
         assert noise.runs == sensitivity.JITTERS + 2
+
+
+def test_a_run_that_cannot_be_made_is_told_and_the_others_count():
+    class Confined(Amplifier):
+        def run_on_other_kernels(self, values, inputs):
+            raise InputError("it calls Python.")
+
+    values = {"w": np.ones(100, np.float32)}
+    subject = Confined(10.0)
+    base = subject.run_changed(values, {}, threads=0)
+    noise = sensitivity.measure(subject, base, np.ones(1, np.float32), lambda _: None)
+    assert noise.runs == sensitivity.JITTERS + 1
+    assert noise.outputs[""] == pytest.approx(2.0**-23 * 10)
+    assert noise.failed == (
+        "the reference could not be run on other kernels, so its noise budget may be too small: it calls Python.",
+    )
 
 
 def finding(verdict, error, bit_equal=False):

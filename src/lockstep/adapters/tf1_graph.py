@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.adapters import running
-from lockstep.arrays import Arrays
+from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError
 from lockstep.recorder import graph, operations
@@ -51,7 +51,7 @@ class GraphInstance:
         self, label: str, model: graph.GraphModel, mode: Mode, inputs: Arrays, seeds_taken: Sequence[int]
     ) -> None:
         self._label, self._model, self._mode, self._taken = label, model, mode, seeds_taken
-        self._inputs = inputs if isinstance(inputs, Mapping) else {graph.ONLY_INPUT: inputs}
+        self._inputs = named(inputs)
 
     @property
     def variables(self) -> tuple[VariableRecord, ...]:

@@ -9,6 +9,20 @@ import numpy as np
 GUIDE_CONSTANT = 0.001
 """What the guide sets every variable to."""
 
+
+def takes_values(dtype: str) -> bool:
+    """Tells whether variables of a dtype are filled: counters and indices keep what they have.
+
+    A fraction would not fit them, and another index means another thing.
+    """
+    return dtype.startswith(("float", "bfloat", "complex"))
+
+
+def values(kind: str, name: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Returns the `"constant"` or `"distinct"` values of a variable."""
+    return constant(shape, dtype) if kind == "constant" else distinct(name, shape, dtype)
+
+
 _VARIANCE = re.compile(r"(^|[/_])(moving_|running_)?(variance|var)$|second_moment|stddev", re.IGNORECASE)
 _SCALE = re.compile(r"(^|[/_])(gamma|scale)$", re.IGNORECASE)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from . import operations
 from .failures import RecordingError
-from .records import LossRecord, VariableRecord
+from .records import ONLY_INPUT, LossRecord, VariableRecord
 from .structure import changed, flatten, unique_keys
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
@@ -181,10 +181,6 @@ def parsed(content: bytes) -> Any:
     except Exception:  # protobuf's own class, of which each implementation has another
         raise RecordingError("the exported graph is damaged.")
     return exported
-
-
-ONLY_INPUT = "input"
-"""The name of the input of a function that takes one tensor instead of a dict."""
 
 
 def _collected(key: str) -> List[Any]:

@@ -12,13 +12,11 @@ from . import fill, graph, operations, taps
 from .failures import RecordingError
 from .folder import TraceReader, TraceWriter
 from .randomness import GraphSeeds
+from .records import FLAGS, ONLY_INPUT
+from .structure import same_bits
 from .worker import SubjectError
 
 Say = Callable[[str], None]
-
-# What changes the numbers that TensorFlow computes, besides its version.
-_FLAGS = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "TF_XLA_FLAGS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
-          "TF_NUM_INTEROP_THREADS", "TF_DISABLE_MKL", "ONEDNN_MAX_CPU_ISA")  # fmt: skip
 
 
 def record(
@@ -84,7 +82,7 @@ def environment() -> Dict[str, Any]:
         "cpu_features": _cpu_features(),
         "cpus": os.cpu_count(),
         "graph_optimizations": False,
-        "flags": {name: os.environ[name] for name in _FLAGS if name in os.environ},
+        "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
     }
 
 
@@ -97,7 +95,7 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
     mode = "%s mode, %s" % ("training" if build["training"] else "inference", build["randomness"])
     say("building %s" % mode)
     seeds = GraphSeeds(mode=build["randomness"])
-    given = inputs[graph.ONLY_INPUT] if request["single_input"] else inputs
+    given = inputs[ONLY_INPUT] if request["single_input"] else inputs
     try:
         model = graph.build(forward, given, build["training"], seeds)
     except RecordingError:
@@ -144,7 +142,7 @@ def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
     for place, block in enumerate(plan.blocks[1:], 2):
         say("recording taps, block %d of %d" % (place, len(plan.blocks)))
         again = model.run(first.before, inputs, block)
-        differing += [path for path, value in again.outputs.items() if not _same(value, first.outputs[path])]
+        differing += [path for path, value in again.outputs.items() if not same_bits(value, first.outputs[path])]
         tapped.update(writer.add(again.taps))
     filled_by = {key: (names or {}).get(key, key) for key in values}
     return dict(
@@ -169,12 +167,9 @@ def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> 
         return {}
     values = {}
     for record in variables:
-        if record.dtype.startswith(("float", "bfloat", "complex")):
-            dtype = numpy_dtype(record.dtype)
-            if setting == "constant":
-                values[record.key] = fill.constant(record.shape, dtype)
-            else:
-                values[record.key] = fill.distinct((names or {}).get(record.key, record.key), record.shape, dtype)
+        if fill.takes_values(record.dtype):
+            name = (names or {}).get(record.key, record.key)
+            values[record.key] = fill.values(setting, name, record.shape, numpy_dtype(record.dtype))
     return values
 
 
@@ -185,10 +180,6 @@ def _exported(writer: TraceWriter, model: Any, name: str) -> Dict[str, Any]:
     except Exception as error:  # what the exporter raises is not documented; a graph of over 2 GB is one reason
         return {"graph": None, "graph_note": "the graph cannot be exported (%s: %s)" % (type(error).__name__, error)}
     return {"graph": writer.add_file(name, content)}
-
-
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def _cpu_features() -> List[str]:

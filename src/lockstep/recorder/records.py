@@ -4,6 +4,21 @@ from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+ONLY_INPUT = "input"
+"""The name of the input of a function that takes one tensor instead of a dict."""
+
+FLAGS = (
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_DETERMINISTIC_OPS",
+    "TF_XLA_FLAGS",
+    "OMP_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_DISABLE_MKL",
+    "ONEDNN_MAX_CPU_ISA",
+)
+"""The environment variables that change the numbers which TensorFlow computes."""
+
 
 class VariableRecord(NamedTuple):
     """One variable of a subject.

@@ -47,10 +47,11 @@ def flatten(structure: Any, path: str = "") -> Iterator[Tuple[str, Any]]:
 
 def changed(before: Arrays, after: Arrays) -> Dict[str, np.ndarray]:
     """Returns the entries of `after` whose bits are not those of `before`."""
-    return {key: value for key, value in after.items() if not _same_bits(before[key], value)}
+    return {key: value for key, value in after.items() if not same_bits(before[key], value)}
 
 
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Tells whether two arrays have one dtype and shape and hold the same bits; of strings, the same text."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     if a.dtype.hasobject:

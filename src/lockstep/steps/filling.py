@@ -22,11 +22,11 @@ def filled(kind: str, alignment: Alignment) -> tuple[Setting, Setting]:
     candidate: _Values = {}
     names: dict[str, str] = {}
     for r, c in _alike(alignment):
-        if _floating(r):
+        if fill.takes_values(r.dtype):
             reference[r.key] = candidate[c.key] = _values(kind, r)
             names[c.key] = r.key
     for alone, side in ((alignment.missing, reference), (alignment.extra, candidate)):
-        side.update({record.key: _values(kind, record) for record, _ in alone if _floating(record)})
+        side.update({record.key: _values(kind, record) for record, _ in alone if fill.takes_values(record.dtype)})
     return Setting(kind, reference, {key: key for key in reference}), Setting(kind, candidate, names)
 
 
@@ -41,10 +41,5 @@ def _alike(alignment: Alignment) -> list[tuple[VariableRecord, VariableRecord]]:
     return [(r, c) for r, c in alignment.pairs if r.shape == c.shape and r.dtype == c.dtype]
 
 
-def _floating(record: VariableRecord) -> bool:
-    return record.dtype.startswith(("float", "bfloat", "complex"))
-
-
 def _values(kind: str, record: VariableRecord) -> np.ndarray:
-    dtype = numpy_dtype(record.dtype)
-    return fill.constant(record.shape, dtype) if kind == "constant" else fill.distinct(record.key, record.shape, dtype)
+    return fill.values(kind, record.key, record.shape, numpy_dtype(record.dtype))
