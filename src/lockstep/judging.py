@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class Judge:
     inputs: Arrays
     say: Callable[[str], None]
     runtimes: Callable[[], str]
+    _measured: list[tuple[Trace, Noise]] = field(default_factory=list)
 
     def results(self, traces: Traces, alignment: Alignment, movable: Movable | None) -> list[Finding]:
         """Compares losses, outputs and the state left behind.
@@ -75,17 +76,22 @@ class Judge:
         of_itself = functools.partial(self._state, _identity(traces.reference))
         losses = numbers.losses(traces.reference, traces.candidate, alignment, self.rules)
 
-        @functools.cache
         def noise() -> Noise | None:
             if movable is None or self.tolerance.alone:
                 return None
-            return sensitivity.measure(movable, traces.base, self.inputs, self.say)
+            return self._noise_of(movable, traces.base)
 
         return [
             losses,
             self._judged("output", traces, self._outputs, self._outputs, noise),
             self._judged("state", traces, of_pairs, of_itself, noise),
         ]
+
+    def _noise_of(self, movable: Movable, base: Trace) -> Noise:
+        """Measures once for one trace: outputs, state, and a candidate's second run are held against the same."""
+        if not any(measured is base for measured, _ in self._measured):
+            self._measured[:] = [(base, sensitivity.measure(movable, base, self.inputs, self.say))]
+        return self._measured[0][1]
 
     def _outputs(self, reference: Trace, candidate: Trace, budgets: Budgets | None = None) -> Finding:
         return numbers.outputs(reference, candidate, self.tolerance, budgets)
