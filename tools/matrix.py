@@ -49,7 +49,14 @@ ROWS = (
 )
 
 # What uses the shim: patterns below tests/integration, and the guide's own code block by block.
-TESTS = ("test_tf1_*.py", "test_guards.py", "test_randomness.py", "test_guide.py")
+TESTS = (
+    "test_tf1_*.py",
+    "test_guards.py",
+    "test_randomness.py",
+    "test_keras_randomness.py",
+    "test_native_keras.py",
+    "test_guide.py",
+)
 # It makes an environment of its own, with the newest versions, whichever row it would run in.
 OF_ONE_VERSION = ("test_tf1_tf_keras.py",)
 GUIDE = "examples/guide/validate_correctness.py"
