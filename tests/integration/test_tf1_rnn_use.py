@@ -25,10 +25,11 @@ X = tf.constant(np.random.RandomState(3).uniform(-1, 1, (3, 5, 4)), tf.float32)
 # --- where TF1 code looks for it
 
 
-def test_enable_puts_the_cells_where_tf1_code_looks_and_disable_takes_them_back():
+@pytest.mark.parametrize("before", ["", "import tensorflow.compat.v1"], ids=["", "imported by name before"])
+def test_enable_puts_the_cells_where_tf1_code_looks_and_disable_takes_them_back(before):
     code = (
         "import tensorflow as tf\n"
-        "early = tf.compat.v1\n"
+        f"early = tf.compat.v1\n{before}\n"
         "from lockstep import tf1\n"
         "for _ in range(2):\n"
         "    tf1.enable()\n"

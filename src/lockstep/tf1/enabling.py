@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from lockstep.tf1 import private
+
 _lock = threading.Lock()
 _ABSENT = object()
 _replaced: list[tuple[Any, Any]] = []
@@ -72,8 +74,9 @@ _known_v1: list[Any] = []
 def _v1_modules() -> list[Any]:
     """All the objects that `tf.compat.v1` may be: a wrapper, and, once somebody imported it by name, the module."""
     # The import takes the wrapper out of `tf.compat`; whoever got hold of it before has it still.
-    for module in (tf.compat.v1, importlib.import_module("tensorflow.compat.v1"), tf.compat.v1):
-        if all(module is not other for other in _known_v1):
+    wrapper = private.wrapped_v1_module()
+    for module in (wrapper, tf.compat.v1, importlib.import_module("tensorflow.compat.v1"), tf.compat.v1):
+        if module is not None and all(module is not other for other in _known_v1):
             _known_v1.append(module)
     return _known_v1
 
