@@ -16,10 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import running
+from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
 from lockstep.arrays import Arrays
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
+from lockstep.program import Program
+from lockstep.recorder.records import ONLY_INPUT
 from lockstep.subjects import Mode, Setting
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
@@ -51,6 +54,7 @@ class EagerInstance:
         self._tool = RecordedDraws(mode.randomness)
         self._initial: dict[int, np.ndarray] = {}
         self._notes: tuple[str, ...] = ()
+        self._lines: dict[str, str] = {}
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
@@ -113,6 +117,28 @@ class EagerInstance:
             notes=self._notes,
             duration_s=time.perf_counter() - start,
         )
+
+    def program(self, values: Mapping[str, np.ndarray], draws: Sequence[int] | None = None) -> Program:
+        """Calls the model once and returns what it computed, operation by operation; its variables end as before.
+
+        Args:
+            values: Variable key -> value to start from.
+            draws: As of `run`.
+        """
+        if not self._weights():
+            self._call()
+        self._assign(values)
+        before = self._values()
+        tool = RecordedDraws(self._mode.randomness, draws or ())
+        recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines)
+        with _untraced(eagerly=True), tool.scope(), private.watched_operations(recorder):
+            outputs = self._call()
+        program = with_values(recorder.recorded(dict(flatten(outputs))), before)
+        self._assign(before)
+        return program
+
+    def _named_inputs(self) -> Mapping[str, Any]:
+        return self._inputs if isinstance(self._inputs, Mapping) else {ONLY_INPUT: self._inputs}
 
     def close(self) -> None:
         """Drops the model."""

@@ -14,7 +14,7 @@ from lockstep.program import Operation, Spec
 from lockstep.tf1 import private
 
 _IRRELEVANT = frozenset({"use_cudnn_on_gpu", "validate_shape", "grad_a", "grad_b", "use_locking", "seed", "seed2"})
-_SINGLE = frozenset({tf.float16, tf.bfloat16, tf.float32})
+_SINGLE = frozenset({tf.float32})
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,12 @@ class TensorFlowKernels:
         return Operation(
             operation.index, operation.type, merged, operation.inputs, operation.outputs, operation.place, other
         )
+
+
+def has_state(kind: str) -> bool:
+    """Tells whether an operation does or remembers something besides what it returns."""
+    found = private.op_def(kind)
+    return found is None or bool(found.is_stateful)
 
 
 def spec_of(value: Any) -> Spec:
