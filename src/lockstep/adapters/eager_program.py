@@ -33,7 +33,10 @@ class EagerRecorder:
     """
 
     def __init__(
-        self, variables: Mapping[int, tuple[str, Any]], inputs: Mapping[str, Any], lines: Mapping[str, str] | None = None
+        self,
+        variables: Mapping[int, tuple[str, Any]],
+        inputs: Mapping[str, Any],
+        lines: Mapping[str, str] | None = None,
     ) -> None:
         self._builder = ProgramBuilder()
         self._variables, self._lines = variables, lines or {}
@@ -64,7 +67,9 @@ class EagerRecorder:
         if kernels.has_state(kind) or any(value.dtype in _HANDLES for value in (*read, *gave)):
             for value, (spec, _) in zip(gave, specs, strict=True):
                 self._now(value, self._builder.source("opaque", kind, value, spec))
-            self._builder.program.limits.append(f"{kind} of the candidate ({self._place(kind).scope}) cannot be run again")
+            self._builder.program.limits.append(
+                f"{kind} of the candidate ({self._place(kind).scope}) cannot be run again"
+            )
             return
         numbers = [self._number(value) for value in read]
         call = kernels.call(kind, _pairs(attributes), read, len(gave))
@@ -179,4 +184,3 @@ def _pairs(attributes: Any) -> dict[str, Any]:
 
 def _text(name: Any) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
-

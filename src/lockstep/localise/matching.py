@@ -1,0 +1,197 @@
+"""Which operation of the reference an operation of the candidate is, before anything runs.
+
+Two ideas. *Numbering*: operations of the same family with the same attributes on the same tensors give the same
+tensor, bit for bit, so such tensors get one number on both sides and need not be looked at again (global value
+numbering, as compilers do it: Alpern, Wegman, Zadeck, "Detecting equality of variables in programs", 1988).
+*Roles*: operations that read the same variable, or that make the same output, or whose partners read what they make,
+have the same role in both programs, whatever they compute it from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lockstep.program import COMMUTATIVE, Operation, Program
+
+_MODE_OF_VIEW = "Reshape"
+
+
+def key_of(operation: Operation, program: Program, numbers: Sequence[int]) -> tuple[object, ...]:
+    """Returns what decides an operation's result: operations of equal keys give equal bits.
+
+    Args:
+        operation: The operation.
+        program: What it is part of.
+        numbers: The numbers of its inputs.
+    """
+    given: tuple[int, ...] = tuple(numbers)
+    if operation.family in COMMUTATIVE:
+        given = tuple(sorted(given))
+    attributes = {n: v for n, v in operation.attributes.items() if (n, v) not in _WITHOUT_EFFECT}
+    dtypes = tuple(program.specs[tensor].dtype for tensor in operation.outputs)
+    return operation.family, tuple(sorted(attributes.items(), key=lambda item: item[0])), given, dtypes
+
+
+_WITHOUT_EFFECT = {("data_format", "NHWC"), ("explicit_paddings", ()), ("incompatible_shape_error", True)}
+
+
+def source_key(program: Program, tensor: int, partner_of: Mapping[str, str], places: Mapping[int, int]) -> object:
+    """Returns what decides a source's value, or None where nothing but itself does.
+
+    Args:
+        program: What it is part of.
+        tensor: The source.
+        partner_of: Candidate's variable key -> the reference's; empty for the reference itself.
+        places: Draw -> its place among the draws like it.
+    """
+    source, spec = program.sources[tensor], program.specs[tensor]
+    if source.kind == "constant":
+        array = np.asarray(source.value)
+        content = array.tobytes() if array.dtype.kind not in "OSU" else repr(array.tolist())
+        return "constant", spec, content
+    if source.kind == "variable":
+        return "variable", partner_of.get(source.name, source.name if not partner_of else f"candidate's {source.name}")
+    if source.kind == "input":
+        return "input", source.name, spec.dtype
+    if source.kind == "draw":
+        return "draw", source.name, spec, places[tensor]
+    return None
+
+
+def places_of_draws(program: Program) -> dict[int, int]:
+    """Counts the draws of each type and shape."""
+    seen: Counter[object] = Counter()
+    places = {}
+    for tensor in program.draws:
+        like = (program.sources[tensor].name, program.specs[tensor])
+        places[tensor] = seen[like]
+        seen[like] += 1
+    return places
+
+
+@dataclass
+class Roles:
+    """Operations that have the same role on both sides.
+
+    Attributes:
+        partners: Index of the candidate's operation -> the reference's operation.
+        taken: Indices of the reference's operations among them.
+    """
+
+    reference: Program
+    candidate: Program
+    partners: dict[int, Operation] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+
+    def pair(self, ours: Operation, theirs: Operation) -> bool:
+        """Notes that two operations have the same role; tells whether that is new and possible."""
+        if theirs.index in self.partners or ours.index in self.taken or not self.alike(ours, theirs):
+            return False
+        self.partners[theirs.index] = ours
+        self.taken.add(ours.index)
+        return True
+
+    def alike(self, ours: Operation, theirs: Operation) -> bool:
+        """Whether two operations are of one family and give tensors of the same sizes."""
+        if ours.family != theirs.family or len(ours.inputs) != len(theirs.inputs):
+            return False
+        pairs = zip(ours.outputs, theirs.outputs, strict=False)
+        return all(self.reference.specs[r].shape == self.candidate.specs[c].shape for r, c in pairs)
+
+    def slots(self, ours: Operation, theirs: Operation) -> Iterator[tuple[int, int]]:
+        """Yields which input of the candidate's operation is which of the reference's: `(candidate's slot, tensor)`.
+
+        Constants belong to the operation itself. Where the order does not matter, it is the one in which more fits.
+        """
+        order = list(range(len(theirs.inputs)))
+        if (
+            ours.family in COMMUTATIVE
+            and len(order) == 2
+            and self._fit(ours, theirs, (1, 0)) > self._fit(ours, theirs, (0, 1))
+        ):
+            order = [1, 0]
+        for slot, place in enumerate(order):
+            tensor = ours.inputs[place]
+            if not self.reference.is_constant(tensor) and not self.candidate.is_constant(theirs.inputs[slot]):
+                yield slot, tensor
+
+    def _fit(self, ours: Operation, theirs: Operation, order: tuple[int, ...]) -> int:
+        return sum(self._likeness(ours.inputs[place], theirs.inputs[slot]) for slot, place in enumerate(order))
+
+    def _likeness(self, ours: int, theirs: int) -> int:
+        if self.reference.is_constant(ours) or self.candidate.is_constant(theirs):
+            return 8 if self.reference.is_constant(ours) and self.candidate.is_constant(theirs) else 0
+        a, b = self.reference.producers.get(ours), self.candidate.producers.get(theirs)
+        if a is None or b is None:
+            kinds = [p.sources.get(t) for p, t in ((self.reference, ours), (self.candidate, theirs))]
+            return 2 if None not in kinds and kinds[0].kind == kinds[1].kind else 0  # type: ignore[union-attr]
+        known = 4 if self.partners.get(b.index) is a else 0
+        same_shape = self.reference.specs[ours].shape == self.candidate.specs[theirs].shape
+        return known + 2 * (a.family == b.family) + same_shape
+
+
+def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Roles:
+    """Finds the roles that the variables, the outputs and the updates tell, and what follows from these.
+
+    Args:
+        reference: The reference's program.
+        candidate: The candidate's.
+        variables: Candidate's variable key -> the reference's.
+    """
+    found = Roles(reference, candidate)
+    waiting: list[tuple[Operation, Operation]] = []
+
+    def pair(ours: Operation | None, theirs: Operation | None) -> None:
+        if ours is not None and theirs is not None and found.pair(ours, theirs):
+            waiting.append((ours, theirs))
+
+    for ours, theirs in _readers(reference, candidate, variables):
+        pair(ours, theirs)
+    for theirs_tensor, tensor in _ends(reference, candidate, variables):
+        pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
+    while waiting:
+        ours, theirs = waiting.pop(0)
+        for slot, tensor in found.slots(ours, theirs):
+            pair(reference.producers.get(tensor), candidate.producers.get(theirs.inputs[slot]))
+    return found
+
+
+def _ends(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """Yields what both programs are made for: `(candidate's tensor, reference's)` of outputs and of updates."""
+    for path, tensor in reference.outputs.items():
+        if path in candidate.outputs:
+            yield candidate.outputs[path], tensor
+    for key, theirs in candidate.writes.items():
+        ours = variables.get(key)
+        if ours in reference.writes:
+            yield theirs, reference.writes[ours]
+
+
+def _readers(
+    reference: Program, candidate: Program, variables: Mapping[str, str]
+) -> Iterator[tuple[Operation, Operation]]:
+    """Yields operations of one family that read the same variable, where both sides have as many of them."""
+    by_variable = _by_variable(reference), _by_variable(candidate)
+    for key, ours_key in variables.items():
+        sides = by_variable[0].get(ours_key, {}), by_variable[1].get(key, {})
+        for family, theirs in sides[1].items():
+            ours = sides[0].get(family, [])
+            if len(ours) == len(theirs):
+                yield from zip(ours, theirs, strict=True)
+
+
+def _by_variable(program: Program) -> dict[str, dict[str, list[Operation]]]:
+    found: dict[str, dict[str, list[Operation]]] = defaultdict(lambda: defaultdict(list))
+    names = {tensor: source.name for tensor, source in program.sources.items() if source.kind == "variable"}
+    for operation in program.operations:
+        read = list(dict.fromkeys(names[tensor] for tensor in operation.inputs if tensor in names))
+        if operation.type == _MODE_OF_VIEW and read:
+            names.update(dict.fromkeys(operation.outputs, read[0]))  # a bias that is reshaped before it is added
+            continue
+        for name in read:
+            found[name][operation.family].append(operation)
+    return found
