@@ -13,13 +13,15 @@ from lockstep import sensitivity
 from lockstep.align import Alignment, Rename
 from lockstep.arrays import Arrays
 from lockstep.compare import Budgets
-from lockstep.report.model import Verdict
+from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import Movable, Noise
 from lockstep.steps import numbers, shares
 from lockstep.steps.finding import Finding
+from lockstep.steps.forced import Located
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 
+Explain = Callable[[Trace], Located | None]
 NOISE_RULE = f"noise budget ({sensitivity.FACTOR:g} x the reference's own movement)"
 """How the report names the rule where the budget decided."""
 
@@ -63,7 +65,9 @@ class Judge:
     runtimes: Callable[[], str]
     _measured: list[tuple[Trace, Noise]] = field(default_factory=list)
 
-    def results(self, traces: Traces, alignment: Alignment, movable: Movable | None) -> list[Finding]:
+    def results(
+        self, traces: Traces, alignment: Alignment, movable: Movable | None, explain: Explain = lambda _: None
+    ) -> list[Finding]:
         """Compares losses, outputs and the state left behind.
 
         Args:
@@ -71,6 +75,7 @@ class Judge:
             alignment: Reference's variables -> candidate's.
             movable: What `traces.base` is of, to be run again where a difference has to be explained; None if it
                 cannot be.
+            explain: Returns what forced lockstep finds at the values of a trace; None where it cannot be had.
         """
         of_pairs = functools.partial(self._state, alignment)
         of_itself = functools.partial(self._state, _identity(traces.reference))
@@ -83,8 +88,8 @@ class Judge:
 
         return [
             losses,
-            self._judged("output", traces, self._outputs, self._outputs, noise),
-            self._judged("state", traces, of_pairs, of_itself, noise),
+            self._judged("output", traces, self._outputs, self._outputs, noise, explain),
+            self._judged("state", traces, of_pairs, of_itself, noise, explain),
         ]
 
     def _noise_of(self, movable: Movable, base: Trace) -> Noise:
@@ -108,6 +113,7 @@ class Judge:
         compared: Callable[..., Finding],
         with_itself: Callable[..., Finding],
         noise: Callable[[], Noise | None],
+        explain: Explain,
     ) -> Finding:
         def differences(budgets: Budgets | None = None) -> shares.Differences:
             total = compared(traces.reference, traces.candidate, budgets=budgets)
@@ -121,15 +127,29 @@ class Judge:
 
         fixed = differences()
         total = shares.told(fixed, kind, self.runtimes())
-        found = noise() if total.verdict is Verdict.DIVERGED else None
+        if total.verdict is not Verdict.DIVERGED or self.tolerance.alone:
+            return total
+        located = explain(traces.base)
+        if located is not None and located.culprits:
+            return dataclasses.replace(total, culprits=(*_moved_alone(total.culprits), *located.culprits))
+        explained = located is not None and located.explains
+        if explained and (fixed.runtime is None or fixed.runtime.verdict is Verdict.EQUIVALENT):
+            return shares.explained(total, kind)
+        found = noise()
         if found is None:
             return total
         moved = found.outputs if kind == "output" else found.state
         budgets = {name: sensitivity.FACTOR * movement for name, movement in moved.items()}
         sizes = traces.base.outputs if kind == "output" else traces.base.after
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
-        judged = shares.judged(fixed, differences(budgets), _hidden(budgets, sizes), kind)
+        hides = {} if explained else _hidden(budgets, sizes)
+        judged = shares.judged(fixed, differences(budgets), hides, kind, explained=explained)
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
+
+
+def _moved_alone(culprits: Sequence[Culprit]) -> list[Culprit]:
+    """Of updated variables those that one side alone updates: a value that differs is the fault of an operation."""
+    return [culprit for culprit in culprits if culprit.cause != numbers.VALUE_DIFFERS]
 
 
 def _identity(trace: Trace) -> Alignment:

@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 from lockstep.align import Alignment, Rename, align, rename
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, SubjectError
+from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import NOISE_RULE, Judge, Traces
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
 from lockstep.sensitivity import Movable
 from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
+from lockstep.steps.forced import judge as judge_forced
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
@@ -133,20 +135,31 @@ class _Check:
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
-            self._fixed(built, alignment)
-            found = self._random(mode, first, built, alignment)
+            forced = self._forced(built, alignment, first.reference)
+            self._fixed(built, alignment, forced)
+            found = self._random(mode, first, built, alignment, forced)
             self._report("inference-random", found, self._rule)
 
-    def _fixed(self, built: _Built, alignment: Alignment) -> None:
+    def _forced(self, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
+        ours = programmed((built.here.instance, getattr(built.reference, "movable", None)))
+        theirs = programmed((getattr(built.candidate, "movable", None),))
+        return ForcedRuns(ours, theirs, alignment, reference.before, self._say)
+
+    def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
         findings: list[Finding] = []
         for kind in ("distinct", "constant"):
             self._say(f"inference, every variable set to {kind} values")
             values = filling.filled(kind, alignment)
             both = Traces(built.reference.run(values[0]), built.candidate.run(values[1]), built.here.run(values[0]))
             # The constant comes last: its figures are the guide's, and stay in the report.
-            found = self._judge.results(both, alignment, built.movable)
+            found = self._judge.results(both, alignment, built.movable, forced.explain)
             findings.extend(_labelled(finding, f"{kind} values") for finding in found)
+        findings.extend(self._located(forced))
         self._report("inference-fixed", findings, self._rule)
+
+    def _located(self, forced: ForcedRuns) -> list[Finding]:
+        located = None if self._tolerance.alone else forced.distinct
+        return [] if located is None else [judge_forced(located)]
 
     def _training(self) -> None:
         findings: list[Finding] = []
@@ -159,7 +172,10 @@ class _Check:
                 built = self._build(stack, mode)
                 both = self._initial(built)
                 alignment = align(both.reference.variables, both.candidate.variables, self._rules)
-                found = self._random(mode, both, built, alignment)
+                forced = self._forced(built, alignment, both.reference)
+                found = self._random(mode, both, built, alignment, forced)
+                if not mode.functional:
+                    found.extend(self._located(forced))
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
@@ -168,10 +184,12 @@ class _Check:
         findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
-    def _random(self, mode: Mode, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
+    def _random(
+        self, mode: Mode, both: Traces, built: _Built, alignment: Alignment, forced: ForcedRuns
+    ) -> list[Finding]:
         """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
-        results = self._judge.results(both, alignment, built.movable)
+        results = self._judge.results(both, alignment, built.movable, forced.explain)
         if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
             initial, *results = repeated_draws.undecided([initial, *results], both.reference)
         if not native_order.may_differ(both.candidate) or not any(
@@ -184,7 +202,7 @@ class _Check:
         known = both.reference.forward_draws is not None
         reference = both.reference if known else built.reference.run(values[0])
         again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
-        results = self._judge.results(again, alignment, built.movable)
+        results = self._judge.results(again, alignment, built.movable, forced.explain)
         results = native_order.excused(again.reference, again.candidate, results)
         return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here)]
 

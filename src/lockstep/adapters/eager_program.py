@@ -51,7 +51,7 @@ class EagerRecorder:
         return program
 
     def __call__(  # the signature of TensorFlow's callbacks
-        self, kind: Any, inputs: Any, attributes: Any, outputs: Any, name: Any = None, graph: Any = None
+        self, kind: Any, inputs: Any, attributes: Any, outputs: Any, _name: Any = None, graph: Any = None
     ) -> None:
         """Takes down one operation that ran; those of graphs that are being traced are no operations that ran."""
         if graph is not None:

@@ -8,7 +8,7 @@ value, and how far both sides move when the last place of every rounded number t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ class Part:
         operations: The operations, in their order.
         start: Tensor -> its value.
         end: The tensor that is asked for.
+        forced: Operation's index and slot -> value that it reads there, and the value's name, whatever else its
+            input is.
+        scaled: Tensor -> a factor that it is multiplied by, to try what a missing factor would do.
     """
 
     program: Program
@@ -42,6 +45,7 @@ class Part:
     start: Mapping[int, Any]
     end: int
     forced: Mapping[tuple[int, int], Any]
+    scaled: Mapping[int, float] = field(default_factory=dict)
 
     def run(
         self,
@@ -64,18 +68,21 @@ class Part:
 
         def given(tensor: int, slot: tuple[int, int] | None = None) -> Any:
             if slot is not None and slot in self.forced:
-                value, name = self.forced[slot], f"forced {slot}"
+                value, name = self.forced[slot]
             elif tensor in values:
                 return values[tensor]
             elif tensor in self.start:
                 value, name = self.start[tensor], f"{tensor}"
             else:
                 value, name = self.program.sources[tensor].value, f"{tensor}"
+            if tensor in self.scaled:
+                value = kernels.numpy(value) * np.asarray(self.scaled[tensor], kernels.numpy(value).dtype)
             return value if moved is None else moved(kernels.numpy(value), name)
 
         for operation in self.operations:
             inputs = [given(tensor, (operation.index, slot)) for slot, tensor in enumerate(operation.inputs)]
-            values.update(zip(operation.outputs, run(operation, inputs), strict=True))
+            for tensor, value in zip(operation.outputs, run(operation, inputs), strict=True):
+                values[tensor] = value * self.scaled[tensor] if tensor in self.scaled else value
         return given(self.end)
 
 
@@ -162,7 +169,7 @@ def _in_double(
             shaped(_wide(kernels.numpy(reference.run(kernels, double=True))), ours.shape),
             shaped(_wide(kernels.numpy(candidate.run(kernels, double=True))), ours.shape),
         )
-    except Exception:  # noqa: BLE001 - the framework's own: an operation without a float64 kernel is judged as it is
+    except Exception:  # the framework's own: an operation without a float64 kernel is judged as it is
         return (_wide(ours), _wide(theirs)), False
     if found[0] is None or found[1] is None:
         return (_wide(ours), _wide(theirs)), False
@@ -218,7 +225,7 @@ _EPSILONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "flo
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    return np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def _told(error: np.ndarray, budget: np.ndarray, exact: tuple[np.ndarray, np.ndarray], double: bool) -> Judged:

@@ -33,6 +33,8 @@ class Blame:
         theirs: The candidate's part, on the reference's values.
         wanted: The reference's tensor.
         reads: The candidate's operation, and its input, that should have got it; None for an output.
+        partner: The reference's operation that reads it.
+        drawn: Whether random numbers go in that the other side does not draw.
     """
 
     reference: tuple[Operation, ...]
@@ -42,7 +44,8 @@ class Blame:
     theirs: Part
     wanted: int
     reads: tuple[Operation, int] | None = None
-    draws: tuple[str, ...] = ()
+    partner: Operation | None = None
+    drawn: bool = False
 
 
 @dataclass
@@ -115,7 +118,7 @@ class _Pass:
         self._forced: dict[tuple[int, int], int] = {}
         self._roles = matching.roles(reference, candidate, variables)
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
-        self._followed: set[int] = set()
+        self._used = _read(reference), _read(candidate)
 
     def run(self) -> Localisation:
         self._number_reference()
@@ -147,7 +150,7 @@ class _Pass:
 
     def _number_sources(self) -> None:
         places = matching.places_of_draws(self._c)
-        partners = {theirs: ours for theirs, ours in self._variables.items()} or {"": ""}
+        partners = dict(self._variables) or {"": ""}
         for tensor in self._c.sources:
             key = matching.source_key(self._c, tensor, partners, places)
             found = self._table.get(("source", key))
@@ -175,7 +178,7 @@ class _Pass:
         if self._is_identical(operation):
             return
         for wanted, tensor in zip(partner.outputs, operation.outputs, strict=False):
-            if self._is_read(tensor) and self._is_read_of_reference(wanted):
+            if wanted in self._used[0] and tensor in self._used[1]:
                 self._compare(tensor, wanted, None)
                 self._sync(tensor, self._ours[wanted])
 
@@ -239,21 +242,6 @@ class _Pass:
             -ours.index,
         )
 
-    def _is_read(self, tensor: int) -> bool:
-        if not self._followed:
-            self._followed = {t for operation in self._c.operations for t in operation.inputs}
-            self._followed |= {*self._c.outputs.values(), *self._c.writes.values()}
-        return tensor in self._followed
-
-    def _is_read_of_reference(self, tensor: int) -> bool:
-        return True if tensor in self._r.outputs.values() else bool(self._read_of_reference(tensor))
-
-    def _read_of_reference(self, tensor: int) -> bool:
-        if not hasattr(self, "_reference_reads"):
-            self._reference_reads = {t for operation in self._r.operations for t in operation.inputs}
-            self._reference_reads |= {*self._r.outputs.values(), *self._r.writes.values()}
-        return tensor in self._reference_reads
-
     # --- what both sides are made for
 
     def _ends(self) -> dict[int, list[int]]:
@@ -293,12 +281,26 @@ class _Pass:
         self._blamed.add((tensor, self._ours[wanted]))
         blamed = self._our_part(wanted, self._synced)
         self._found.blames.append(
-            Blame(tuple(blamed.operations), tuple(theirs.operations), judged, ours, theirs, wanted, reads)
+            Blame(
+                tuple(blamed.operations),
+                tuple(theirs.operations),
+                judged,
+                ours,
+                theirs,
+                wanted,
+                reads,
+                None if reads is None else self._roles.partners.get(reads[0].index),
+                self._draws_alone(theirs),
+            )
         )
+
+    def _draws_alone(self, theirs: Part) -> bool:
+        sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
+        return any(source is not None and source.kind == "draw" for source in sources)
 
     def _their_part(self, tensor: int) -> Part | None:
         start: dict[int, object] = {}
-        forced: dict[tuple[int, int], object] = {}
+        forced: dict[tuple[int, int], tuple[object, str]] = {}
         operations: dict[int, Operation] = {}
         waiting = [tensor]
         while waiting:
@@ -314,7 +316,8 @@ class _Pass:
                 operations[made_by.index] = made_by
                 for slot, read in enumerate(made_by.inputs):
                     if (made_by.index, slot) in self._forced:
-                        forced[made_by.index, slot] = self._values[self._forced[made_by.index, slot]]
+                        number = self._forced[made_by.index, slot]
+                        forced[made_by.index, slot] = self._values[number], f"forced {number}"
                     else:
                         waiting.append(read)
         ordered = [operations[index] for index in sorted(operations)]
@@ -343,3 +346,9 @@ class _Pass:
                 waiting.extend(made_by.inputs)
         ordered: Sequence[Operation] = [operations[index] for index in sorted(operations)]
         return Part(self._r, ordered, start, wanted, {})
+
+
+def _read(program: Program) -> set[int]:
+    """Returns the tensors that anybody reads: batch norm gives more than is used."""
+    inputs = {tensor for operation in program.operations for tensor in operation.inputs}
+    return inputs | {*program.outputs.values(), *program.writes.values()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -153,17 +153,30 @@ def _culprit(culprit: Culprit, heading: str) -> Iterator[RenderableType]:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
+    types = tuple(_shortlist(side) for side in culprit.operations)
+    ours, theirs = (_shortened(line or "") for line in (culprit.reference_source, culprit.source))
     rows = {
-        "reference": culprit.reference or "(none)",
-        "candidate": culprit.candidate or "(none)",
+        "reference": _joined(culprit.reference or "(none)", types[0], ours),
+        "candidate": _joined(culprit.candidate or "(none)", types[1], theirs),
         "error": _culprit_figures(culprit),
-        "source": _shortened(culprit.source or ""),
+        "variables": ", ".join(culprit.variables[:3]) + (" ..." if len(culprit.variables) > 3 else ""),
+        "differs": "; ".join(culprit.attributes),
         "cause": _shortened(culprit.cause),
+        "fix": culprit.fix,
+        "read": f"docs/pitfalls/{culprit.pitfall}.md" if culprit.pitfall else "",
     }
     for name, value in rows.items():
         if value:
             grid.add_row(Text(name, style="dim"), Text(value))
     yield _indented(grid, 2)
+
+
+def _joined(*parts: str) -> str:
+    return "   ".join(part for part in parts if part)
+
+
+def _shortlist(types: Sequence[str]) -> str:
+    return ", ".join(types[:4]) + (f" and {len(types) - 4} more" if len(types) > 4 else "")
 
 
 def _culprit_figures(culprit: Culprit) -> str:

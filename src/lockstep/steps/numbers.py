@@ -13,6 +13,9 @@ from lockstep.steps.finding import Finding
 from lockstep.tolerance import LOSS_RTOL, FixedTolerance
 from lockstep.trace import LossRecord, Trace
 
+VALUE_DIFFERS = "its value after the call differs"
+"""What is said of an updated variable where no operation is known to be to blame."""
+
 
 def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budgets: Budgets | None = None) -> Finding:
     """Compares every entry of the returned structures."""
@@ -140,7 +143,7 @@ def state(
                 p.name,
                 names[p.name],
                 "state",
-                moved_alone.get(p.name, "its value after the call differs"),
+                moved_alone.get(p.name, VALUE_DIFFERS),
                 p.scaled_error,
                 tolerance.rtol,
             )
