@@ -187,7 +187,7 @@ class ProgramBuilder:
         """Leaves a tensor in a variable."""
         self._current[key] = self.program.writes[key] = tensor
 
-    def operation(  # noqa: PLR0913, PLR0917 - what an operation is
+    def operation(
         self,
         kind: str,
         attributes: Mapping[str, Any],
