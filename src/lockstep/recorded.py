@@ -213,8 +213,23 @@ class RecordedSubject:
         """
         import tensorflow as tf
 
+        if tf.__version__ == self.recorded_environment.get("tensorflow"):
+            return None
+        return self.graph_here(mode, inputs)
+
+    def graph_here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
+        """Returns the graph of a mode on the TensorFlow of this process, whichever it was recorded on; None without one.
+
+        Args:
+            mode: The mode.
+            inputs: What it runs on.
+
+        Raises:
+            InputError: The graph is damaged, or it is from elsewhere and reaches beyond itself.
+            SubjectError: This TensorFlow cannot import it.
+        """
         build = self.builds.get(Mode(mode.training, mode.randomness))
-        if build is None or build.graph_note or tf.__version__ == self.recorded_environment.get("tensorflow"):
+        if build is None or build.graph_note:
             return None
         from lockstep.adapters.exported_graph import run_here
 

@@ -50,7 +50,8 @@ def run_here(build: RecordedBuild, mode: Mode, inputs: Arrays, label: str, *, tr
         _refuse_reaching_out(exported.graph_def)
     with running.users_code(label, f"importing its graph ({running.describe(mode)})"):
         model = imported(exported, build.inputs, build.outputs, mode.training)
-    return GraphInstance(label, model, mode, inputs, build.seeds_taken)
+    sources = {operation.name: operation.source for operation in build.operations if operation.source}
+    return GraphInstance(label, model, mode, inputs, build.seeds_taken, sources)
 
 
 def _refuse_reaching_out(graph_def: Any) -> None:

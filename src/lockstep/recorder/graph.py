@@ -40,6 +40,7 @@ class GraphModel:
     Attributes:
         variables: The inventory, in order of creation.
         draws: The random operations, in the order of the program.
+        updates: What runs along with the outputs, in training mode.
     """
 
     def __init__(self, graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any], training: bool) -> None:
@@ -48,7 +49,7 @@ class GraphModel:
             self._raw = list(v1.global_variables()) + list(v1.local_variables())
             self._losses = [tf.convert_to_tensor(loss) for loss in _collected("REGULARIZATION_LOSSES")]
             self._total = [tf.add_n(self._losses)] if self._losses else []
-            self._updates = _collected("UPDATE_OPS") if training else []
+            self.updates = _collected("UPDATE_OPS") if training else []
         names = [variable.op.name for variable in self._raw]
         self.draws = operations.draws(graph, self._raw)
         self._owners = operations.loss_owners(self._losses, names)
@@ -76,8 +77,8 @@ class GraphModel:
         keys = [record.key for record in self.variables]
         feed = {self.inputs[name]: array for name, array in inputs.items() if name in self.inputs}
         tapped = list(taps)
-        fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self._updates]
-        with v1.Session(graph=self.graph, config=_config(threads)) as session:
+        fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates]
+        with v1.Session(graph=self.graph, config=session_config(threads)) as session:
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
             outputs, losses, total, tap_values, _ = session.run(fetches, feed)
@@ -223,7 +224,7 @@ def _tensors(outputs: Any) -> Dict[str, Any]:
     return tensors
 
 
-def _config(threads: int) -> Any:
+def session_config(threads: int) -> Any:
     """Makes a session compute what the program says, operation by operation, without Grappler's rewriting.
 
     Fused operations round differently, and a tapped tensor keeps a fusion from happening: with rewriting, recording

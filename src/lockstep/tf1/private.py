@@ -70,6 +70,7 @@ NAMES = (
     _Name("tensorflow.python.framework.op_callbacks", "add_op_callback", "sees every operation that runs eagerly"),
     _Name("tensorflow.python.framework.op_callbacks", "remove_op_callback", "ends that"),
     _Name("tensorflow.python.eager.context", "context", "tells the scope that runs eagerly"),
+    _Name("tensorflow.python.eager.context", "eager_mode", "runs eagerly where TensorFlow 2's behaviour is off"),
     _Name("tensorflow.python.framework.function_def_to_graph", "function_def_to_graph", "opens a graph's function"),
     _Name("tensorflow.python.framework.ops.EagerTensor", "_id", "tells one eager tensor from another"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
@@ -412,6 +413,11 @@ def tensor_id(tensor: Any) -> int:
 def graph_of_function(definition: Any) -> Any:
     """Returns the graph of a function in a graph's library, with its `inputs` and `outputs`."""
     return _private("tensorflow.python.framework.function_def_to_graph", "function_def_to_graph")(definition)
+
+
+def eager_mode() -> Any:
+    """Returns a context that executes eagerly, also within a graph and where `disable_eager_execution` was called."""
+    return _private("tensorflow.python.eager.context", "eager_mode")()
 
 
 # --- end of the block of lockstep.adapters' programs
