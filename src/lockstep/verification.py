@@ -135,13 +135,16 @@ class _Check:
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
-            forced = self._forced(built, alignment, first.reference)
+            forced = self._forced(mode, built, alignment, first.reference)
             self._fixed(built, alignment, forced)
             found = self._random(mode, first, built, alignment, forced)
             self._report("inference-random", found, self._rule)
 
-    def _forced(self, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
+    def _forced(self, mode: Mode, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
         ours = programmed((built.here.instance, getattr(built.reference, "movable", None)))
+        recorded = getattr(self._subjects["reference"], "graph_here", None)
+        if ours is None and recorded is not None and not built.here.note:
+            ours = recorded(mode, self._inputs)  # of the same TensorFlow, which told nothing new until now
         theirs = programmed((getattr(built.candidate, "movable", None),))
         return ForcedRuns(ours, theirs, alignment, reference.before, self._say)
 
@@ -172,7 +175,7 @@ class _Check:
                 built = self._build(stack, mode)
                 both = self._initial(built)
                 alignment = align(both.reference.variables, both.candidate.variables, self._rules)
-                forced = self._forced(built, alignment, both.reference)
+                forced = self._forced(mode, built, alignment, both.reference)
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))

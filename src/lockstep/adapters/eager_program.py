@@ -41,6 +41,12 @@ class EagerRecorder:
         self._builder = ProgramBuilder()
         self._variables, self._lines = variables, lines or {}
         self._tensors: dict[int, int] = {}
+        # An operation that is handed a variable reads it past every callback. What it read is told by its buffer,
+        # which is the variable's own; the values read here are held, so that no other tensor can get it meanwhile.
+        self._buffers: dict[int, str] = {}
+        self._read: dict[str, Any] = {}
+        for key, variable in self._variables.values():
+            self._reads(key, variable)
         for name, value in inputs.items():
             self._tensors[private.tensor_id(value)] = self._builder.source("input", name, value, kernels.spec_of(value))
 
@@ -92,6 +98,7 @@ class EagerRecorder:
             self._step(kind, key, read)
         elif kind == "AssignVariableOp":
             self._builder.write(key, self._number(read[1]))
+            self._reads(key, self._variables[private.tensor_id(read[0])][1])
         elif gave or kind.startswith("Resource"):
             self._builder.program.limits.append(f"{kind} of the candidate on the variable {key} cannot be followed")
             for value in gave:
@@ -112,6 +119,7 @@ class EagerRecorder:
         call = kernels.call(plain, {}, [read[1], read[1]], 1)
         (made,) = self._builder.operation(plain, {}, (before, given), [(spec, None)], self._place(kind), call)
         self._builder.write(key, made)
+        self._reads(key, variable)
 
     def _gather(self, key: str, read: list[Any], gave: Any) -> None:
         variable = self._variables[private.tensor_id(read[0])][1]
@@ -128,9 +136,20 @@ class EagerRecorder:
         """The tensor of the program that a value is; one that no operation gave is a constant."""
         number = self._tensors.get(private.tensor_id(value))
         if number is None:
-            number = self._builder.constant(np.asarray(value), kernels.spec_of(value))
+            array, spec = np.asarray(value), kernels.spec_of(value)
+            key = self._buffers.get(_buffer(array)) if array.size else None
+            number = self._builder.constant(array, spec) if key is None else self._builder.variable(key, value, spec)
             self._now(value, number)
         return number
+
+    def _reads(self, key: str, variable: Any) -> None:
+        """Notes which buffer a variable's value is in now."""
+        before = self._read.get(key)
+        if before is not None:
+            self._buffers.pop(_buffer(before), None)
+        self._read[key] = value = np.asarray(variable.read_value())
+        if value.size:
+            self._buffers[_buffer(value)] = key
 
     def _now(self, value: Any, number: int) -> None:
         self._tensors[private.tensor_id(value)] = number
@@ -167,6 +186,10 @@ def with_values(program: Program, values: Mapping[str, np.ndarray]) -> Program:
         if source.kind == "variable":
             program.sources[number] = type(source)(source.kind, source.name, tf.convert_to_tensor(values[source.name]))
     return program
+
+
+def _buffer(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _flat(values: Any) -> Iterable[Any]:

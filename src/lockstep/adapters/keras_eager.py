@@ -127,7 +127,8 @@ class EagerInstance:
         """
         if not self._weights():
             self._call()
-        self._assign(values)
+        # A buffer of its own for each: it is what tells a variable's value from another's.
+        self._assign({key: np.array(value) for key, value in values.items()})
         before = self._values()
         tool = RecordedDraws(self._mode.randomness, draws or ())
         recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines)
