@@ -218,7 +218,7 @@ class RecordedSubject:
         return self.graph_here(mode, inputs)
 
     def graph_here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
-        """Returns the graph of a mode on the TensorFlow of this process, whichever it was recorded on; None without one.
+        """Returns the graph of a mode on this process's TensorFlow, whichever it was recorded on; None without one.
 
         Args:
             mode: The mode.

@@ -1,5 +1,6 @@
 """Tensor arrays, tensor lists and stacks: what is put in comes out again, so a program needs none of them."""
 
+# ruff: noqa: ARG001 - all handlers take the same, whether they need it or not
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -82,7 +82,7 @@ class Recorder:
     def constant(self, value: Any) -> Known:
         """Adds a constant."""
         tensor = value if tf.is_tensor(value) else tf.constant(value)
-        return Known(self.builder.constant(tensor.numpy(), kernels.spec_of(tensor)), tensor)
+        return Known(self.builder.constant(np.asarray(tensor), kernels.spec_of(tensor)), tensor)
 
     def source(self, kind: str, name: str, value: Any, *, kept: bool = True) -> Known:
         """Adds a tensor that nothing here computes; `kept` is whether the program holds its value."""

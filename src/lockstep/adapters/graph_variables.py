@@ -1,5 +1,6 @@
 """What operations on variables do to a program: they read, they write, and what they compute is said plainly."""
 
+# ruff: noqa: ARG001 - all handlers take the same, whether they need it or not
 from __future__ import annotations
 
 from collections.abc import Sequence
