@@ -16,7 +16,7 @@ from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, SubjectError
 from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import NOISE_RULE, Judge, Traces
-from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
+from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
 from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
@@ -121,7 +121,7 @@ class _Check:
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
-            culprits=tuple(dict.fromkeys(self._culprits)),
+            culprits=gathered(self._culprits),
             environments={side: dict(subject.environment()) for side, subject in self._subjects.items()},
             duration_s=time.perf_counter() - start,
         )
@@ -184,7 +184,8 @@ class _Check:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
             findings.extend(_labelled(finding, label) for finding in found)
             verdicts.append(overall([finding.verdict for finding in found]))
-        findings.extend(native_order.told_by_both_modes(*verdicts))
+        if not any(culprit.kind == "operation" for finding in findings for culprit in finding.culprits):
+            findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
     def _random(

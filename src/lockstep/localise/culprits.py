@@ -8,22 +8,16 @@ from lockstep.localise.causes import Cause, cause_of
 from lockstep.localise.forcing import Blame, Localisation
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
-from lockstep.report.model import Culprit
+from lockstep.report.model import Culprit, gathered
 
 _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "StridedSlice", "Fill", "Concat"})
 
 
 def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
     """Returns one culprit for each place; several rounds of one loop are one place."""
-    named: dict[tuple[object, ...], Culprit] = {}
-    for blame in found.blames:
-        cause = cause_of(blame, reference, candidate, kernels)
-        culprit = _culprit(blame, cause, reference, candidate)
-        key = (culprit.reference, culprit.candidate, culprit.kind, culprit.source)
-        before = named.get(key)
-        if before is None or (culprit.ratio or 0.0) > (before.ratio or 0.0):
-            named[key] = culprit
-    return tuple(named.values())
+    return gathered(
+        _culprit(blame, cause_of(blame, reference, candidate, kernels), reference, candidate) for blame in found.blames
+    )
 
 
 def _culprit(blame: Blame, cause: Cause, reference: Program, candidate: Program) -> Culprit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lockstep.errors import DivergedError, UndecidedError
@@ -105,6 +105,17 @@ class Culprit:
         return self.error / self.noise_budget
 
 
+def gathered(culprits: Iterable[Culprit]) -> tuple[Culprit, ...]:
+    """Puts the culprits of all steps together: what several steps blame is one culprit, as the worst of them saw it."""
+    found: dict[tuple[object, ...], Culprit] = {}
+    for culprit in culprits:
+        key = culprit.reference, culprit.candidate, culprit.kind, culprit.source
+        before = found.get(key)
+        if before is None or (culprit.ratio or 0.0) > (before.ratio or 0.0):
+            found[key] = culprit
+    return tuple(found.values())
+
+
 def merged(reports: Sequence[Report]) -> Report:
     """Puts the reports of several batches together: a step is as its worst batch, and says which batch said what.
 
@@ -117,7 +128,7 @@ def merged(reports: Sequence[Report]) -> Report:
     return Report(
         verdict=overall([report.verdict for report in reports]),
         steps=steps,
-        culprits=tuple(dict.fromkeys(culprit for report in reports for culprit in report.culprits)),
+        culprits=gathered(culprit for report in reports for culprit in report.culprits),
         environments=reports[0].environments,
         duration_s=sum(report.duration_s for report in reports),
     )

@@ -24,6 +24,7 @@ _STYLES = {
 _PRODUCTS = {"tensorflow": "TensorFlow", "keras": "Keras", "python": "Python"}
 _DETAIL_LINES = 20
 _CULPRITS = 10
+_NAMES = 4
 _WIDE = 110  # columns from which the rule that judged gets a column of its own
 
 
@@ -65,10 +66,7 @@ def _blocks(report: Report, width: int, title: str, written_to: str | None) -> I
     for step in report.steps:
         if step.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) and step.details:
             yield from _details(step)
-    for number, culprit in enumerate(report.culprits[:_CULPRITS], start=1):
-        yield from _culprit(culprit, f"culprit {number} of {len(report.culprits):,}")
-    if len(report.culprits) > _CULPRITS:
-        yield Text(f"... and {len(report.culprits) - _CULPRITS:,} more culprits (--json has all)", style="dim")
+    yield from _culprits(report.culprits)
     last = Text.assemble(
         "verdict  ", (str(report.verdict), _STYLES[report.verdict]), f"   {_seconds(report.duration_s)}"
     )
@@ -146,6 +144,25 @@ def _details(step: StepReport) -> Iterator[RenderableType]:
     more = len(step.details) - _DETAIL_LINES
     if more > 0:
         yield _indented(Text(f"... and {more:,} more (--json has all)", style="dim"), 2)
+
+
+def _culprits(culprits: Sequence[Culprit]) -> Iterator[RenderableType]:
+    """Shows each; of many with one cause the first, and the names of the others."""
+    groups: dict[object, list[tuple[int, Culprit]]] = {}
+    for number, culprit in enumerate(culprits, start=1):
+        alike = culprit.kind, culprit.cause, culprit.operations
+        groups.setdefault(alike if culprit.pitfall else number, []).append((number, culprit))
+    for group in list(groups.values())[:_CULPRITS]:
+        number, first = group[0]
+        yield from _culprit(first, f"culprit {number} of {len(culprits):,}")
+        if len(group) > 1:
+            names = [c.reference or c.candidate or "" for _, c in group[1:]]
+            more = f", and {len(names) - _NAMES:,} more (--json has all)" if len(names) > _NAMES else ""
+            told = f"the same of {len(names):,} more: {', '.join(names[:_NAMES])}{more}"
+            yield _indented(Text(told, style="dim"), 2)
+    left = sum(len(group) for group in list(groups.values())[_CULPRITS:])
+    if left:
+        yield Text(f"... and {left:,} more culprits (--json has all)", style="dim")
 
 
 def _culprit(culprit: Culprit, heading: str) -> Iterator[RenderableType]:
