@@ -28,6 +28,14 @@ _SHAPE_ONLY = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 _VIEWS = frozenset({"Reshape", "Squeeze", "ExpandDims"})
 _SAME_IF_SAME_SHAPE = frozenset({"BroadcastTo", "Tile", "Pad", "PadV2", "Slice", "StridedSlice", "MirrorPad", "Concat"})
 
+_AXES = {
+    **dict.fromkeys(("Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin", "Cumsum", "ReverseV2"), 1),
+    "ConcatV2": -1,
+    "GatherV2": 2,
+    "Split": 0,
+}
+"""Type -> the input that says along which axes."""
+
 _FAMILIES = {
     "AddV2": "Add",
     "BiasAdd": "Add",
@@ -217,11 +225,25 @@ class ProgramBuilder:
             if program.specs[whence] == outputs[0][0]:
                 return [whence]
             kind, attributes, inputs, call = "Reshape", {"shape": outputs[0][0].shape}, (whence,), None
+        inputs = self._normalized(kind, inputs)
         made = tuple(self._tensor(spec) for spec, _ in outputs)
         operation = Operation(len(program.operations), kind, dict(attributes), tuple(inputs), made, place, call)
         program.operations.append(operation)
         program.producers.update(dict.fromkeys(made, operation))
         return list(made)
+
+    def _normalized(self, kind: str, inputs: Sequence[int]) -> Sequence[int]:
+        """Counts axes from the front, in ascending order where the order is nothing: the same axes look the same."""
+        place = _AXES.get(kind)
+        if place is None or not self.program.is_constant(inputs[place]):
+            return inputs
+        of = inputs[1] if kind == "Split" else inputs[0]
+        axes, rank = self.program.constant(inputs[place]), len(self.program.specs[of].shape)
+        counted = np.where(axes < 0, axes + rank, axes).astype(axes.dtype).reshape(axes.shape)
+        counted = np.sort(counted.reshape(-1)).reshape(axes.shape)
+        normal = list(inputs)
+        normal[place] = self.constant(counted, self.program.specs[inputs[place]])
+        return normal
 
     def _hands_on(self, kind: str, inputs: Sequence[int], outputs: Sequence[tuple[Spec, Any]]) -> bool:
         if kind in HANDING_ON:

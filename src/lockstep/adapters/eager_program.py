@@ -30,6 +30,7 @@ class EagerRecorder:
         variables: Number of a variable's handle (`private.tensor_id`) -> its key and the variable.
         inputs: Input name -> the tensor that the model is given.
         lines: Keras layer's name -> the user's line that made it, for operations that no line of the user called.
+        around: The scope of what was put around the model, which is left out of names.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class EagerRecorder:
         lines: Mapping[str, str] | None = None,
     ) -> None:
         self._builder = ProgramBuilder()
-        self._variables, self._lines = variables, lines or {}
+        self._variables, self._lines, self._around = variables, lines or {}, around
         self._tensors: dict[int, int] = {}
         # An operation that is handed a variable reads it past every callback. What it read is told by its buffer,
         # which is the variable's own; the values read here are held, so that no other tensor can get it meanwhile.
@@ -155,7 +156,7 @@ class EagerRecorder:
         self._tensors[private.tensor_id(value)] = number
 
     def _place(self, kind: str) -> Place:
-        scope = private.eager_scope().rstrip("/")
+        scope = private.eager_scope().rstrip("/").removeprefix(self._around)
         return Place(f"{scope}/{kind}" if scope else kind, scope, self._line(scope))
 
     def _line(self, scope: str) -> str:

@@ -131,7 +131,8 @@ class EagerInstance:
         self._assign({key: np.array(value) for key, value in values.items()})
         before = self._values()
         tool = RecordedDraws(self._mode.randomness, draws or ())
-        recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines)
+        around = "" if self._model is self._layer else f"{self._model.name}/"
+        recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines, around)
         with _untraced(eagerly=True), tool.scope(), private.watched_operations(recorder):
             outputs = self._call()
         program = with_values(recorder.recorded(dict(flatten(outputs))), before)

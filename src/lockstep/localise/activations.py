@@ -27,7 +27,7 @@ NAMES = frozenset(
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-x))
+    return np.asarray(1.0 / (1.0 + np.exp(-x)))
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -51,7 +51,7 @@ FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "leaky relu (slope 0.1)": lambda x: np.where(x > 0, x, 0.1 * x),
     "leaky relu (slope 0.01)": lambda x: np.where(x > 0, x, 0.01 * x),
 }
-"""Name -> formula in float64. GELU: Hendrycks and Gimpel, "Gaussian error linear units", 2016, which gives both forms."""
+"""Name -> formula in float64. GELU: Hendrycks and Gimpel, "Gaussian error linear units", 2016, has both forms."""
 
 _LARGEST = 4096
 

@@ -95,7 +95,6 @@ class Judged:
         budget: What was allowed there.
         ratio: The largest error in units of its budget.
         scale: The reference's largest magnitude.
-        within: Whether no element is beyond its budget.
         bit_equal: Whether both sides are equal bit for bit, as they are.
         double: Whether float64 decided.
     """
@@ -135,14 +134,38 @@ def judged(kernels: Kernels, reference: Part, candidate: Part, here: Any) -> Jud
     if ours.dtype.kind not in "fc" or theirs.dtype.kind not in "fc":
         different = float(np.mean(ours != theirs))
         return Judged(different, 0.0, float("inf") if different else 0.0, 1.0, double=False)
-    exact, double = _in_double(kernels, reference, candidate, ours, theirs)
-    noise = np.abs(_wide(ours) - exact[0]) if double else np.zeros(ours.shape)
-    for number in range(JITTERS):
-        for part, at_rest in ((reference, exact[0]), (candidate, exact[1])):
-            noise = np.maximum(noise, _movement(kernels, part, at_rest, ours.shape, number, double=double))
-    budget = FACTOR * (_smoothed(noise) + _rounding(ours, reference.program, reference))
-    error = np.abs(exact[1] - exact[0])
-    return _told(error, budget, exact, double)
+    return Standard.of(kernels, reference, candidate, ours).judged(kernels, candidate)
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What the reference's part gives, and how far another computation may be from it.
+
+    Attributes:
+        exact: In float64, where it can be had.
+        budget: Element by element.
+        double: Whether it can be had for both sides.
+    """
+
+    exact: np.ndarray
+    budget: np.ndarray
+    double: bool
+
+    @classmethod
+    def of(cls, kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray) -> Standard:
+        """Evaluates both parts, undisturbed and with other last places."""
+        exact, double = _in_double(kernels, reference, candidate, ours)
+        noise = np.abs(_wide(ours) - exact[0]) if double else np.zeros(ours.shape)
+        for number in range(JITTERS):
+            for part, at_rest in ((reference, exact[0]), (candidate, exact[1])):
+                noise = np.maximum(noise, _movement(kernels, part, at_rest, ours.shape, number, double=double))
+        noise = np.where(np.isfinite(noise), noise, 0.0)
+        return cls(exact[0], FACTOR * (_smoothed(noise) + _rounding(ours, reference.program, reference)), double)
+
+    def judged(self, kernels: Kernels, candidate: Part) -> Judged:
+        """Holds a part of the candidate, or a hypothesis of it, against the reference."""
+        value = shaped(_wide(kernels.numpy(candidate.run(kernels, double=self.double))), self.exact.shape)
+        return OTHER_SHAPE if value is None else _told(self.exact, value, self.budget, double=self.double)
 
 
 def shaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -162,18 +185,19 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _in_double(
-    kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray, theirs: np.ndarray
+    kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], bool]:
-    try:
-        found = (
-            shaped(_wide(kernels.numpy(reference.run(kernels, double=True))), ours.shape),
-            shaped(_wide(kernels.numpy(candidate.run(kernels, double=True))), ours.shape),
-        )
-    except Exception:  # the framework's own: an operation without a float64 kernel is judged as it is
-        return (_wide(ours), _wide(theirs)), False
-    if found[0] is None or found[1] is None:
-        return (_wide(ours), _wide(theirs)), False
-    return (found[0], found[1]), True
+    for double in (True, False):
+        try:
+            found = [_wide(kernels.numpy(part.run(kernels, double=double))) for part in (reference, candidate)]
+        except Exception:  # the framework's own: an operation without a float64 kernel is judged as it is
+            if not double:
+                raise
+            continue
+        sides = shaped(found[0], ours.shape), shaped(found[1], ours.shape)
+        if sides[0] is not None and sides[1] is not None:
+            return (sides[0], sides[1]), double
+    raise AssertionError("two parts of one shape have none any more")
 
 
 def _movement(
@@ -225,20 +249,21 @@ _EPSILONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "flo
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
-    return np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64)
+    wide: np.ndarray = np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64)
+    return wide
 
 
-def _told(error: np.ndarray, budget: np.ndarray, exact: tuple[np.ndarray, np.ndarray], double: bool) -> Judged:
-    odd = ~(np.isfinite(exact[0]) & np.isfinite(exact[1]))
-    if (odd & ~((exact[0] == exact[1]) | (np.isnan(exact[0]) & np.isnan(exact[1])))).any():
+def _told(ours: np.ndarray, theirs: np.ndarray, budget: np.ndarray, *, double: bool) -> Judged:
+    odd = ~(np.isfinite(ours) & np.isfinite(theirs))
+    if (odd & ~((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))).any():
         return Judged(float("inf"), 0.0, float("inf"), 0.0, double=double)
-    error = np.where(odd, 0.0, error)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(error > 0, error / budget, 0.0)
-    if not ratios.size:
+    if not ours.size:
         return EQUAL
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(odd, 0.0, np.abs(theirs - ours))
+        ratios = np.where(error > 0, error / budget, 0.0)
     worst = int(np.argmax(ratios))
-    scale = float(np.max(np.abs(np.where(odd, 0.0, exact[0]))))
+    scale = float(np.max(np.abs(np.where(odd, 0.0, ours))))
     return Judged(
         float(error.max()), float(budget.reshape(-1)[worst]), float(ratios.reshape(-1)[worst]), scale, double=double
     )

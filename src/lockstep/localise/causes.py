@@ -7,6 +7,7 @@ it the difference vanishes within the noise budget. Each cause has a page in `do
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.localise import activations, budget
-from lockstep.localise.budget import Part
+from lockstep.localise import activations
+from lockstep.localise.budget import Part, Standard
 from lockstep.localise.forcing import Blame
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 
 _MOST_SCALARS = 24
-_MOST_TENSORS = 40
+_SMALL = 0.02
+"""What is added to a variance is smaller than this; what is added to an activation rarely is."""
+_MOST_TENSORS = 8
 _LARGEST_PERMUTED = 4
 
 OF_ATTRIBUTES = {
@@ -31,7 +34,7 @@ OF_ATTRIBUTES = {
     "padding": "padding",
     "explicit_paddings": "padding",
     "strides": "strides",
-    "ksize": "pool-size",
+    "ksize": "window",
     "dilations": "dilation",
     "rates": "dilation",
     "align_corners": "align-corners",
@@ -50,8 +53,31 @@ OF_ATTRIBUTES = {
 }
 """Attribute of an operation -> the pitfall that it is about."""
 
+_SUMMING = frozenset({"Mean", "Sum", "L2Loss", "MatMul", "BatchMatMul", "Conv2D", "Einsum", "SquaredDifference"})
+_OF_DROPOUT = frozenset(
+    {"Mul", "RealDiv", "Select", "Cast", "GreaterEqual", "Less", "Add", "Sub", "Floor", "Reshape", "Greater", "LessEqual"}
+)
+_DROPOUT_DEPTH = 5
 _REDUCTIONS = frozenset({"Mean", "Sum", "Max", "Min", "Prod", "ArgMax", "Cumsum", "ReverseV2", "All", "Any"})
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
+_OF_FAMILIES = {
+    "Cast": "dtype",
+    "SpaceToBatchND": "dilation",
+    "BatchToSpaceND": "dilation",
+    "Pad": "padding",
+    "PadV2": "padding",
+    "MirrorPad": "padding",
+    "Transpose": "flatten-order",
+    "ReverseV2": "wrong-axis",
+    "ReverseSequence": "wrong-axis",
+    "MatrixBandPart": "mask",
+    "Select": "mask",
+    "Maximum": "clip-value",
+    "Minimum": "clip-value",
+    "ClipByValue": "clip-value",
+}
+"""Family of an operation that one side alone has -> the pitfall that it is about."""
+
 _OF_CONSTANTS = {
     "Transpose": "flatten-order",
     "Pad": "padding",
@@ -60,9 +86,9 @@ _OF_CONSTANTS = {
     "ConcatV2": "wrong-axis",
     "GatherV2": "wrong-axis",
     "Split": "wrong-axis",
-    "Maximum": "clipping",
-    "Minimum": "clipping",
-    "ClipByValue": "clipping",
+    "Maximum": "clip-value",
+    "Minimum": "clip-value",
+    "ClipByValue": "clip-value",
     "SpaceToBatchND": "dilation",
     "BatchToSpaceND": "dilation",
     "Conv2DBackpropInput": "padding",
@@ -136,15 +162,17 @@ class _Case:
     def __init__(self, blame: Blame, reference: Program, candidate: Program, kernels: Kernels) -> None:
         self._blame, self._reference, self._candidate, self._kernels = blame, reference, candidate, kernels
         self._ours, self._theirs = blame.ours, blame.theirs
-        self._here = self._at_start(self._ours)
 
     def causes(self) -> Iterator[Cause]:
         """Yields the causes that hold."""
         yield from self._one_side_only()
+        yield from self._order_of_inputs()
         yield from self._attributes()
         yield from self._constants()
         yield from self._other_kind()
         yield from self._known_activation()
+        yield from self._dilation()
+        yield from self._other_axis()
         yield from self._scalars()
         yield from self._momentum()
         yield from self._transposed_variable()
@@ -168,50 +196,73 @@ class _Case:
         if not ours and not theirs:
             yield from self._wrong_input()
         elif not theirs and ours:
-            yield self._missing(ours)
+            yield self._frozen_variable(ours) or self._missing(ours)
         elif not ours and theirs:
             yield self._extra(theirs)
 
+    def _frozen_variable(self, ours: list[Operation]) -> Cause | None:
+        """A variable in the place of a mean over the batch."""
+        source = self._candidate.sources.get(self._theirs.end)
+        averaging = any(operation.family in ("Mean", "FusedBatchNorm") for operation in ours)
+        if source is None or source.kind != "variable" or not averaging:
+            return None
+        return Cause(
+            f"the candidate normalises with {source.name}, the reference with the batch's own statistics",
+            "frozen-statistics",
+            "call the layer with training=True",
+        )
+
     def _missing(self, ours: list[Operation]) -> Cause:
-        kind = ours[-1].family
-        names = _listed(tuple(ours))
-        scale = self._constant_of(ours[-1], self._reference)
-        if len(ours) == 1 and kind in activations.NAMES:
-            return Cause(f"the candidate lacks the activation {kind}", "missing-activation", f"apply {kind} here")
-        if len(ours) == 1 and kind in ("Mul", "RealDiv") and scale is not None:
-            how = "multiplied" if kind == "Mul" else "divided"
-            fix = f"{'multiply' if kind == 'Mul' else 'divide'} by {_short(scale)}"
+        """The reference's operations that the candidate has not: by definition the difference vanishes with them."""
+        last, names = ours[-1], _listed(ours)
+        families = {operation.family for operation in ours}
+        found: Cause | None = self._missing_number(last) if len(ours) == 1 else None
+        if found is not None:
+            return found
+        if len(ours) == 1 and last.family in activations.NAMES:
             return Cause(
-                f"the reference's value is {how} by {_short(scale)}, the candidate's is not", "missing-scale", fix
-            )
-        if len(ours) == 1 and kind == "Add" and self._reference.variables_read(ours[0]):
-            bias = self._reference.variables_read(ours[0])[0]
-            return Cause(f"the candidate does not add the bias {bias}", "missing-bias", "add the bias (use_bias=True)")
-        if len(ours) == 1 and kind in ("Add", "Sub") and scale is not None:
-            pitfall = "forget-bias" if scale == 1.0 and self._feeds(ours[0], "Sigmoid") else "offset"
-            return Cause(
-                f"the candidate lacks the constant {_short(scale)} that is added", pitfall, f"add {_short(scale)}"
+                f"the candidate lacks the activation {last.family}", "missing-activation", f"apply {last.family}"
             )
         if any(self._draws(operation) for operation in ours):
             return Cause(
                 f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training"
             )
-        if any(operation.family in ("Select", "MatrixBandPart") for operation in ours):
-            return Cause(f"the candidate lacks the mask ({names})", "mask", "mask as the reference does")
-        return Cause(f"the candidate lacks {names}", "missing-operation", f"add {names}")
+        pitfall = next((pitfall for family, pitfall in _OF_FAMILIES.items() if family in families), "missing-operation")
+        return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
+
+    def _missing_number(self, ours: Operation) -> Cause | None:
+        number, biases = self._constant_of(ours, self._reference), self._reference.variables_read(ours)
+        if ours.family == "Add" and biases:
+            return Cause(f"the candidate does not add {biases[0]}", "missing-bias", "add the bias (use_bias=True)")
+        if number is None:
+            return None
+        told = _short(number)
+        if ours.family in ("Mul", "RealDiv"):
+            how, do = ("multiplied", "multiply") if ours.family == "Mul" else ("divided", "divide")
+            sentence = f"the reference's value is {how} by {told}, the candidate's is not"
+            return Cause(sentence, "missing-scale", f"{do} by {told}")
+        if ours.family in ("Add", "Sub"):
+            pitfall = "forget-bias" if number == 1.0 and self._feeds(ours, "Sigmoid") else "offset"
+            return Cause(f"the candidate lacks the constant {told} that is added", pitfall, f"add {told}")
+        return None
 
     def _extra(self, theirs: list[Operation]) -> Cause:
-        names = _listed(tuple(theirs))
+        """The candidate's operations that the reference has not: by definition the difference vanishes without them."""
+        names, families = _listed(theirs), {operation.family for operation in theirs}
+        before = f" in front of {self._blame.partner.type}" if self._blame.partner is not None else ""
+        number = self._constant_of(theirs[-1], self._candidate)
         if len(theirs) == 1 and theirs[0].family in activations.NAMES:
-            return Cause(f"only the candidate applies {theirs[0].family} here", "wrong-activation", f"remove {names}")
+            return Cause(f"only the candidate applies {names}{before}", "wrong-activation", f"remove {names}")
         if self._blame.drawn:
             return Cause(
-                f"only the candidate draws random numbers here ({names})", "dropout-place", "drop nothing here"
+                f"only the candidate draws random numbers{before} ({names})", "dropout-place", "drop nothing here"
             )
-        scale = self._constant_of(theirs[-1], self._candidate)
-        if len(theirs) == 1 and theirs[0].family in ("Mul", "RealDiv") and scale is not None:
-            return Cause(f"only the candidate scales by {_short(scale)} here", "constant-factor", "remove the factor")
-        return Cause(f"only the candidate computes {names} here", "extra-operation", f"remove {names}")
+        if len(theirs) == 1 and theirs[0].family in ("Mul", "RealDiv") and number is not None:
+            return Cause(
+                f"only the candidate scales by {_short(number)}{before}", "constant-factor", "remove the factor"
+            )
+        pitfall = next((pitfall for family, pitfall in _OF_FAMILIES.items() if family in families), "extra-operation")
+        return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
 
     def _wrong_input(self) -> Iterator[Cause]:
         read = self._blame.theirs.end
@@ -225,6 +276,11 @@ class _Case:
                 f"read {should}",
             )
             return
+        drawn = _draws_before(self._reference, self._blame.wanted), _draws_before(self._candidate, read)
+        if drawn[0] != drawn[1]:
+            who = "the reference alone" if drawn[0] else "the candidate alone"
+            yield Cause(f"{who} drops values of what this reads", "dropout-place", "apply dropout in the same place")
+            return
         made_by = self._candidate.producers.get(read)
         should_be = self._reference.producers.get(self._blame.wanted)
         what = made_by.place.name if made_by is not None else source.name if source is not None else "another tensor"
@@ -233,6 +289,26 @@ class _Case:
         else:
             should = wanted.name if wanted is not None else "another tensor"
         yield Cause(f"it reads {what}, where the reference reads {should}", "wrong-input", f"read what {should} gives")
+
+    def _order_of_inputs(self) -> Iterator[Cause]:
+        """The same tensors, joined in another order."""
+        pair = self._single()
+        if pair is None or pair[1].family not in ("ConcatV2", "Pack", "Sub", "RealDiv"):
+            return
+        theirs = pair[1]
+        count = len(theirs.inputs) - (theirs.family == "ConcatV2")
+        values = [self._given(self._theirs, theirs, slot, theirs.inputs[slot]) for slot in range(count)]
+        if any(value is None for value in values) or count > _LARGEST_PERMUTED:
+            return
+        for order in itertools.permutations(range(count)):
+            changed = self._with_inputs({(theirs.index, slot): values[place] for slot, place in enumerate(order)})
+            if list(order) != list(range(count)) and self._vanishes(changed):
+                yield Cause(
+                    f"the inputs of {theirs.type} come in another order; in the order {order} the difference vanishes",
+                    "concat-order",
+                    f"order the inputs {order}",
+                )
+                return
 
     def _attributes(self) -> Iterator[Cause]:
         """One operation of the candidate with the attributes of the reference's of the same family."""
@@ -245,20 +321,9 @@ class _Case:
                     for n in ours.attributes
                     if n in theirs.attributes and ours.attributes[n] != theirs.attributes[n] and n != "shape"
                 ]
-                tries = [(n,) for n in names] + ([tuple(names)] if len(names) > 1 else [])
-                for chosen in tries:
-                    change = {n: ours.attributes[n] for n in chosen}
-                    if self._vanishes(self._with_operation(theirs, change)):
-                        told = [
-                            f"{n}: {_short(ours.attributes[n])} against {_short(theirs.attributes[n])}" for n in chosen
-                        ]
-                        with_it = " and ".join(f"{n} {_short(ours.attributes[n])}" for n in chosen)
-                        yield Cause(
-                            f"{' and '.join(chosen)} of {theirs.type}: {'; '.join(told)}; with {with_it} the difference vanishes",
-                            OF_ATTRIBUTES.get(chosen[0], "attribute"),
-                            ", ".join(f"{n}={_short(ours.attributes[n])}" for n in chosen),
-                            tuple(told),
-                        )
+                for chosen in [(n,) for n in names] + ([tuple(names)] if len(names) > 1 else []):
+                    if self._vanishes(self._with_operation(theirs, {n: ours.attributes[n] for n in chosen})):
+                        yield _told_of_attributes(ours, theirs, chosen)
 
     def _constants(self) -> Iterator[Cause]:
         """One operation of the candidate with a constant of the reference's of the same family."""
@@ -291,25 +356,26 @@ class _Case:
         return Cause(sentence, pitfall, fix, (f"{what.removeprefix('the ')}: {told}",))
 
     def _pitfall_of_constant(self, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> str:
-        family = theirs.family
-        scalar = wanted.size == 1 and found.size == 1 and wanted.dtype.kind == "f"
-        ours, other = (float(wanted.reshape(-1)[0]), float(found.reshape(-1)[0])) if scalar else (0.0, 0.0)
-        if family in _REDUCTIONS:
+        if theirs.family in _REDUCTIONS:
             return "wrong-axis"
-        if scalar and (self._draws(theirs) or family in ("GreaterEqual", "Less", "Greater", "LessEqual")):
+        if wanted.size == 1 and found.size == 1 and wanted.dtype.kind == "f":
+            return self._pitfall_of_number(theirs, float(wanted.reshape(-1)[0]), float(found.reshape(-1)[0]))
+        return _OF_CONSTANTS.get(theirs.family, "constant")
+
+    def _pitfall_of_number(self, theirs: Operation, ours: float, other: float) -> str:
+        family = theirs.family
+        if self._draws(theirs) or family in ("GreaterEqual", "Less", "Greater", "LessEqual"):
             return "keep-prob-as-rate" if _close(ours + other, 1.0) else "dropout-rate"
-        if scalar and family in ("Mul", "RealDiv") and self._beside_dropout(theirs):
+        if family in ("Mul", "RealDiv") and self._beside_dropout(theirs):
             kept = sum(1 / n if family == "Mul" else n for n in (ours, other) if n)
             return "keep-prob-as-rate" if _close(kept, 1.0) else "dropout-rate"
-        if scalar and family == "Add" and (self._feeds_in_candidate(theirs, "Rsqrt", "Sqrt") or 0 < ours < 0.02):
+        if family == "Add" and (self._feeds_in_candidate(theirs, "Rsqrt", "Sqrt") or 0 < ours < _SMALL):
             return "epsilon"
-        if scalar and family in ("Add", "Sub"):
-            return "forget-bias" if 0.0 in (ours, other) or self._feeds_in_candidate(theirs, "Sigmoid") else "offset"
-        if scalar and family in ("Mul", "Sub") and self._updates(theirs):
+        if family in ("Add", "Sub") and not self._updates(theirs):
+            return "forget-bias" if self._feeds_in_candidate(theirs, "Sigmoid") else "offset"
+        if self._updates(theirs):
             return "momentum"
-        if scalar and family in ("Mul", "RealDiv"):
-            return "constant-factor"
-        return _OF_CONSTANTS.get(family, "constant")
+        return "constant-factor" if family in ("Mul", "RealDiv") else _OF_CONSTANTS.get(family, "constant")
 
     def _other_kind(self) -> Iterator[Cause]:
         """Another operation in the same place, on the same inputs."""
@@ -343,6 +409,35 @@ class _Case:
                 missing = "missing-activation" if names[1] == "linear" else pitfall
                 yield Cause(f"{names[1]} in the candidate, {names[0]} in the reference", missing, f"use {names[0]}")
                 return
+
+    def _dilation(self) -> Iterator[Cause]:
+        """TF1 dilates by spreading the input out in space; the candidate's convolution, dilated, has to do the same."""
+        spread = [o for o in self._ours.operations if o.family == "SpaceToBatchND"]
+        if not spread or any(o.family == "SpaceToBatchND" for o in self._theirs.operations):
+            return
+        rates = tuple(self._reference.constant(spread[0].inputs[1]).reshape(-1).tolist())
+        for theirs in self._theirs.operations:
+            if "dilations" in theirs.attributes and len(rates) == 2:
+                dilated = self._with_operation(theirs, {"dilations": (1, *rates, 1), "padding": "SAME"})
+                plain = self._with_operation(theirs, {"dilations": (1, *rates, 1)})
+                if self._vanishes(plain) or self._vanishes(dilated):
+                    told = (f"dilations: {rates} against {theirs.attributes['dilations'][1:-1]}",)
+                    yield Cause(f"{told[0]}; with {rates} the difference vanishes", "dilation", f"rate={rates}", told)
+
+    def _other_axis(self) -> Iterator[Cause]:
+        """The reference's operation along another axis."""
+        ours, theirs = self._doubles()
+        operations = _computing(self._ours.operations)
+        starts = [a for a in self._start_values() if ours is not None and a.shape == ours.shape and a.ndim > 1]
+        if ours is None or theirs is None or ours.shape != theirs.shape or len(operations) != 1 or not starts:
+            return
+        for axis in range(ours.ndim - 1):
+            turned = np.ascontiguousarray(np.swapaxes(starts[0], axis, -1))
+            value = _tried(lambda x=turned: self._kernels.numpy(self._kernels.run_double(operations[0], [x])[0]))
+            if value is not None and value.shape == turned.shape and _alike(np.swapaxes(value, axis, -1), theirs):
+                yield Cause(
+                    f"{operations[0].type} along axis {axis} instead of {ours.ndim - 1}", "wrong-axis", f"axis={ours.ndim - 1}"
+                )
 
     def _scalars(self) -> Iterator[Cause]:
         """A number of the candidate's part set to a number of the reference's: `epsilon`, say, in a part of many."""
@@ -412,7 +507,8 @@ class _Case:
         forced = {(ours[0].index, slot): (value, "average") for slot, value in zip((3, 4), averages, strict=True)}
         operations = [changed if o is ours[0] else o for o in self._ours.operations]
         part = replace(self._ours, operations=operations, forced={**self._ours.forced, **forced})
-        if self._agrees(part, self._theirs):
+        value = _tried(lambda: self._kernels.numpy(part.run(self._kernels, double=True)))
+        if value is not None and value.shape == theirs.shape and _alike(value, theirs):
             yield Cause(
                 "the candidate normalises with its moving averages, the reference with the batch's own statistics",
                 "frozen-statistics",
@@ -433,8 +529,9 @@ class _Case:
     def _scaled_inside(self) -> Iterator[Cause]:
         """One tensor on the way, times a number that people leave out."""
         factors = self._usual_factors()
-        tensors = [t for o in self._theirs.operations for t in o.outputs if self._candidate.specs[t].floating]
-        tensors += [t for t in self._theirs.start if self._candidate.specs[t].floating]
+        tensors = [o.outputs[0] for o in self._theirs.operations if o.family in _SUMMING]
+        tensors += [t for t in self._theirs.start if len(self._candidate.specs[t].shape) <= 1]
+        tensors = [t for t in tensors if self._candidate.specs[t].floating and not self._candidate.is_constant(t)]
         for tensor in tensors[:_MOST_TENSORS]:
             for factor, (pitfall, why) in factors.items():
                 part = replace(self._theirs, scaled={**self._theirs.scaled, tensor: factor})
@@ -599,25 +696,43 @@ class _Case:
         return self._with_inputs({(scalar.operation.index, scalar.slot): np.full_like(before, value)}, part)
 
     def _vanishes(self, changed: Part) -> bool:
-        return self._agrees(self._ours, changed)
-
-    def _agrees(self, ours: Part, theirs: Part) -> bool:
-        here = self._here if ours is self._ours else self._at_start(ours)
-        if here is None:
+        """Whether with a change of the candidate nothing is left of the difference, by the budget as it stood."""
+        standard = self._standard
+        if standard is None:
             return False
-        found = _tried(lambda: budget.judged(self._kernels, ours, theirs, here))
+        found = _tried(lambda: standard.judged(self._kernels, changed))
         return found is not None and found.within
 
-    def _at_start(self, part: Part) -> Any:
-        return _tried(lambda: part.run(self._kernels))
+    @functools.cached_property
+    def _standard(self) -> Standard | None:
+        found: Standard | None = _tried(
+            lambda: Standard.of(
+                self._kernels, self._ours, self._theirs, self._kernels.numpy(self._ours.run(self._kernels))
+            )
+        )
+        return found
 
     def _doubles(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        if not hasattr(self, "_both"):
-            self._both = tuple(
-                _tried(lambda part=part: self._kernels.numpy(part.run(self._kernels, double=True)))  # type: ignore[misc]
-                for part in (self._ours, self._theirs)
-            )
-        return self._both[0], self._both[1]
+        return self._both
+
+    @functools.cached_property
+    def _both(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return self._double(self._ours), self._double(self._theirs)
+
+    def _double(self, part: Part) -> np.ndarray | None:
+        found: np.ndarray | None = _tried(lambda: self._kernels.numpy(part.run(self._kernels, double=True)))
+        return found
+
+
+def _told_of_attributes(ours: Operation, theirs: Operation, names: Sequence[str]) -> Cause:
+    told = tuple(f"{n}: {_short(ours.attributes[n])} against {_short(theirs.attributes[n])}" for n in names)
+    with_it = " and ".join(f"{n} {_short(ours.attributes[n])}" for n in names)
+    return Cause(
+        f"{'; '.join(told)}; with {with_it} the difference vanishes",
+        OF_ATTRIBUTES.get(names[0], "attribute"),
+        ", ".join(f"{n}={_short(ours.attributes[n])}" for n in names),
+        told,
+    )
 
 
 def _tried(action: Callable[[], Any]) -> Any:
@@ -635,6 +750,21 @@ def _feeds(program: Program, operation: Operation, families: Sequence[str]) -> b
 def _consumers(program: Program, operation: Operation) -> list[Operation]:
     made = set(operation.outputs)
     return [o for o in program.operations[operation.index + 1 :] if made.intersection(o.inputs)]
+
+
+def _draws_before(program: Program, tensor: int) -> bool:
+    """Whether a tensor comes straight out of dropout."""
+    waiting, seen = [(tensor, 0)], set()
+    while waiting:
+        current, depth = waiting.pop()
+        if current in program.draws:
+            return True
+        made_by = program.producers.get(current)
+        if made_by is None or depth == _DROPOUT_DEPTH or current in seen or made_by.family not in _OF_DROPOUT:
+            continue
+        seen.add(current)
+        waiting.extend((read, depth + 1) for read in made_by.inputs)
+    return False
 
 
 def _computing(operations: Sequence[Operation]) -> list[Operation]:

@@ -9,8 +9,11 @@ that no error travels and every wrong place is found in one pass.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from lockstep.localise import budget, matching
 from lockstep.localise.budget import Judged, Part
@@ -19,6 +22,8 @@ from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.program import Operation, Program
 
 _LARGEST_PART = 200
+_SAME = 1e-6
+"""Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Blame:
         reads: The candidate's operation, and its input, that should have got it; None for an output.
         partner: The reference's operation that reads it.
         drawn: Whether random numbers go in that the other side does not draw.
+        updates: The reference's variable that all this leads to, where it leads to no output.
     """
 
     reference: tuple[Operation, ...]
@@ -46,6 +52,22 @@ class Blame:
     reads: tuple[Operation, int] | None = None
     partner: Operation | None = None
     drawn: bool = False
+    updates: str | None = None
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """A variable that one side alone updates.
+
+    Attributes:
+        reference: Its key in the reference.
+        candidate: Its key in the candidate.
+        by: The side that updates it: `"reference"` or `"candidate"`.
+    """
+
+    reference: str
+    candidate: str
+    by: str
 
 
 @dataclass
@@ -54,6 +76,7 @@ class Localisation:
 
     Attributes:
         blames: In the order of the candidate's run.
+        unchanged: Variables that one side alone updates.
         identical: Operations of the candidate that compute what the reference computes, by construction.
         compared: Places that were compared by value.
         ratios: Error over budget of those that are right.
@@ -62,12 +85,18 @@ class Localisation:
     """
 
     blames: list[Blame] = field(default_factory=list)
+    unchanged: list[Unchanged] = field(default_factory=list)
     identical: int = 0
     compared: int = 0
     ratios: list[float] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     bit_equal: bool = True
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is to blame."""
+        return not self.blames and not self.unchanged
 
     @property
     def complete(self) -> bool:
@@ -96,6 +125,18 @@ def localise(
         return _Pass(reference, candidate, variables, kernels, values).run()
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A tensor of the candidate, the reference's that it should be, and what came of the comparison."""
+
+    tensor: int
+    wanted: int
+    judged: Judged
+    ours: Part
+    theirs: Part
+    reads: tuple[Operation, int] | None = None
+
+
 class _Pass:
     """One walk through the candidate's program."""
 
@@ -119,6 +160,7 @@ class _Pass:
         self._roles = matching.roles(reference, candidate, variables)
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
+        self._leads_to = _updates_alone(reference)
 
     def run(self) -> Localisation:
         self._number_reference()
@@ -154,7 +196,8 @@ class _Pass:
         for tensor in self._c.sources:
             key = matching.source_key(self._c, tensor, partners, places)
             found = self._table.get(("source", key))
-            if key is not None and found is not None and self._same_spec(found[0], tensor):
+            constant = self._c.is_constant(tensor)
+            if key is not None and found is not None and (constant or self._same_spec(found[0], tensor)):
                 self._sync(tensor, found[0])
 
     def _same_spec(self, ours: int, theirs: int) -> bool:
@@ -174,13 +217,65 @@ class _Pass:
             partner = self._by_what_it_reads(operation)
             if partner is None:
                 return
-        self._force_inputs(operation, partner)
-        if self._is_identical(operation):
+        wrong = [found for found in self._inputs(operation, partner) if not found.judged.within]
+        pairs = [
+            (tensor, wanted)
+            for wanted, tensor in zip(partner.outputs, operation.outputs, strict=False)
+            if wanted in self._used[0] and tensor in self._used[1]
+        ]
+        structural = [found for found in wrong if not (found.ours.operations and found.theirs.operations)]
+        whole = [self._judge(*pair) for pair in pairs] if structural else []
+        if whole and all(found.judged.within for found in whole):
+            # Written otherwise, and right: an explicit padding in front of a convolution without one, say.
+            for found in whole:
+                self._right(found)
             return
-        for wanted, tensor in zip(partner.outputs, operation.outputs, strict=False):
-            if wanted in self._used[0] and tensor in self._used[1]:
-                self._compare(tensor, wanted, None)
-                self._sync(tensor, self._ours[wanted])
+        self._force(wrong, operation)
+        if self._is_identical(operation):
+            self._blame(*wrong)
+            return
+        forced = [self._judge(*pair) for pair in pairs]
+        bad = [found for found in forced if not found.judged.within]
+        for found in forced:
+            if found.judged.within:
+                self._right(found)
+            self._sync(found.tensor, self._ours[found.wanted])
+        if bad and structural:
+            self._blame(*(found for found in wrong if found not in structural))
+            self._blame(*(found for found in whole if not found.judged.within))
+        else:
+            self._blame(*wrong, *bad)
+
+    def _inputs(self, operation: Operation, partner: Operation) -> list[_Checked]:
+        """Compares what an operation reads with what its partner reads; what is right has its number from then on."""
+        found = []
+        for slot, wanted in self._roles.slots(partner, operation):
+            number, tensor = self._ours[wanted], operation.inputs[slot]
+            if self._number.get(tensor) == number:
+                continue
+            if (tensor, number) in self._blamed:
+                self._forced[operation.index, slot] = number
+                continue
+            checked = self._judge(tensor, wanted, (operation, slot))
+            if checked.judged.within:
+                self._right(checked)
+                self._force([checked], operation)
+            found.append(checked)
+        return found
+
+    def _force(self, wrong: Sequence[_Checked], operation: Operation) -> None:
+        """Goes on from the reference's values."""
+        for found in wrong:
+            assert found.reads is not None
+            if found.tensor in self._number:
+                self._forced[operation.index, found.reads[1]] = self._ours[found.wanted]
+            else:
+                self._sync(found.tensor, self._ours[found.wanted])
+
+    def _right(self, found: _Checked) -> None:
+        self._found.ratios.append(found.judged.ratio)
+        if found.tensor not in self._number:
+            self._sync(found.tensor, self._ours[found.wanted])
 
     def _is_identical(self, operation: Operation) -> bool:
         numbers = [self._input(operation, slot) for slot in range(len(operation.inputs))]
@@ -198,19 +293,6 @@ class _Pass:
     def _input(self, operation: Operation, slot: int) -> int | None:
         forced = self._forced.get((operation.index, slot))
         return self._number.get(operation.inputs[slot]) if forced is None else forced
-
-    def _force_inputs(self, operation: Operation, partner: Operation) -> None:
-        for slot, wanted in self._roles.slots(partner, operation):
-            number = self._ours[wanted]
-            tensor = operation.inputs[slot]
-            if self._number.get(tensor) == number:
-                continue
-            if (tensor, number) not in self._blamed:
-                self._compare(tensor, wanted, (operation, slot))
-            if tensor in self._number:
-                self._forced[operation.index, slot] = number
-            else:
-                self._sync(tensor, number)
 
     def _by_what_it_reads(self, operation: Operation) -> Operation | None:
         """Finds the reference's operation of the same family that reads the most of the same tensors."""
@@ -251,54 +333,97 @@ class _Pass:
                 ends[self._c.outputs[path]].append(wanted)
             else:
                 self._found.unmatched.append(f"output {path} of the reference")
-        for key, theirs in self._c.writes.items():
-            ours = self._variables.get(key)
-            if ours in self._r.writes:
-                ends[theirs].append(self._r.writes[ours])
+        for key, ours in self._variables.items():
+            sides = ours in self._r.writes, key in self._c.writes
+            if all(sides):
+                ends[self._c.writes[key]].append(self._r.writes[ours])
+            elif sides[0] and self._changes(ours):
+                self._found.unchanged.append(Unchanged(ours, key, "reference"))
+            elif sides[1] and self._number.get(self._c.writes[key]) is None:
+                self._found.unchanged.append(Unchanged(ours, key, "candidate"))
         return ends
+
+    def _changes(self, key: str) -> bool:
+        """Whether the reference leaves another value in a variable than it found."""
+        before = [t for t, source in self._r.sources.items() if (source.kind, source.name) == ("variable", key)]
+        if not before:
+            return True
+        values = [self._kernels.numpy(self._values[tensor]) for tensor in (before[0], self._r.writes[key])]
+        return not budget.same_bits(values[0], values[1])
 
     def _end(self, tensor: int, wanted: int) -> None:
         number = self._ours[wanted]
-        if self._number.get(tensor) != number and (tensor, number) not in self._blamed:
-            self._compare(tensor, wanted, None)
+        if self._number.get(tensor) == number or (tensor, number) in self._blamed:
+            return
+        found = self._judge(tensor, wanted)
+        if found.judged.within:
+            self._right(found)
+        else:
+            self._blame(found)
 
     # --- comparing
 
-    def _compare(self, tensor: int, wanted: int, reads: tuple[Operation, int] | None) -> None:
+    def _judge(self, tensor: int, wanted: int, reads: tuple[Operation, int] | None = None) -> _Checked:
+        """Compares a tensor of the candidate, computed on the reference's values, with the reference's."""
+        found = self._judge_as_it_is(tensor, wanted, reads)
+        if not found.judged.within and self._narrow(found):
+            found = self._judge_as_it_is(tensor, wanted, reads)
+        return found
+
+    def _judge_as_it_is(self, tensor: int, wanted: int, reads: tuple[Operation, int] | None) -> _Checked:
+        self._found.compared += 1
         theirs = self._their_part(tensor)
-        if theirs is None:
-            self._found.limits.append("a part of the candidate is too large to be compared as one")
-            return
         start = {self._number[t] for t in theirs.start if t in self._number}
         start |= {self._forced[slot] for slot in theirs.forced}
         ours = self._our_part(wanted, start)
-        self._found.compared += 1
         judged = budget.judged(self._kernels, ours, theirs, self._values[wanted])
         self._found.bit_equal &= judged.bit_equal
-        if judged.within:
-            self._found.ratios.append(judged.ratio)
-            return
-        self._blamed.add((tensor, self._ours[wanted]))
-        blamed = self._our_part(wanted, self._synced)
-        self._found.blames.append(
-            Blame(
-                tuple(blamed.operations),
-                tuple(theirs.operations),
-                judged,
-                ours,
-                theirs,
-                wanted,
-                reads,
-                None if reads is None else self._roles.partners.get(reads[0].index),
-                self._draws_alone(theirs),
+        return _Checked(tensor, wanted, judged, ours, theirs, reads)
+
+    def _narrow(self, found: _Checked) -> bool:
+        """Looks for tensors on the way that agree, so that only what lies behind them is to blame."""
+        ends = found.tensor, found.wanted
+        theirs = {t: a for t, a in _all(found.theirs, self._kernels).items() if t != ends[0] and t not in self._number}
+        ours = {t: a for t, a in _all(found.ours, self._kernels).items() if t != ends[1]}
+        narrowed = False
+        # The last operation as a whole may be right, and the other side goes on.
+        theirs_end, ours_end = (_end_of(part, self._kernels) for part in (found.theirs, found.ours))
+        if theirs_end is not None and found.tensor not in self._number:
+            theirs[found.tensor] = theirs_end
+        if ours_end is not None:
+            ours[found.wanted] = ours_end
+        for theirs_tensor, theirs_value in theirs.items():
+            for ours_tensor, ours_value in ours.items():
+                if (theirs_tensor, ours_tensor) != ends and _agree(ours_value, theirs_value):
+                    self._sync(theirs_tensor, self._ours[ours_tensor])
+                    narrowed = True
+                    break
+        return narrowed
+
+    def _blame(self, *wrong: _Checked) -> None:
+        for found in wrong:
+            self._blamed.add((found.tensor, self._ours[found.wanted]))
+            blamed = self._our_part(found.wanted, self._synced - {self._ours[found.wanted]})
+            self._found.blames.append(
+                Blame(
+                    tuple(blamed.operations),
+                    tuple(found.theirs.operations),
+                    found.judged,
+                    found.ours,
+                    found.theirs,
+                    found.wanted,
+                    found.reads,
+                    None if found.reads is None else self._roles.partners.get(found.reads[0].index),
+                    self._draws_alone(found.theirs),
+                    self._leads_to.get(found.wanted),
+                )
             )
-        )
 
     def _draws_alone(self, theirs: Part) -> bool:
         sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
         return any(source is not None and source.kind == "draw" for source in sources)
 
-    def _their_part(self, tensor: int) -> Part | None:
+    def _their_part(self, tensor: int) -> Part:
         start: dict[int, object] = {}
         forced: dict[tuple[int, int], tuple[object, str]] = {}
         operations: dict[int, Operation] = {}
@@ -306,13 +431,11 @@ class _Pass:
         while waiting:
             current = waiting.pop()
             made_by = self._c.producers.get(current)
-            if current in self._number:
+            if current in self._number and not self._c.is_constant(current):
                 start[current] = self._values[self._number[current]]
             elif made_by is None:
                 start[current] = self._c.sources[current].value
             elif made_by.index not in operations:
-                if len(operations) > _LARGEST_PART:
-                    return None
                 operations[made_by.index] = made_by
                 for slot, read in enumerate(made_by.inputs):
                     if (made_by.index, slot) in self._forced:
@@ -352,3 +475,56 @@ def _read(program: Program) -> set[int]:
     """Returns the tensors that anybody reads: batch norm gives more than is used."""
     inputs = {tensor for operation in program.operations for tensor in operation.inputs}
     return inputs | {*program.outputs.values(), *program.writes.values()}
+
+
+def _updates_alone(program: Program) -> dict[int, str]:
+    """Returns the tensors that lead to no output, with the variable whose update they lead to."""
+    to_outputs = _ancestors(program, program.outputs.values(), set())
+    found: dict[int, str] = {}
+    for key, tensor in program.writes.items():
+        for ancestor in _ancestors(program, [tensor], to_outputs):
+            found.setdefault(ancestor, key)
+    return found
+
+
+def _ancestors(program: Program, tensors: Iterable[int], stop: set[int]) -> set[int]:
+    found: set[int] = set()
+    waiting = [tensor for tensor in tensors if tensor not in stop]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in found or tensor in stop:
+            continue
+        found.add(tensor)
+        made_by = program.producers.get(tensor)
+        waiting.extend(made_by.inputs if made_by is not None else ())
+    return found
+
+
+def _all(part: Part, kernels: Kernels) -> dict[int, np.ndarray]:
+    """Returns every tensor that a part computes, in float64 where it can be had."""
+    for double in (True, False):
+        values: dict[int, Any] = {}
+        try:
+            part.run(kernels, double=double, every=values)
+        except Exception:  # the framework's own: no float64 kernel
+            continue
+        return {tensor: kernels.numpy(value) for tensor, value in values.items()}
+    return {}
+
+
+def _end_of(part: Part, kernels: Kernels) -> np.ndarray | None:
+    found = _all(part, kernels).get(part.end)
+    if found is None and part.end in part.start:
+        return kernels.numpy(part.start[part.end])
+    return found
+
+
+def _agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether two tensors on the way are the same but for rounding; what is constant all over tells nothing."""
+    theirs_shaped = budget.shaped(theirs, ours.shape)
+    if theirs_shaped is None or ours.size < 2 or ours.dtype.kind != "f" or theirs.dtype.kind != "f":
+        return False
+    scale = float(np.abs(ours).max())
+    if not np.isfinite(scale) or float(np.ptp(ours)) <= _SAME * scale:
+        return False
+    return bool(np.abs(theirs_shaped - ours).max() <= _SAME * scale)

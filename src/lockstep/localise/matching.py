@@ -51,8 +51,9 @@ def source_key(program: Program, tensor: int, partner_of: Mapping[str, str], pla
     source, spec = program.sources[tensor], program.specs[tensor]
     if source.kind == "constant":
         array = np.asarray(source.value)
-        content = array.tobytes() if array.dtype.kind not in "OSU" else repr(array.tolist())
-        return "constant", spec, content
+        if array.dtype.kind in "iuOSU":  # an axis is the same in 32 and in 64 bits
+            return "constant", array.dtype.kind, spec.shape, repr(array.tolist())
+        return "constant", spec, array.tobytes()
     if source.kind == "variable":
         return "variable", partner_of.get(source.name, source.name if not partner_of else f"candidate's {source.name}")
     if source.kind == "input":
@@ -87,9 +88,20 @@ class Roles:
     partners: dict[int, Operation] = field(default_factory=dict)
     taken: set[int] = field(default_factory=set)
 
-    def pair(self, ours: Operation, theirs: Operation) -> bool:
-        """Notes that two operations have the same role; tells whether that is new and possible."""
-        if theirs.index in self.partners or ours.index in self.taken or not self.alike(ours, theirs):
+    def pair(self, ours: Operation, theirs: Operation, *, sure: bool = False) -> bool:
+        """Notes that two operations have the same role; tells whether that is new and possible.
+
+        Args:
+            ours: The reference's.
+            theirs: The candidate's.
+            sure: Whether they have it even if their tensors differ in size, as they read the same variable.
+        """
+        fit = (
+            ours.family == theirs.family and len(ours.inputs) == len(theirs.inputs)
+            if sure
+            else self.alike(ours, theirs)
+        )
+        if theirs.index in self.partners or ours.index in self.taken or not fit:
             return False
         self.partners[theirs.index] = ours
         self.taken.add(ours.index)
@@ -105,33 +117,53 @@ class Roles:
     def slots(self, ours: Operation, theirs: Operation) -> Iterator[tuple[int, int]]:
         """Yields which input of the candidate's operation is which of the reference's: `(candidate's slot, tensor)`.
 
-        Constants belong to the operation itself. Where the order does not matter, it is the one in which more fits.
+        Constants belong to the operation itself. Where inputs may change places, each is the one that it fits best.
         """
         order = list(range(len(theirs.inputs)))
-        if (
-            ours.family in COMMUTATIVE
-            and len(order) == 2
-            and self._fit(ours, theirs, (1, 0)) > self._fit(ours, theirs, (0, 1))
-        ):
-            order = [1, 0]
+        if ours.family in _OF_EQUALS and 2 <= len(order) <= _MOST_ORDERED:
+            order = self._best_order(ours, theirs)
         for slot, place in enumerate(order):
             tensor = ours.inputs[place]
             if not self.reference.is_constant(tensor) and not self.candidate.is_constant(theirs.inputs[slot]):
                 yield slot, tensor
 
-    def _fit(self, ours: Operation, theirs: Operation, order: tuple[int, ...]) -> int:
-        return sum(self._likeness(ours.inputs[place], theirs.inputs[slot]) for slot, place in enumerate(order))
+    def _best_order(self, ours: Operation, theirs: Operation) -> list[int]:
+        """Gives each input the place of the one that it is likest to, the surest first."""
+        fits = sorted(
+            (
+                (self._likeness(tensor, wanted, _DEPTH), slot == place, -slot, -place)
+                for slot, tensor in enumerate(theirs.inputs)
+                for place, wanted in enumerate(ours.inputs)
+            ),
+            reverse=True,
+        )
+        order: dict[int, int] = {}
+        for _, _, slot, place in fits:
+            if -slot not in order and -place not in order.values():
+                order[-slot] = -place
+        return [order[slot] for slot in range(len(theirs.inputs))]
 
-    def _likeness(self, ours: int, theirs: int) -> int:
-        if self.reference.is_constant(ours) or self.candidate.is_constant(theirs):
-            return 8 if self.reference.is_constant(ours) and self.candidate.is_constant(theirs) else 0
+    def _likeness(self, theirs: int, ours: int, depth: int) -> int:
+        """How much two tensors have in common: that both are constants, their producers' roles, families and shapes."""
+        constants = self.reference.is_constant(ours), self.candidate.is_constant(theirs)
+        if any(constants):
+            return 8 if all(constants) else 0
+        shapes = int(self.reference.specs[ours].shape == self.candidate.specs[theirs].shape)
         a, b = self.reference.producers.get(ours), self.candidate.producers.get(theirs)
         if a is None or b is None:
-            kinds = [p.sources.get(t) for p, t in ((self.reference, ours), (self.candidate, theirs))]
-            return 2 if None not in kinds and kinds[0].kind == kinds[1].kind else 0  # type: ignore[union-attr]
-        known = 4 if self.partners.get(b.index) is a else 0
-        same_shape = self.reference.specs[ours].shape == self.candidate.specs[theirs].shape
-        return known + 2 * (a.family == b.family) + same_shape
+            sources = self.reference.sources.get(ours), self.candidate.sources.get(theirs)
+            alike = sources[0] is not None and sources[1] is not None and sources[0].kind == sources[1].kind
+            return 2 * alike + shapes
+        if b.index in self.partners:
+            return 20 + shapes if self.partners[b.index] is a else 0
+        if a.index in self.taken or a.family != b.family or not depth or len(a.inputs) != len(b.inputs) or not a.inputs:
+            return shapes
+        return shapes + 2 + self._likeness(b.inputs[0], a.inputs[0], depth - 1)
+
+
+_OF_EQUALS = COMMUTATIVE | {"ConcatV2", "Pack"}
+_MOST_ORDERED = 12
+_DEPTH = 6
 
 
 def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Roles:
@@ -145,12 +177,12 @@ def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) 
     found = Roles(reference, candidate)
     waiting: list[tuple[Operation, Operation]] = []
 
-    def pair(ours: Operation | None, theirs: Operation | None) -> None:
-        if ours is not None and theirs is not None and found.pair(ours, theirs):
+    def pair(ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:
+        if ours is not None and theirs is not None and found.pair(ours, theirs, sure=sure):
             waiting.append((ours, theirs))
 
     for ours, theirs in _readers(reference, candidate, variables):
-        pair(ours, theirs)
+        pair(ours, theirs, sure=True)
     for theirs_tensor, tensor in _ends(reference, candidate, variables):
         pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
     while waiting:

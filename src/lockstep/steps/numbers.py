@@ -71,13 +71,36 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
         for theirs_name, name in expected.items():
             if theirs_name not in theirs:
                 cause = f"the candidate has no regularization loss for it (reference: {ours[name]:.6g})"
-                culprits.append(Culprit(name, theirs_name, "regularizer", cause))
+                fix = "give it the reference's regularizer"
+                culprits.append(
+                    Culprit(name, theirs_name, "regularizer", cause, pitfall="missing-regularizer", fix=fix)
+                )
             elif not _close(ours[name], theirs[theirs_name]):
                 error = abs(theirs[theirs_name] - ours[name]) / abs(ours[name]) if ours[name] else float("inf")
                 cause = f"its regularization loss is {ours[name]:.9g} against {theirs[theirs_name]:.9g}"
-                culprits.append(Culprit(name, theirs_name, "regularizer", cause, error, LOSS_RTOL))
+                ratio = ours[name] / theirs[theirs_name] if theirs[theirs_name] else 0.0
+                # TF1's l2_loss carries a half that Keras's L2 does not: slim.l2_regularizer(s) is L2(s / 2).
+                half = candidate.native_initializers and (_same_number(ratio, 2.0) or _same_number(ratio, 0.5))
+                culprits.append(
+                    Culprit(
+                        name,
+                        theirs_name,
+                        "regularizer",
+                        f"{cause}; times {ratio:.6g} they are equal" if ratio else cause,
+                        error,
+                        LOSS_RTOL,
+                        pitfall="l2-half" if half else "constant-factor" if ratio else "missing-regularizer",
+                        fix=f"multiply its strength by {ratio:.6g}" if ratio else "",
+                    )
+                )
         culprits.extend(
-            Culprit(None, name, "regularizer", f"only the candidate regularizes it (loss {loss:.6g})")
+            Culprit(
+                None,
+                name,
+                "regularizer",
+                f"only the candidate regularizes it (loss {loss:.6g})",
+                pitfall="extra-regularizer",
+            )
             for name, loss in theirs.items()
             if name not in expected
         )
@@ -98,7 +121,7 @@ def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tol
         names = {r.key: c.key for r, c in alignment.pairs}
         cause = "its initial values differ though the seeds are aligned: another initializer, or another order of draws"
         culprits = tuple(
-            Culprit(p.name, names[p.name], "initializer", cause, p.scaled_error, tolerance.rtol)
+            Culprit(p.name, names[p.name], "initializer", cause, p.scaled_error, tolerance.rtol, pitfall="initializer")
             for p in comparison.failed
         )
         phrase = f"{len(comparison.failed)} of {len(pairs)} variables start from other values"
@@ -167,6 +190,10 @@ def _close(reference: float, candidate: float) -> bool:
     if np.isnan(reference) or np.isnan(candidate):
         return bool(np.isnan(reference) and np.isnan(candidate))
     return bool(abs(reference - candidate) <= LOSS_RTOL * abs(reference))
+
+
+def _same_number(a: float, b: float) -> bool:
+    return abs(a - b) <= LOSS_RTOL * abs(b)
 
 
 def _by_variable(records: Sequence[LossRecord]) -> dict[str, float]:

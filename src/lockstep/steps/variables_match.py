@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,8 @@ from lockstep.align import Alignment, Partner
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 from lockstep.trace import Trace, VariableRecord
+
+_BIAS = re.compile(r"(^|[/_])(bias|biases|beta)$")
 
 
 def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
@@ -41,9 +44,12 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
 
 def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> Iterator[Culprit]:
     for record, partner in alignment.missing:
-        yield Culprit(record.key, None, "variable", f"the candidate has no {record.describe()}{_hint(partner)}")
+        cause = f"the candidate has no {record.describe()}{_hint(partner)}"
+        pitfall = "missing-bias" if _BIAS.search(record.name) else "missing-variable"
+        yield Culprit(record.key, None, "variable", cause, pitfall=pitfall)
     for record, partner in alignment.extra:
-        yield Culprit(None, record.key, "variable", f"only the candidate has {record.describe()}{_hint(partner)}")
+        cause = f"only the candidate has {record.describe()}{_hint(partner)}"
+        yield Culprit(None, record.key, "variable", cause, pitfall="extra-variable")
     for r, c in alignment.pairs:
         for what, a, b in (
             ("shape", r.shape, c.shape),
@@ -57,7 +63,7 @@ def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> It
             continue
         if not distributions.same_distribution(before[0], before[1]):
             cause = f"initial values: {distributions.describe(before[0])} against {distributions.describe(before[1])}"
-            yield Culprit(r.key, c.key, "initializer", cause)
+            yield Culprit(r.key, c.key, "initializer", cause, pitfall="initializer")
 
 
 def _hint(partner: Partner | None) -> str:
