@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 import weakref
 from pathlib import Path
 
@@ -138,8 +136,11 @@ def static_lstm(inputs, training):
 def branches(inputs, training):
     x, steep = inputs["x"], inputs["steep"]
     once = tf.cond(steep, lambda: x * 3.0, lambda: tf.sin(x) + 1.0)
+
+    def loop():
+        return tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, y * 1.5), (0, x))[1]
+
     # A loop on a branch, and a branch on a branch.
-    loop = lambda: tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, y * 1.5), (0, x))[1]
     inner = tf.cond(steep, loop, lambda: tf.cond(tf.reduce_sum(x) > 1e3, lambda: x, lambda: tf.cos(x)))
     return {"once": once, "inner": inner}
 
@@ -188,23 +189,24 @@ def embedded(inputs, training):
     return tf.nn.embedding_lookup(table, inputs["ids"]) + tf.gather(table, tf.reverse(inputs["ids"], [0]))
 
 
+def after(before, assign, variable):
+    with tf.control_dependencies([before]):
+        assigned = assign()
+    with tf.control_dependencies([assigned]):
+        return variable.read_value() * 1.0
+
+
 def counted(inputs, training):
     """Assignments of all kinds, in an order that control dependencies give.
 
-    What is read is used before it is overwritten: TensorFlow overwrites variables of the old kind in place, and what was
-    read before may show that.
+    What is read is used before it is overwritten: TensorFlow overwrites variables of the old kind in place, and what
+    was read before may show that.
     """
     w = v1.get_variable("w", (4, 3))
     read = w.read_value() * 1.0
-    with tf.control_dependencies([read]):
-        with tf.control_dependencies([v1.assign_add(w, inputs["x"])]):
-            added = w.read_value() * 1.0
-        with tf.control_dependencies([added]):
-            with tf.control_dependencies([v1.scatter_sub(w, [0, 2], inputs["x"][:2])]):
-                scattered = w.read_value() * 1.0
-        with tf.control_dependencies([scattered]):
-            with tf.control_dependencies([v1.assign(w, tf.exp(scattered))]):
-                last = w.read_value() * 1.0
+    added = after(read, lambda: v1.assign_add(w, inputs["x"]), w)
+    scattered = after(added, lambda: v1.scatter_sub(w, [0, 2], inputs["x"][:2]), w)
+    last = after(scattered, lambda: v1.assign(w, tf.exp(scattered)), w)
     v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, last.op)
     return {"read": read, "added": added, "scattered": scattered, "last": last, "picked": tf.gather(last, [1, 1])}
 
@@ -222,10 +224,17 @@ CASES = {
     "convolutional": (convolutional, {"x": some((2, 6, 6, 3))}),
     "mlp": (mlp, {"x": some((4, 5))}),
 }
+
+
+def as_tensorflow_115_did():
+    v1.disable_control_flow_v2()
+    v1.disable_resource_variables()
+
+
 FLAVOURS = {
     "control_flow_v1": v1.disable_control_flow_v2,
     "control_flow_v2": v1.enable_control_flow_v2,
-    "ref_variables": v1.disable_resource_variables,
+    "ref_variables": as_tensorflow_115_did,
 }
 
 
