@@ -236,7 +236,7 @@ class RecordedSubject:
         return run_here(build, mode, inputs, self.label, trusted=self._trusted, sources=self._sources(mode.training))
 
     def _sources(self, training: bool) -> Mapping[str, str]:
-        """The user's lines by operation: a graph's names do not depend on its seeds, so one record of them serves all."""
+        """The user's lines by operation, whose names do not depend on seeds: one record of them serves all."""
         alike = [build for mode, build in self.builds.items() if mode.training == training]
         return {operation.name: operation.source for build in alike for operation in build.operations}
 

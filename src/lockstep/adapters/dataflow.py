@@ -98,8 +98,8 @@ class Dataflow:
     def _in_order(self) -> list[int]:
         """Returns the nodes so that each comes after what it reads in its round.
 
-        The order of the program is not enough: what leads a tensor into a loop or a branch is made when it is read there,
-        so after its reader.
+        The order of the program is not enough: what leads a tensor into a loop or a branch is made when it is read
+        there, so after its reader.
         """
         waiting = dict.fromkeys(self.nodes, 0)
         for number, node in self.nodes.items():

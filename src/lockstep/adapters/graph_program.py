@@ -107,9 +107,15 @@ class Following:
         ] = None
 
     def function(self, name: str) -> GraphPart:
-        """Returns the graph of a function in the model's library."""
+        """Returns the graph of a function in the model's library.
+
+        Raises:
+            ProgramError: There is no such function.
+        """
         found = self._functions.get(name)
         if found is None:
+            if name not in self.definitions:
+                raise ProgramError(f"the graph has no function {name}, which it calls.", operation=name)
             with self._model.graph.as_default():
                 inner = private.graph_of_function(self.definitions[name])
             targets = [*(tensor.op for tensor in inner.outputs), *inner.control_outputs]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from lockstep.adapters import graph_kinds, graph_variables, kernels
+from lockstep.adapters import graph_arrays, graph_kinds, graph_variables, kernels
 from lockstep.adapters.graph_part import GraphPart, users_line
-from lockstep.adapters.graph_values import Closed, Held, Known, Site, Variable
+from lockstep.adapters.graph_values import Closed, Held, Items, Known, Site, Variable
 from lockstep.errors import ProgramError
 from lockstep.program import Place
 
@@ -82,7 +82,7 @@ class GraphRun:
         reads_closed = any(isinstance(held, Closed) for held in inputs)
         if number in self._alone or reads_closed or graph_kinds.needs_session(op.type):
             return self._following.opaque(self, number)
-        if graph_kinds.follows(op.type):
+        if graph_kinds.follows(op.type) or any(isinstance(held, Items) for held in inputs):
             return self._follow(number, inputs)
         return self._run(number, [self.known(held, op.name) for held in inputs])
 
@@ -99,7 +99,7 @@ class GraphRun:
         # What an operation on a variable works on is its first input, which is not to be read for it.
         first = 1 if kind in graph_variables.HANDLERS else 0
         read = [*inputs[:first], *(self._passed_on(held) for held in inputs[first:])]
-        handler = graph_kinds.HANDLERS.get(kind)
+        handler = graph_kinds.HANDLERS.get(kind, graph_arrays.OF_LISTS.get(kind))
         return self._call(site, list(inputs)) if handler is None else handler(site, read)
 
     def _passed_on(self, held: Held, output: Any = None) -> Held:

@@ -46,7 +46,7 @@ def forward_pass(inputs: Iterable[Any], outputs: Iterable[Any]) -> List[Any]:
         for tensor in op.inputs:
             readers.setdefault(tensor.op.name, []).append(op.name)
     drawing = [op.name for op in needed if seeds_of(op.node_def) is not None]
-    # The order of the program does not tell: what leads a tensor into a loop or a branch is made after its reader there.
+    # The order of the program does not tell: what leads a tensor into a loop or a branch is made after its reader.
     waiting = [tensor.op.name for tensor in inputs] + drawing
     depends = set(drawing)
     while waiting:
