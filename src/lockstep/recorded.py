@@ -233,7 +233,12 @@ class RecordedSubject:
             return None
         from lockstep.adapters.exported_graph import run_here
 
-        return run_here(build, mode, inputs, self.label, trusted=self._trusted)
+        return run_here(build, mode, inputs, self.label, trusted=self._trusted, sources=self._sources(mode.training))
+
+    def _sources(self, training: bool) -> Mapping[str, str]:
+        """The user's lines by operation, whose names do not depend on seeds: one record of them serves all."""
+        alike = [build for mode, build in self.builds.items() if mode.training == training]
+        return {operation.name: operation.source for build in alike for operation in build.operations}
 
     def verify(self) -> int:
         """Reads every tensor, and every exported graph, and checks it; returns how many tensors there are.

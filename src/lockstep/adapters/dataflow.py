@@ -88,12 +88,33 @@ class Dataflow:
         leads into it.
         """
         depths: dict[int, int] = {}
-        for number in sorted(self.nodes):
+        for number in self._in_order():
             node = self.nodes[number]
             before = [*(producer for producer, _ in node.inputs), *node.controls]
             depth = max((depths[producer] for producer in before if producer in depths), default=0)
             depths[number] = max(0, depth + self._deeper(node))
         return {number for number, depth in depths.items() if depth}
+
+    def _in_order(self) -> list[int]:
+        """Returns the nodes so that each comes after what it reads in its round.
+
+        The order of the program is not enough: what leads a tensor into a loop or a branch is made when it is read
+        there, so after its reader.
+        """
+        waiting = dict.fromkeys(self.nodes, 0)
+        for number, node in self.nodes.items():
+            if node.type not in _NEXT:
+                for _, reader, _ in self.readers[number]:
+                    waiting[reader] += 1
+        order = [number for number, count in waiting.items() if not count]
+        for number in order:  # grows on the way
+            if self.nodes[number].type in _NEXT:
+                continue
+            for _, reader, _ in self.readers[number]:
+                waiting[reader] -= 1
+                if not waiting[reader]:
+                    order.append(reader)
+        return order
 
     def _deeper(self, node: Node) -> int:
         if node.type in _SWITCHES | _ENTERS:

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG001 - all handlers take the same, whether they need it or not
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -167,11 +168,11 @@ def _array_size(site: Site, given: list[Any]) -> Sequence[Held]:
 
 def _list(site: Site, given: list[Any]) -> Sequence[Held]:
     count = _number(given[1]) if site.op.type == "TensorListReserve" else 0
-    return [Items(site.attribute("element_dtype"), (None,) * count)]
+    return [Items(site.attribute("element_dtype"), (None,) * count, _list_shape(given[0]))]
 
 
 def _list_of_tensor(site: Site, given: list[Any]) -> Sequence[Held]:
-    return [Items(site.attribute("element_dtype"), tuple(_unpacked(site, given[0])))]
+    return [Items(site.attribute("element_dtype"), tuple(_unpacked(site, given[0])), _list_shape(given[1]))]
 
 
 def _list_shape(shape: Known) -> Any:
@@ -198,32 +199,33 @@ def _list_set(site: Site, given: list[Any]) -> Sequence[Held]:
     held, place = list(given[0].items), _number(given[1])
     held.extend([None] * (place + 1 - len(held)))
     held[place] = given[2]
-    return [Items(given[0].dtype, tuple(held))]
+    return [dataclasses.replace(given[0], items=tuple(held))]
 
 
 def _list_push(site: Site, given: list[Any]) -> Sequence[Held]:
-    return [Items(given[0].dtype, (*given[0].items, given[1]))]
+    return [dataclasses.replace(given[0], items=(*given[0].items, given[1]))]
 
 
 def _list_pop(site: Site, given: list[Any]) -> Sequence[Held]:
     items, shape = given
     last = items.items[-1]
     item = _zeros(site, items.dtype, _list_shape(shape), items.items) if last is None else last
-    return [Items(items.dtype, items.items[:-1]), item]
+    return [dataclasses.replace(items, items=items.items[:-1]), item]
 
 
 def _list_scatter(site: Site, given: list[Any]) -> Sequence[Held]:
     if site.op.type == "TensorListScatterIntoExistingList":
         before, whole, indices = given
-        held, dtype = list(before.items), before.dtype
+        held = list(before.items)
     else:
         whole, indices = given[:2]
         count = _number(given[3]) if len(given) > 3 else -1
-        held, dtype = [None] * max(count, 0), site.attribute("element_dtype")
+        before = Items(site.attribute("element_dtype"), (), _list_shape(given[2]))
+        held = [None] * max(count, 0)
     for place, item in zip(_numbers(indices), _unpacked(site, whole), strict=True):
         held.extend([None] * (place + 1 - len(held)))
         held[place] = item
-    return [Items(dtype, tuple(held))]
+    return [dataclasses.replace(before, items=tuple(held))]
 
 
 def _list_concat(site: Site, given: list[Any]) -> Sequence[Held]:
@@ -232,7 +234,7 @@ def _list_concat(site: Site, given: list[Any]) -> Sequence[Held]:
 
 
 def _list_split(site: Site, given: list[Any]) -> Sequence[Held]:
-    return [Items(site.attribute("element_dtype"), tuple(_split(site, given[0], given[2])))]
+    return [Items(site.attribute("element_dtype"), tuple(_split(site, given[0], given[2])), _list_shape(given[1]))]
 
 
 def _list_length(site: Site, given: list[Any]) -> Sequence[Held]:
@@ -241,7 +243,34 @@ def _list_length(site: Site, given: list[Any]) -> Sequence[Held]:
 
 def _list_resize(site: Site, given: list[Any]) -> Sequence[Held]:
     count = _number(given[1])
-    return [Items(given[0].dtype, (*given[0].items, *[None] * count)[:count])]
+    return [dataclasses.replace(given[0], items=(*given[0].items, *[None] * count)[:count])]
+
+
+def _list_element_shape(site: Site, given: list[Any]) -> Sequence[Held]:
+    shape, dtype = given[0].shape, site.attribute("shape_type").as_numpy_dtype
+    sizes = -1 if shape.rank is None else [-1 if size is None else size for size in shape.as_list()]
+    return [site.recorder.constant(np.asarray(sizes, dtype))]
+
+
+# --- gradients of lists are lists: what adds tensors up, or makes zeros of their shape, does so item by item
+
+
+def _zeros_like(site: Site, given: list[Any]) -> Sequence[Held]:
+    like = given[0]
+    zeros = [item if item is None else site.recorder.constant(tf.zeros_like(item.value)) for item in like.items]
+    return [dataclasses.replace(like, items=tuple(zeros))]
+
+
+def _sum(site: Site, given: list[Any]) -> Sequence[Held]:
+    sums: list[Known | None] = []
+    for alike in zip(*(items.items for items in given), strict=True):
+        known = [item for item in alike if item is not None]
+        sums.append(site.run("AddN", known, N=len(known)) if len(known) > 1 else next(iter(known), None))
+    return [dataclasses.replace(given[0], items=tuple(sums))]
+
+
+OF_LISTS: dict[str, Handler] = {"ZerosLike": _zeros_like, "AddN": _sum}
+"""What operations on tensors do with lists."""
 
 
 # --- stacks: what the gradients of loops remember
@@ -288,6 +317,7 @@ HANDLERS: dict[str, Handler] = {
     "TensorListSplit": _list_split,
     "TensorListLength": _list_length,
     "TensorListResize": _list_resize,
+    "TensorListElementShape": _list_element_shape,
     "StackV2": _stack,
     "StackPushV2": _stack_push,
     "StackPopV2": _stack_pop,

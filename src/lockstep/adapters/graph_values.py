@@ -56,6 +56,7 @@ class Items:
 
     dtype: Any
     items: tuple[Known | None, ...]
+    shape: Any = None
 
 
 @dataclass
