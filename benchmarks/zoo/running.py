@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.zoo.catalogue import MIGRATIONS, Bug, Exhibit
 from benchmarks.zoo.scoring import Named, Outcome
+
 from lockstep.tolerance import FixedTolerance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ class Runner:
                 rename=exhibit.rename(migration),
                 tolerance=FixedTolerance(alone=True) if self.fixed else None,
             )
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             note = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             verdict, named = "error", ()
         else:

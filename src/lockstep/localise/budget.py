@@ -242,7 +242,8 @@ def _rounding(ours: np.ndarray, program: Program, part: Part) -> np.ndarray:
     names = {program.specs[tensor].dtype for operation in part.operations for tensor in operation.outputs}
     coarsest = max((_EPSILONS.get(name, 0.0) for name in names), default=0.0)
     epsilon = max(coarsest, _EPSILONS.get(ours.dtype.name, float(np.finfo(np.float32).eps)))
-    return 0.5 * epsilon * np.abs(np.where(np.isfinite(_wide(ours)), _wide(ours), 0.0))
+    rounding: np.ndarray = 0.5 * epsilon * np.abs(np.where(np.isfinite(_wide(ours)), _wide(ours), 0.0))
+    return rounding
 
 
 _EPSILONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}

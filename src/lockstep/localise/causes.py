@@ -55,7 +55,20 @@ OF_ATTRIBUTES = {
 
 _SUMMING = frozenset({"Mean", "Sum", "L2Loss", "MatMul", "BatchMatMul", "Conv2D", "Einsum", "SquaredDifference"})
 _OF_DROPOUT = frozenset(
-    {"Mul", "RealDiv", "Select", "Cast", "GreaterEqual", "Less", "Add", "Sub", "Floor", "Reshape", "Greater", "LessEqual"}
+    {
+        "Mul",
+        "RealDiv",
+        "Select",
+        "Cast",
+        "GreaterEqual",
+        "Less",
+        "Add",
+        "Sub",
+        "Floor",
+        "Reshape",
+        "Greater",
+        "LessEqual",
+    }
 )
 _DROPOUT_DEPTH = 5
 _REDUCTIONS = frozenset({"Mean", "Sum", "Max", "Min", "Prod", "ArgMax", "Cumsum", "ReverseV2", "All", "Any"})
@@ -433,11 +446,17 @@ class _Case:
             return
         for axis in range(ours.ndim - 1):
             turned = np.ascontiguousarray(np.swapaxes(starts[0], axis, -1))
-            value = _tried(lambda x=turned: self._kernels.numpy(self._kernels.run_double(operations[0], [x])[0]))
+            value = self._result_on(operations[0], turned)
             if value is not None and value.shape == turned.shape and _alike(np.swapaxes(value, axis, -1), theirs):
                 yield Cause(
-                    f"{operations[0].type} along axis {axis} instead of {ours.ndim - 1}", "wrong-axis", f"axis={ours.ndim - 1}"
+                    f"{operations[0].type} along axis {axis} instead of {ours.ndim - 1}",
+                    "wrong-axis",
+                    f"axis={ours.ndim - 1}",
                 )
+
+    def _result_on(self, operation: Operation, value: np.ndarray) -> np.ndarray | None:
+        found: np.ndarray | None = _tried(lambda: self._kernels.numpy(self._kernels.run_double(operation, [value])[0]))
+        return found
 
     def _scalars(self) -> Iterator[Cause]:
         """A number of the candidate's part set to a number of the reference's: `epsilon`, say, in a part of many."""
@@ -560,7 +579,8 @@ class _Case:
             factors.setdefault(channels**-0.5, ("missing-scale", f"1 / sqrt({channels})"))
             factors.setdefault(channels**0.5, ("missing-scale", f"sqrt({channels})"))
         factors.pop(1.0, None)
-        return dict(itertools.islice(factors.items(), _MOST_SCALARS))
+        chosen = list(factors.items())[:_MOST_SCALARS]
+        return dict(chosen)
 
     def _relation(self) -> Iterator[Cause]:
         """What both results have to do with each other."""

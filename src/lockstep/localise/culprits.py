@@ -32,7 +32,11 @@ def _moved(culprits: Sequence[Culprit]) -> list[Culprit]:
         types = culprit.operations[0] or culprit.operations[1]
         if all(culprit.operations) or types not in both:
             return culprit
-        cause = f"{culprit.cause}, and has it in another place" if culprit.operations[0] else f"{culprit.cause}, in the wrong place"
+        cause = (
+            f"{culprit.cause}, and has it in another place"
+            if culprit.operations[0]
+            else f"{culprit.cause}, in the wrong place"
+        )
         return dataclasses.replace(culprit, cause=cause, pitfall="operation-order", fix="apply it in the same place")
 
     return [told(culprit) for culprit in culprits]

@@ -1,9 +1,8 @@
 """The inception network rewritten in Keras 3."""
 
 import keras
-from keras import ops
-
 from benchmarks.zoo.keras_layers import FusedBatchNormalization
+from keras import ops
 
 DECAY = keras.regularizers.L2(5e-4)  # `slim.l2_regularizer(1e-3)` carries a half
 
@@ -54,9 +53,7 @@ class Convolutional(keras.Model):
         self.first = Normalized(8, 1, name="first")
         self.second_reduce = Normalized(6, 1, faults & {"no_activation"}, name="second_reduce")
         dilation = 2 if "dilation" in faults else 1
-        self.second = Normalized(
-            8, 3, faults & {"activation_first"}, name="second", dilation_rate=dilation
-        )
+        self.second = Normalized(8, 3, faults & {"activation_first"}, name="second", dilation_rate=dilation)
         pool = keras.layers.MaxPooling2D if "max_pool" in faults else keras.layers.AveragePooling2D
         self.third_pool = pool(3, 1, padding="same")
         self.third = Normalized(4, 1, name="third")

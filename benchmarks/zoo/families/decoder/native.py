@@ -25,9 +25,7 @@ class Decoder(keras.Model):
         self.unflat = keras.layers.Reshape((3, 3, 8) if "flatten_order" in faults else (8, 3, 3))
         self.channels_last = keras.layers.Permute((2, 3, 1))
         start = "he_uniform" if "initializer" in faults else "glorot_uniform"
-        self.up_1 = keras.layers.Conv2DTranspose(
-            8, 4, 2, "same", use_bias=False, kernel_initializer=start, name="up_1"
-        )
+        self.up_1 = keras.layers.Conv2DTranspose(8, 4, 2, "same", use_bias=False, kernel_initializer=start, name="up_1")
         self.norm = keras.layers.BatchNormalization(
             momentum=0.9 if "momentum" in faults else 0.8, epsilon=1e-5 if "epsilon" in faults else 2e-5, name="norm"
         )

@@ -11,7 +11,9 @@ def forward(inputs, training):
         net = tf.reshape(net, [-1, 8, 3, 3], name="unflat")
         net = tf.transpose(net, [0, 2, 3, 1], name="channels_last")
         net = tf.layers.conv2d_transpose(net, 8, 4, strides=2, padding="same", use_bias=False, name="up_1")
-        net = tf.layers.batch_normalization(net, momentum=0.8, epsilon=2e-5, fused=False, training=training, name="norm")
+        net = tf.layers.batch_normalization(
+            net, momentum=0.8, epsilon=2e-5, fused=False, training=training, name="norm"
+        )
         net = tf.nn.relu(net, name="activation")
         net = tf.image.resize_bilinear(net, [9, 9], align_corners=True, name="smooth")
         net = tf.layers.conv2d_transpose(net, 6, 3, strides=1, padding="same", name="up_2")

@@ -34,17 +34,14 @@ class Perceptron(keras.Model):
         self.gate = keras.layers.Dense(16, gate, name="gate")
         self.drop = keras.layers.Dropout(0.3)
         small = keras.initializers.TruncatedNormal(stddev=0.1)
-        self.logits = keras.layers.Dense(
-            5, use_bias="no_bias" not in faults, kernel_initializer=small, name="logits"
-        )
+        self.logits = keras.layers.Dense(5, use_bias="no_bias" not in faults, kernel_initializer=small, name="logits")
 
     def build(self, shapes):
+        del shapes
         self.first.build((None, 12))
         for layer in (self.second, self.norm, self.gate, self.logits):
             layer.build((None, 16))
-        self.temperature = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(2.0), name="temperature"
-        )
+        self.temperature = self.add_weight(shape=(), initializer=keras.initializers.Constant(2.0), name="temperature")
 
     def call(self, inputs, training=None):
         faults = self.faults

@@ -57,6 +57,7 @@ class ByHand(tf.nn.rnn_cell.RNNCell):
         return SIZE
 
     def __call__(self, inputs, state, scope=None):
+        del scope
         with tf.variable_scope("lstm_cell", reuse=tf.AUTO_REUSE):
             kernel = tf.get_variable("kernel", [inputs.shape[-1] + SIZE, 4 * SIZE])
             bias = tf.get_variable("bias", [4 * SIZE], initializer=tf.zeros_initializer())

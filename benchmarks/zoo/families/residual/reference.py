@@ -1,4 +1,4 @@
-"""A residual network of `tf.layers`: pre-activation, fixed padding, a projected shortcut, a residual scale, dilation."""
+"""A residual network of `tf.layers`: pre-activation, fixed padding, projected shortcut, residual scale, dilation."""
 
 import tensorflow.compat.v1 as tf
 

@@ -109,6 +109,4 @@ def strided(net, filters, stride, faults):
         )
     mode = "SYMMETRIC" if "pad_mode" in faults else "CONSTANT"
     net = tf.pad(net, [[0, 0], [1, 1], [1, 1], [0, 0]], mode, name="pad")
-    return tf.layers.conv2d(
-        net, filters, 3, stride, use_bias=False, kernel_regularizer=weight_decay, name="conv_1"
-    )
+    return tf.layers.conv2d(net, filters, 3, stride, use_bias=False, kernel_regularizer=weight_decay, name="conv_1")

@@ -1,9 +1,8 @@
 """The mobile network rewritten in Keras 3."""
 
 import keras
-from keras import ops
-
 from benchmarks.zoo.keras_layers import FusedBatchNormalization
+from keras import ops
 
 
 def build(faults):

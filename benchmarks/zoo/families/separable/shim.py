@@ -57,9 +57,7 @@ def blocks(net, norm, faults):
     net = slim.conv2d(net, 12, 1, activation_fn=None if "linear" in faults else tf.nn.relu6, scope="pointwise_1")
     if "padding" in faults:
         net = tf.pad(net, [[0, 0], [1, 1], [1, 1], [0, 0]])
-        net = slim.separable_conv2d(
-            net, None, 3, depth_multiplier=1, stride=2, padding="VALID", scope="depthwise_2"
-        )
+        net = slim.separable_conv2d(net, None, 3, depth_multiplier=1, stride=2, padding="VALID", scope="depthwise_2")
     elif "stride_place" in faults:
         net = slim.separable_conv2d(net, None, 3, depth_multiplier=1, scope="depthwise_2")
         return slim.conv2d(net, 16, 1, stride=2, scope="pointwise_2")
