@@ -38,6 +38,7 @@ class EagerRecorder:
         variables: Mapping[int, tuple[str, Any]],
         inputs: Mapping[str, Any],
         lines: Mapping[str, str] | None = None,
+        around: str = "",
     ) -> None:
         self._builder = ProgramBuilder()
         self._variables, self._lines, self._around = variables, lines or {}, around

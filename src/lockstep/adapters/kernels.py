@@ -15,6 +15,7 @@ from lockstep.tf1 import private
 
 _IRRELEVANT = frozenset({"use_cudnn_on_gpu", "validate_shape", "grad_a", "grad_b", "use_locking", "seed", "seed2"})
 _SINGLE = frozenset({tf.float32})
+_HALF = frozenset({tf.float16, tf.bfloat16})
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,20 @@ class TensorFlowKernels:
             return [tf.reshape(given[0], operation.attributes["shape"])]
         return _execute(operation.call, given)
 
-    def run_double(self, operation: Operation, inputs: Sequence[Any]) -> list[Any]:
-        """Runs an operation in float64.
+    def run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool = False) -> list[Any]:
+        """Runs an operation in float64, with `halves` what is in half precision too.
 
         Raises:
             Exception: TensorFlow's own, where it has no such kernel.
         """
-        given = [_double(tf.convert_to_tensor(value)) for value in inputs]
+        narrow = _SINGLE | _HALF if halves else _SINGLE
+        given = [_double(tf.convert_to_tensor(value), narrow) for value in inputs]
         if operation.type == "Reshape":
             return [tf.reshape(given[0], operation.attributes["shape"])]
         if operation.family == "FusedBatchNorm":
             return _batch_norm(operation, given)
         flat = operation.call.attributes
-        widened = tuple(_widened(value) for value in flat[1::2])
+        widened = tuple(_widened(value, narrow) for value in flat[1::2])
         attributes = tuple(item for pair in zip(flat[::2], widened, strict=True) for item in pair)
         return _execute(Call(operation.call.type, attributes, operation.call.outputs), given)
 
@@ -115,15 +117,15 @@ def _execute(complete: Call, inputs: list[Any]) -> list[Any]:
     return list(private.execute(complete.type, complete.outputs, inputs, complete.attributes))
 
 
-def _double(value: Any) -> Any:
-    return tf.cast(value, tf.float64) if value.dtype in _SINGLE else value
+def _double(value: Any, narrow: frozenset[Any]) -> Any:
+    return tf.cast(value, tf.float64) if value.dtype in narrow else value
 
 
-def _widened(value: Any) -> Any:
+def _widened(value: Any, narrow: frozenset[Any]) -> Any:
     if isinstance(value, list):
-        return [_widened(item) for item in value]
-    narrow = type(value) is _Type and tf.as_dtype(int(value)) in _SINGLE
-    return _Type(tf.float64.as_datatype_enum) if narrow else value
+        return [_widened(item, narrow) for item in value]
+    is_narrow = type(value) is _Type and tf.as_dtype(int(value)) in narrow
+    return _Type(tf.float64.as_datatype_enum) if is_narrow else value
 
 
 def _batch_norm(operation: Operation, given: Sequence[Any]) -> list[Any]:

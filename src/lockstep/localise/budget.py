@@ -217,7 +217,7 @@ def _movement(
         return np.zeros(shape)
     with np.errstate(invalid="ignore"):
         movement = np.abs(value - at_rest)
-    return np.where(np.isfinite(movement), movement, 0.0)
+    return np.asarray(np.where(np.isfinite(movement), movement, 0.0))
 
 
 def is_exact(array: np.ndarray) -> bool:
@@ -232,9 +232,9 @@ def is_exact(array: np.ndarray) -> bool:
 def _smoothed(noise: np.ndarray) -> np.ndarray:
     """Gives each element at least the mean of its channel: its own movement may be small by chance."""
     if noise.ndim < 2:
-        return np.maximum(noise, noise.mean()) if noise.size else noise
+        return np.asarray(np.maximum(noise, noise.mean()) if noise.size else noise)
     axes = tuple(range(noise.ndim - 1))
-    return np.maximum(noise, noise.mean(axis=axes, keepdims=True))
+    return np.asarray(np.maximum(noise, noise.mean(axis=axes, keepdims=True)))
 
 
 def _rounding(ours: np.ndarray, program: Program, part: Part) -> np.ndarray:

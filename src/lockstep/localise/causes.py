@@ -71,6 +71,7 @@ _OF_DROPOUT = frozenset(
     }
 )
 _DROPOUT_DEPTH = 5
+_HALF = frozenset({"float16", "bfloat16"})
 _REDUCTIONS = frozenset({"Mean", "Sum", "Max", "Min", "Prod", "ArgMax", "Cumsum", "ReverseV2", "All", "Any"})
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
 _OF_FAMILIES = {
@@ -182,8 +183,9 @@ class _Case:
         yield from self._order_of_inputs()
         yield from self._attributes()
         yield from self._constants()
-        yield from self._other_kind()
+        yield from self._precision()
         yield from self._known_activation()
+        yield from self._other_kind()
         yield from self._dilation()
         yield from self._other_axis()
         yield from self._scalars()
@@ -240,7 +242,8 @@ class _Case:
             return Cause(
                 f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training"
             )
-        pitfall = next((pitfall for family, pitfall in _OF_FAMILIES.items() if family in families), "missing-operation")
+        told = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value")
+        pitfall = next(told, "missing-operation")
         return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
 
     def _missing_number(self, ours: Operation) -> Cause | None:
@@ -248,7 +251,9 @@ class _Case:
         if ours.family == "Add" and biases:
             return Cause(f"the candidate does not add {biases[0]}", "missing-bias", "add the bias (use_bias=True)")
         if number is None:
-            return None
+            scales = [v for v in biases if ours.family in ("Mul", "RealDiv")]
+            sentence = f"the candidate is not scaled by {scales[0]}" if scales else ""
+            return Cause(sentence, "missing-scale", f"scale by {scales[0]}") if scales else None
         told = _short(number)
         if ours.family in ("Mul", "RealDiv"):
             how, do = ("multiplied", "multiply") if ours.family == "Mul" else ("divided", "divide")
@@ -405,6 +410,9 @@ class _Case:
             yield Cause(sentence, "pooling-kind", fix)
         elif ours.family in activations.NAMES and theirs.family in activations.NAMES:
             yield Cause(sentence, "wrong-activation", fix)
+        else:
+            yield from self._scalars()
+            yield Cause(sentence, "wrong-operation", fix)
 
     def _known_activation(self) -> Iterator[Cause]:
         """Both parts are activations that are known by their formulas, on the same tensor."""
@@ -422,6 +430,19 @@ class _Case:
                 missing = "missing-activation" if names[1] == "linear" else pitfall
                 yield Cause(f"{names[1]} in the candidate, {names[0]} in the reference", missing, f"use {names[0]}")
                 return
+
+    def _precision(self) -> Iterator[Cause]:
+        """The candidate computes in half precision on the way."""
+        narrow = {self._candidate.specs[t].dtype for o in self._theirs.operations for t in o.outputs} & _HALF
+        standard = self._standard
+        if not narrow or standard is None:
+            return
+        found = _tried(lambda: standard.judged(_Wide(self._kernels), self._theirs))
+        if found is not None and found.within:
+            told = " and ".join(sorted(narrow))
+            yield Cause(
+                f"it is computed in {told}; without that the difference vanishes", "dtype", "compute in float32"
+            )
 
     def _dilation(self) -> Iterator[Cause]:
         """TF1 dilates by spreading the input out in space; the candidate's convolution, dilated, has to do the same."""
@@ -461,6 +482,11 @@ class _Case:
     def _scalars(self) -> Iterator[Cause]:
         """A number of the candidate's part set to a number of the reference's: `epsilon`, say, in a part of many."""
         ours, theirs = self._numbers(self._ours), self._numbers(self._theirs)
+        if len(self._ours.operations) == 1 and self._ours.operations[0].family in activations.NAMES:
+            for found in theirs[:_MOST_SCALARS]:
+                if found.value != 1.0 and self._vanishes(self._with_number(found, 1.0)):
+                    told = f"a slope is {_short(found.value)}; with 1 the difference vanishes"
+                    yield Cause(told, "activation-slope", "use a slope of 1")
         for found in theirs[:_MOST_SCALARS]:
             for wanted in ours[:_MOST_SCALARS]:
                 for value in (wanted.value, 1.0 - wanted.value):
@@ -686,8 +712,8 @@ class _Case:
         return found
 
     def _start_values(self) -> list[np.ndarray]:
-        values = {**self._theirs.start, **{slot: value for slot, (value, _) in self._theirs.forced.items()}}
-        arrays = [self._kernels.numpy(value) for value in values.values() if value is not None]
+        values = [*self._theirs.start.values(), *(value for value, _ in self._theirs.forced.values())]
+        arrays = [self._kernels.numpy(value) for value in values if value is not None]
         return [array for array in arrays if array.dtype.kind == "f" and array.size > 1]
 
     def _given(self, part: Part, operation: Operation, slot: int, tensor: int) -> np.ndarray | None:
@@ -753,6 +779,30 @@ def _told_of_attributes(ours: Operation, theirs: Operation, names: Sequence[str]
         ", ".join(f"{n}={_short(ours.attributes[n])}" for n in names),
         told,
     )
+
+
+class _Wide:
+    """Kernels under which nothing is narrowed to half precision."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+
+    def run(self, operation: Operation, inputs: Sequence[Any]) -> list[Any]:
+        """Runs an operation as it is."""
+        return self._kernels.run(operation, inputs)
+
+    def run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool = True) -> list[Any]:
+        """Runs an operation in float64, and its half-precision numbers too."""
+        del halves
+        return self._kernels.run_double(operation, inputs, halves=True)
+
+    def numpy(self, value: Any) -> np.ndarray:
+        """Returns a tensor as an array."""
+        return self._kernels.numpy(value)
+
+    def changed(self, operation: Operation, attributes: Mapping[str, Any]) -> Operation:
+        """Returns the operation with other attributes."""
+        return self._kernels.changed(operation, attributes)
 
 
 def _tried(action: Callable[[], Any]) -> Any:

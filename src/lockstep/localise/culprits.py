@@ -10,6 +10,7 @@ from lockstep.localise.forcing import Blame, Localisation, Unchanged
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 from lockstep.report.model import Culprit, gathered
+from lockstep.steps.numbers import CHANGED_ALONE, NEVER_CHANGED
 
 _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "StridedSlice", "Fill", "Concat"})
 
@@ -77,9 +78,9 @@ def _kind(blame: Blame) -> str:
 
 def _unchanged(variable: Unchanged) -> Culprit:
     if variable.by == "reference":
-        cause, fix = "the candidate never changes it", "update it in training, as the reference does"
+        cause, fix = NEVER_CHANGED, "update it in training, as the reference does"
     else:
-        cause, fix = "only the candidate changes it", "leave it alone"
+        cause, fix = CHANGED_ALONE, "leave it alone"
     pitfall = "missing-update" if variable.by == "reference" else "extra-update"
     return Culprit(variable.reference, variable.candidate, "state", cause, pitfall=pitfall, fix=fix)
 

@@ -127,13 +127,17 @@ def localise(
 
 @dataclass(frozen=True)
 class _Checked:
-    """A tensor of the candidate, the reference's that it should be, and what came of the comparison."""
+    """A tensor of the candidate, the reference's that it should be, and what came of the comparison.
+
+    `lacking` are the reference's operations that no tensor of the candidate has gone through yet.
+    """
 
     tensor: int
     wanted: int
     judged: Judged
     ours: Part
     theirs: Part
+    lacking: tuple[Operation, ...]
     reads: tuple[Operation, int] | None = None
 
 
@@ -378,7 +382,8 @@ class _Pass:
         ours = self._our_part(wanted, start)
         judged = budget.judged(self._kernels, ours, theirs, self._values[wanted])
         self._found.bit_equal &= judged.bit_equal
-        return _Checked(tensor, wanted, judged, ours, theirs, reads)
+        lacking = () if judged.within else tuple(self._our_part(wanted, self._synced).operations)
+        return _Checked(tensor, wanted, judged, ours, theirs, lacking, reads)
 
     def _narrow(self, found: _Checked) -> bool:
         """Looks for tensors on the way that agree, so that only what lies behind them is to blame."""
@@ -403,10 +408,9 @@ class _Pass:
     def _blame(self, *wrong: _Checked) -> None:
         for found in wrong:
             self._blamed.add((found.tensor, self._ours[found.wanted]))
-            blamed = self._our_part(found.wanted, self._synced - {self._ours[found.wanted]})
             self._found.blames.append(
                 Blame(
-                    tuple(blamed.operations),
+                    found.lacking,
                     tuple(found.theirs.operations),
                     found.judged,
                     found.ours,

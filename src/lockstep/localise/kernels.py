@@ -17,8 +17,12 @@ class Kernels(Protocol):
         """Runs an operation as it is."""
         ...
 
-    def run_double(self, operation: Operation, inputs: Sequence[Any]) -> list[Any]:
-        """Runs an operation in float64; raises where the framework has no such kernel."""
+    def run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool = False) -> list[Any]:
+        """Runs an operation in float64, with `halves` what is in half precision too.
+
+        Raises:
+            Exception: The framework's own, where it has no such kernel.
+        """
         ...
 
     def numpy(self, value: Any) -> np.ndarray:

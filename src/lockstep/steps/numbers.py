@@ -15,6 +15,9 @@ from lockstep.trace import LossRecord, Trace
 
 VALUE_DIFFERS = "its value after the call differs"
 """What is said of an updated variable where no operation is known to be to blame."""
+NEVER_CHANGED = "the candidate never changes it"
+CHANGED_ALONE = "only the candidate changes it"
+_PITFALLS = {NEVER_CHANGED: "missing-update", CHANGED_ALONE: "extra-update"}
 
 
 def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budgets: Budgets | None = None) -> Finding:
@@ -80,7 +83,7 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
                 cause = f"its regularization loss is {ours[name]:.9g} against {theirs[theirs_name]:.9g}"
                 ratio = ours[name] / theirs[theirs_name] if theirs[theirs_name] else 0.0
                 # TF1's l2_loss carries a half that Keras's L2 does not: slim.l2_regularizer(s) is L2(s / 2).
-                half = candidate.native_initializers and (_same_number(ratio, 2.0) or _same_number(ratio, 0.5))
+                half = _same_number(ratio, 2.0) or _same_number(ratio, 0.5)
                 culprits.append(
                     Culprit(
                         name,
@@ -150,7 +153,7 @@ def state(
                 (r.key, before[0] if after[0] is None else after[0], before[1] if after[1] is None else after[1])
             )
             if not all(sides):
-                moved_alone[r.key] = "the candidate never changes it" if sides[0] else "only the candidate changes it"
+                moved_alone[r.key] = NEVER_CHANGED if sides[0] else CHANGED_ALONE
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
     comparison = compare_pairs(pairs, tolerance, budgets)
@@ -169,6 +172,7 @@ def state(
                 moved_alone.get(p.name, VALUE_DIFFERS),
                 p.scaled_error,
                 tolerance.rtol,
+                pitfall=_PITFALLS.get(moved_alone.get(p.name, ""), ""),
             )
             for p in comparison.failed
         )
