@@ -80,8 +80,8 @@ class ForcedRuns:
         kernels = TensorFlowKernels()
         self._say("forced lockstep: taking down both sides, operation by operation")
         try:
-            reference = self._reference.program(ours)
-            candidate = self._candidate.program(theirs)
+            reference = self._reference.program(ours).without_the_unused()
+            candidate = self._candidate.program(theirs).without_the_unused()
             partners = {c.key: r.key for r, c in self._alignment.pairs}
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
             found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)

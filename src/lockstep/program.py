@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -145,6 +145,20 @@ class Program:
     draws: list[int] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     producers: dict[int, Operation] = field(default_factory=dict)
+
+    def without_the_unused(self) -> Program:
+        """Returns the program without operations that lead to nothing that it returns or leaves behind."""
+        needed: set[int] = set()
+        waiting = [*self.outputs.values(), *self.writes.values()]
+        while waiting:
+            made_by = self.producers.get(waiting.pop())
+            if made_by is not None and made_by.index not in needed:
+                needed.add(made_by.index)
+                waiting.extend(made_by.inputs)
+        kept = [operation for operation in self.operations if operation.index in needed]
+        numbered = [replace(operation, index=index) for index, operation in enumerate(kept)]
+        producers = {tensor: operation for operation in numbered for tensor in operation.outputs}
+        return replace(self, operations=numbered, producers=producers)
 
     def is_constant(self, tensor: int) -> bool:
         """Whether a tensor depends on no input, variable or draw."""
