@@ -304,6 +304,15 @@ def test_a_loop_is_unrolled_under_the_names_of_the_graph(flavours):
     assert rounds[: len(rounds) // 5] * 5 == rounds  # one round after the other
 
 
+def test_assignments_that_outputs_wait_for_are_followed_in_inference_too(flavours):
+    inputs = {"x": some((4, 3))}
+    built = instance(counted, inputs, training=False)
+    program = built.program(values := values_of(built))
+    assert program.limits == []
+    assert list(program.writes) == ["w"]
+    assert same(rerun(program)[program.writes["w"]], built.run(Setting("given", values)).outputs["last"])
+
+
 def test_a_branch_that_is_not_taken_is_not_in_the_program(flavours):
     next(iter(flavours))()
     assert set(types(followed(*CASES["steep"]))) == {"Mul"}
@@ -397,10 +406,14 @@ def test_an_operation_that_does_not_run_eagerly_is_fetched(monkeypatch):
         return execute(call, inputs)
 
     monkeypatch.setattr(kernels, "execute", refusing)
-    program = instance(lambda inputs, training: tf.sin(inputs["x"]) + 1.0, {"x": some((3,))}).program({})
+    built = instance(lambda inputs, training: tf.sin(tf.sin(inputs["x"]) + 1.0), {"x": some((3,))})
+    runs, run = [], graph.GraphModel.run
+    monkeypatch.setattr(graph.GraphModel, "run", lambda *given, **more: runs.append(1) or run(*given, **more))
+    program = built.program({})
     assert types(program) == ["AddV2"]
-    assert [source.name for source in program.sources.values() if source.kind == "opaque"] == ["Sin"]
-    assert len(program.limits) == 1
+    assert [source.name for source in program.sources.values() if source.kind == "opaque"] == ["Sin", "Sin"]
+    assert len(program.limits) == 2
+    assert len(runs) == 2  # one for the program, one for all of the type
 
 
 def test_numbers_that_are_not_the_sessions_are_told(monkeypatch):

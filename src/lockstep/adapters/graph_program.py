@@ -93,8 +93,9 @@ class Following:
             known = run.known(found[place], model.outputs[path].op.name)
             program.outputs[path] = known.tensor
             self._compare(f"output {path}" if path else "the output", got.outputs[path], known.value)
-        for key, value in self.recorder.written.items():
-            self._compare(f"variable {key} after the run", got.after.get(key, got.before.get(key)), value)
+        if model.training:  # else nobody asked the session what it left in them
+            for key, value in self.recorder.written.items():
+                self._compare(f"variable {key} after the run", got.after.get(key, got.before.get(key)), value)
         program.limits.extend(self.limits)
         return program
 
@@ -165,6 +166,7 @@ class Following:
                 operation=place.name,
             )
         if any(graph_kinds.fetchable(tensor) for tensor in op.outputs):
+            self.fetch(number, run.graph)
             self.limits[
                 f"{op.type} {place.name} can be run in a session alone: what it gave there is taken as given."
             ] = None
@@ -176,8 +178,13 @@ class Following:
         ]
 
     def fetch(self, number: int, graph: GraphPart) -> None:
-        """Fetches the outputs of an operation that turned out not to run eagerly."""
+        """Fetches the outputs of an operation that turned out not to run eagerly, and of all others of its type."""
         outputs = [tensor for tensor in graph.operations[number].outputs if graph_kinds.fetchable(tensor)]
+        if all(tensor.name in self.fetched for tensor in outputs):
+            return
+        kind = graph.operations[number].type
+        alike = [n for n, op in graph.operations.items() if op.type == kind and n not in graph.conditional]
+        outputs = [tensor for n in alike for tensor in graph.operations[n].outputs if graph_kinds.fetchable(tensor)]
         self.fetched.update(self._model.run(self._values, self.inputs, taps=outputs).taps)
 
 

@@ -131,7 +131,6 @@ class GraphRun:
                     f"{op.type} {self.place(number).name} does not run by itself: {_first_line(error)}",
                     operation=self.place(number).name,
                 ) from error
-        self._following.fetch(number, self.graph)
         return self._following.opaque(self, number)
 
     def _call(self, site: Site, inputs: list[Held]) -> Sequence[Held]:
