@@ -54,13 +54,15 @@ def serve() -> int:
 
     For graphs only: what importing a user's module leaves behind stays for the next request.
     """
-    for line in iter(sys.stdin.readline, ""):
+    for number, line in enumerate(iter(sys.stdin.readline, "")):
         request_file = json.loads(line)
         try:
             main(request_file)
         except Exception as error:  # TensorFlow's, say, about a graph that calls Python; the next may be a better one
             _tell(request_file, {"kind": "recording", "message": "%s: %s" % (type(error).__name__, error)})
         gc.collect()  # graphs are full of cycles
+        if number == 0:
+            gc.freeze()  # TensorFlow itself stays: looking through it takes longer than most graphs
         with open(request_file + ANSWERED, "w", encoding="utf-8"):
             pass
         say("answered")
