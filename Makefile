@@ -7,6 +7,11 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
+# A file's tests stay together, for what they share; the files are taken in order, the long ones come first. Each process
+# takes a GB or more. JOBS=0 runs all in one process, as a debugger wants it.
+JOBS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: setup demo test test-fast matrix lint format bench clean
 
 setup: $(STAMP)
@@ -23,10 +28,10 @@ demo: $(STAMP)
 	$(BIN)/lockstep demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 # make matrix ONLY=oldest runs one row of tools/matrix.py; FAST=1 leaves out the slow tests.
 matrix: $(STAMP)

@@ -59,6 +59,8 @@ TESTS = (
 )
 # It makes an environment of its own, with the newest versions, whichever row it would run in.
 OF_ONE_VERSION = ("test_tf1_tf_keras.py",)
+# As `make test` has them, see the Makefile.
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
 GUIDE = "examples/guide/validate_correctness.py"
 
 
@@ -158,7 +160,7 @@ def run(row: Row, files: list[str], more: list[str], slow: bool) -> Outcome:
     except RuntimeError as error:
         return Outcome(row, {}, (), time.monotonic() - started, str(error))
     chosen = [] if slow else ["-m", "not slow"]
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, *more, *files]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *PARALLEL, *chosen, *more, *files]
     environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
