@@ -139,7 +139,7 @@ class IsolatedSubject:
             request = self._request(inputs, Path(work), target, taps, replace=replace, key=key)
             file = Path(work) / "request.json"
             file.write_text(json.dumps(request), encoding="utf-8")
-            variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": _log_level()}, say=self.say)
+            variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level()}, say=self.say)
             try:
                 run_recorder(environment.python, file, variables, self.timeout_s, self.say)
             except RecorderError as error:
@@ -198,7 +198,8 @@ class IsolatedSubject:
         raise error from None
 
 
-def _log_level() -> str:
+def log_level() -> str:
+    """How much TensorFlow may say in a child process."""
     return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

@@ -12,7 +12,7 @@ from lockstep.recorded import RecordedSubject, refused
 from lockstep.recorder.folder import TraceWriter
 from lockstep.steps import filling
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
-from lockstep.trace import Trace
+from lockstep.trace import Trace, VariableRecord
 
 MODES = (
     Mode(training=False, randomness="num_random_ops"),
@@ -95,10 +95,20 @@ def _build(
     if known is not None:
         copied = filling.copied(known, alignment)[1]
         runs.append((copied, instance.run(copied, draws=known.forward_draws)))
+    return described(writer, mode, first.variables, runs)
+
+
+def described(
+    writer: TraceWriter,
+    mode: Mode,
+    variables: tuple[VariableRecord, ...],
+    runs: list[tuple[Setting, Trace]],
+) -> dict[str, Any]:
+    """Writes what runs in one mode did, and returns what the manifest has to say of the mode."""
     return {
         "training": mode.training,
         "randomness": mode.randomness,
-        "variables": [list(record) for record in first.variables],
+        "variables": [list(record) for record in variables],
         "draws": [],
         "seeds_taken": [],
         "inputs": {},

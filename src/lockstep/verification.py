@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -227,6 +228,9 @@ class _Check:
     def _here(self, mode: Mode) -> _Here:
         """Builds the reference's graph on the candidate's runtime."""
         build: Any = getattr(self._subjects["reference"], "here", None)
+        elsewhere = self._elsewhere()
+        if elsewhere:
+            return _Here(None, note=elsewhere)
         if build is None:
             return _Here(None)
         self._say("the reference's graph: importing it into this TensorFlow")
@@ -234,6 +238,18 @@ class _Check:
             return _Here(build(mode, self._inputs))
         except (InputError, SubjectError) as error:
             return _Here(None, note=f"whose difference it is cannot be told: {error}")
+
+    def _elsewhere(self) -> str:
+        """Tells why no graph can be run on the candidate's TensorFlow: it is another one than this process's."""
+        reference, candidate = (subject.environment().get("tensorflow") for subject in self._subjects.values())
+        ours = sys.modules.get("tensorflow")
+        if candidate in (None, reference) or ours is None or candidate == ours.__version__:
+            return ""
+        return (
+            f"whose difference it is cannot be told: the candidate ran on TensorFlow {candidate}, which is neither the "
+            f"reference's ({reference}) nor that of Lockstep's own process ({ours.__version__}), where the reference's "
+            "graph could be run"
+        )
 
     def _runtimes(self) -> str:
         versions = [subject.environment().get("tensorflow", "?") for subject in self._subjects.values()]

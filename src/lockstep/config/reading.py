@@ -17,11 +17,6 @@ from lockstep.environments.spec import EnvironmentSpec
 from lockstep.errors import InputError
 from lockstep.tolerance import FixedTolerance
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 _TABLES = ("batches", "reference", "candidate", "inputs", "variables", "tolerance")
 
 
@@ -86,6 +81,10 @@ def parsed(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is missing, cannot be read, or is no TOML.
     """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:  # imported here: an environment of a side's own need not have it
+        import tomli as tomllib
     try:
         tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
