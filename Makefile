@@ -7,7 +7,7 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo test test-fast matrix lint format bench clean
+.PHONY: setup demo test test-fast matrix lint format bench zoo clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# make zoo ARGS='--no-slow --family perceptron'; docs/design/bug_zoo.md has the rest.
+zoo: $(STAMP)
+	$(BIN)/python -m benchmarks.zoo $(ARGS)
 
 clean:
 	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

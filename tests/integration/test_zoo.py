@@ -58,7 +58,9 @@ def test_there_are_eight_families_with_both_migrations_and_more_bugs_than_were_a
     assert sum(fault.mode == "training" for bug in planted for fault in bug.faults) >= 10
 
 
-@pytest.mark.parametrize("family", ZOO)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] * exhibit.family.slow) for name, exhibit in ZOO.items()]
+)
 def test_every_place_is_one_of_the_references_operations_or_variables(family, operations):
     faults = [fault for migration in catalogue.MIGRATIONS for fault in ZOO[family].family.faults(migration).values()]
     nowhere = [
