@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast matrix lint format bench clean
+.PHONY: setup demo test test-fast matrix lint format bench zoo clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# make zoo ARGS='--no-slow --family perceptron'; docs/design/bug_zoo.md has the rest.
+zoo: $(STAMP)
+	$(BIN)/python -m benchmarks.zoo $(ARGS)
 
 clean:
 	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
