@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lockstep.align import Alignment, Rename, align, rename
+from lockstep.align import Alignment, Rename, TransformRule, align, rename
 from lockstep.arrays import Arrays, checked_inputs
+from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
 from lockstep.judging import NOISE_RULE, Judge, Traces
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
 from lockstep.sensitivity import Movable
+from lockstep.steps import checkpoint as from_checkpoint
 from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
@@ -38,12 +41,14 @@ Progress = Callable[[Event], None]
 _Result = TypeVar("_Result")
 
 
-def verify(
+def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configuration may hold besides
     reference: Subject | Mapping[str, Any],
     candidate: Subject | Mapping[str, Any],
     inputs: Arrays,
     *,
     rename: Sequence[Rename] = (),
+    transforms: Sequence[TransformRule] = (),
+    checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -55,6 +60,8 @@ def verify(
         candidate: The migrated model, likewise.
         inputs: Input name -> array, handed to both sides as a dict of tensors; or one array, handed over as one tensor.
         rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
+        transforms: How variables of the candidate are made from the reference's, where they are not equal.
+        checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
         progress: Called with an `Event` whenever something begins and when a step is done.
@@ -63,18 +70,27 @@ def verify(
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
 
     Raises:
-        InputError: The inputs or a table cannot be used.
+        InputError: The inputs, a table or the checkpoint cannot be used.
         SubjectError: The code of one side failed; its cause is the original exception.
     """
     check = _Check(
         _subject(reference, "reference"),
         _subject(candidate, "candidate"),
         checked_inputs(inputs),
-        tuple(rename),
+        Rules(tuple(rename), tuple(transforms), _settings(checkpoint)),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
     return check.run()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is known of both sides' variables: how they are called, how they are made, where their values lie."""
+
+    rename: tuple[Rename, ...] = ()
+    transforms: tuple[TransformRule, ...] = ()
+    checkpoint: CheckpointSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -100,22 +116,27 @@ class _Check:
         reference: Subject,
         candidate: Subject,
         inputs: Arrays,
-        rules: tuple[Rename, ...],
+        rules: Rules,
         tolerance: FixedTolerance,
         progress: Progress,
     ) -> None:
         self._subjects = {"reference": reference, "candidate": candidate}
-        self._inputs, self._rules, self._tolerance, self._progress = inputs, rules, tolerance, progress
+        self._inputs, self._rules, self._tolerance, self._progress = inputs, rules.rename, tolerance, progress
+        self._transforms = rules.transforms
+        self._checkpoint = from_checkpoint.Source(rules.checkpoint)
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
-        self._judge = Judge(tolerance, rules, inputs, self._say, self._runtimes)
+        self._judge = Judge(tolerance, rules.rename, inputs, self._say, self._runtimes)
 
     def run(self) -> Report:
         """Runs all steps."""
         start = self._clock
+        self._open_checkpoint()
         self._inference()
         self._training()
+        self._clock -= self._checkpoint.duration_s
+        self._report("checkpoint", self._checkpoint.findings, self._rule)
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
@@ -129,13 +150,14 @@ class _Check:
         with ExitStack() as stack:
             built = self._build(stack, mode)
             first = self._initial(built, repeats=_FURTHER_CALLS)
-            alignment = align(first.reference.variables, first.candidate.variables, self._rules)
+            alignment = self._align(first)
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
             self._fixed(built, alignment)
             found = self._random(mode, first, built, alignment)
             self._report("inference-random", found, self._rule)
+            self._from_checkpoint(first.reference, built, alignment)
 
     def _fixed(self, built: _Built, alignment: Alignment) -> None:
         findings: list[Finding] = []
@@ -148,6 +170,32 @@ class _Check:
             findings.extend(_labelled(finding, f"{kind} values") for finding in found)
         self._report("inference-fixed", findings, self._rule)
 
+    def _open_checkpoint(self) -> None:
+        if self._transforms and hasattr(self._subjects["candidate"], "fill_names"):
+            raise InputError(
+                "transform rules go with a candidate that runs in this process; take python, requirements and "
+                "interpreter out of its table, or rename rules alone."
+            )
+        if (settings := self._checkpoint.settings) is not None:
+            from lockstep.adapters.checkpoint_reader import open_checkpoint
+
+            self._say("opening the checkpoint")
+            opened = open_checkpoint(settings.path, moving_averages=settings.moving_averages)
+            self._checkpoint.hand_over(opened, self._subjects, self._rules)
+
+    def _from_checkpoint(self, initial: Trace, built: _Built, alignment: Alignment) -> None:
+        """Runs both sides from the checkpoint; what was found is reported after the training steps."""
+        if (plan := self._checkpoint.plan(initial, alignment)) is not None:
+            self._say("inference, every variable from the checkpoint")
+            reference = built.reference.run(plan.reference)
+            here = built.here.run(Setting("given", reference.before))
+            both = Traces(reference, built.candidate.run(plan.candidate), here)
+            self._checkpoint.judged(self._judge.results(both, alignment, built.movable))
+        self._clock = self._checkpoint.stopped(self._clock)
+
+    def _align(self, both: Traces) -> Alignment:
+        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms)
+
     def _training(self) -> None:
         findings: list[Finding] = []
         verdicts: list[Verdict] = []
@@ -158,7 +206,7 @@ class _Check:
             with ExitStack() as stack:
                 built = self._build(stack, mode)
                 both = self._initial(built)
-                alignment = align(both.reference.variables, both.candidate.variables, self._rules)
+                alignment = self._align(both)
                 found = self._random(mode, both, built, alignment)
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
@@ -295,6 +343,10 @@ def _on_side(side: str, action: Callable[[], _Result]) -> _Result:
         raise told from error.__cause__
     except InputError as error:
         raise InputError(f"the {side}: {error}") from error
+
+
+def _settings(given: CheckpointSettings | str | os.PathLike[str] | None) -> CheckpointSettings | None:
+    return given if given is None or isinstance(given, CheckpointSettings) else CheckpointSettings(Path(given))
 
 
 def _subject(given: Subject | Mapping[str, Any], side: str) -> Subject:

@@ -64,6 +64,8 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
         subjects["candidate"],
         inputs,
         rename=configuration.rename,
+        transforms=configuration.transforms,
+        checkpoint=configuration.checkpoint,
         tolerance=configuration.tolerance,
         progress=progress,
     )
