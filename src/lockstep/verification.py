@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from lockstep.align import Alignment, Rename, TransformRule, align, rename
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.checkpoints.settings import CheckpointSettings
@@ -93,6 +95,30 @@ class Rules:
     checkpoint: CheckpointSettings | None = None
 
 
+Reload = Callable[[Instance, Mapping[str, np.ndarray], Callable[[str], None]], Trace]
+"""Writes a candidate and runs it from what was written, given the values that it has; told what is being done."""
+
+
+def judge_reloaded(  # noqa: PLR0913 - as of `verify`
+    reference: Subject,
+    candidate: Subject,
+    inputs: Arrays,
+    *,
+    rules: Rules,
+    tolerance: FixedTolerance,
+    reload: Reload,
+    progress: Progress,
+) -> Report:
+    """Takes the step `checkpoint` alone, with a candidate that was written and loaded again in its place.
+
+    Raises:
+        InputError: The checkpoint cannot be read, or leaves a variable of either side without a value.
+        SubjectError: The code of one side failed.
+    """
+    check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
+    return check.reloaded(reload)
+
+
 @dataclass(frozen=True)
 class _Built:
     """Both sides built in one mode, and the reference's graph on the candidate's runtime where that is another one."""
@@ -137,6 +163,29 @@ class _Check:
         self._training()
         self._clock -= self._checkpoint.duration_s
         self._report("checkpoint", self._checkpoint.findings, self._rule)
+        return self._whole(start)
+
+    def reloaded(self, reload: Reload) -> Report:
+        """Runs the step `checkpoint` alone, the candidate as `reload` gives it back."""
+        start = self._clock
+        self._open_checkpoint()
+        with ExitStack() as stack:
+            built = self._build(stack, Mode(training=False, randomness="num_random_ops"))
+            first = self._initial(built)
+            alignment = self._align(first)
+            plan = self._checkpoint.plan(first.reference, alignment)
+            from_checkpoint.refuse_gaps(self._checkpoint.findings, alignment)
+            assert plan is not None, "what would keep it from running has been refused"
+            reference = built.reference.run(plan.reference)
+            candidate = built.candidate.run(plan.candidate)
+            again = reload(getattr(built.candidate, "movable", built.candidate), candidate.before, self._say)
+            again = dataclasses.replace(candidate, outputs=again.outputs)
+            here = built.here.run(Setting("given", reference.before))
+            self._checkpoint.judged(self._judge.results(Traces(reference, again, here), alignment, built.movable))
+        self._report("checkpoint", self._checkpoint.findings, self._rule)
+        return self._whole(start)
+
+    def _whole(self, start: float) -> Report:
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),

@@ -53,8 +53,7 @@ def check(build, reference=perceptron, inputs=None):
 
 
 def verdicts(report):
-    asked = [step for step in report.steps if step.verdict != "not asked for"]
-    return {step.name: str(step.verdict) for step in asked}
+    return {step.name: str(step.verdict) for step in report.steps[:5]}
 
 
 def test_a_right_perceptron_with_dropout_is_equivalent_in_all_steps():

@@ -67,8 +67,7 @@ def check(mistake=None, **options):
 
 
 def verdicts(report):
-    asked = [step for step in report.steps if step.verdict != "not asked for"]
-    return {step.name: str(step.verdict) for step in asked}
+    return {step.name: str(step.verdict) for step in report.steps[:5]}
 
 
 STEPS = ["variables-created-once", "variables-match", "inference-fixed", "inference-random", "training-random"]

@@ -18,9 +18,11 @@ from lockstep.errors import LockstepError, nearest
 _COMMANDS = {
     "check": "lockstep.cli.check",
     "compare": "lockstep.cli.compare",
+    "convert": "lockstep.cli.convert",
     "demo": "lockstep.cli.demo",
     "env": "lockstep.cli.env",
     "init": "lockstep.cli.init",
+    "map": "lockstep.cli.map",
     "record": "lockstep.cli.record",
     "show": "lockstep.cli.show",
 }

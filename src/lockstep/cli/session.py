@@ -56,7 +56,7 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
             configuration.folder,
             side,
             isolation=configuration.isolation.get(side),
-            say=functools.partial(_say, progress, side),
+            say=functools.partial(say, progress, side),
             fresh=fresh,
         )
     return verify(
@@ -71,7 +71,8 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
     )
 
 
-def _say(progress: Progress, side: str, text: str) -> None:
+def say(progress: Progress, side: str, text: str) -> None:
+    """Shows what is being done for one side."""
     progress.say(f"{side}: {text}")
 
 

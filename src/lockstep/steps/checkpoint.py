@@ -14,6 +14,7 @@ import numpy as np
 from lockstep.align import Alignment, Rename, rename
 from lockstep.checkpoints.entries import Checkpoint, Entry, Kind, counted
 from lockstep.checkpoints.settings import CheckpointSettings
+from lockstep.errors import InputError
 from lockstep.recorder.restoring import Matched
 from lockstep.report.model import Verdict
 from lockstep.steps.filling import alike
@@ -122,6 +123,32 @@ class Source:
         """Takes the time since `plan`, which belongs to this step, out of the clock of the others."""
         self.duration_s = time.perf_counter() - self._started_s
         return clock + self.duration_s
+
+
+def refuse_gaps(findings: Sequence[Finding], alignment: Alignment) -> None:
+    """Refuses to go on where a variable of either side would not get its value from the checkpoint.
+
+    Raises:
+        InputError: There is such a variable.
+    """
+    refused = next((finding for finding in findings if finding.verdict is Verdict.UNDECIDED), None)
+    if refused is not None:
+        raise InputError(f"nothing was converted: {refused.phrase}.\n" + "\n".join(refused.details))
+    if alignment.extra or alignment.missing:
+        extra, missing = ([record.key for record, _ in alone] for alone in (alignment.extra, alignment.missing))
+        parts = [f"nothing is for the candidate's {_some(extra)}"] if extra else []
+        parts += [f"the candidate has no place for {_some(missing)}"] if missing else []
+        raise InputError(
+            f"nothing was converted: {'; '.join(parts)}; give rename or transform rules (`lockstep map` proposes them)."
+        )
+    fitting = {c.key for _, c in alike(alignment)}
+    misfits = [
+        f"{r.key} {tuple(r.shape)} {r.dtype} for {c.key} {tuple(c.shape)} {c.dtype}"
+        for r, c in alignment.pairs
+        if c.key not in fitting
+    ]
+    if misfits:
+        raise InputError(f"nothing was converted: shapes or dtypes differ: {_some(misfits)}.")
 
 
 class _Renamed(Mapping[str, np.ndarray]):
