@@ -178,10 +178,10 @@ def _paired(
     theirs = [record for record in records if record.key not in taken[1]]
     if len(ours) != len(theirs):
         return  # which of them have no partner cannot be told
-    counted = _counted_alike(ours, theirs)
-    for entry, record in zip(ours, theirs, strict=True):
+    counted = _by_number(ours, theirs)
+    for entry, record in counted or zip(ours, theirs, strict=True):
         reason = f"{'same number' if counted else 'order'} among {len(ours):,} of {shaped} ({what})"
-        yield _pair(entry, record, reason, sure=sure and (counted or len(ours) == 1))
+        yield _pair(entry, record, reason, sure=sure and (bool(counted) or len(ours) == 1))
 
 
 def _pair(entry: Entry, record: VariableRecord, reason: str, *, sure: bool) -> Pair:
@@ -222,8 +222,10 @@ def _single_best(values: Sequence[float]) -> int | None:
 
 
 def _words(name: str) -> set[str]:
-    scope = name.rpartition("/")[0].lower()
-    found = set()
+    scope, _, last = name.lower().rpartition("/")
+    if role(name) not in _ROLES.values():
+        scope = f"{scope}/{last}"  # a name that says nothing of the role says which layer it is
+    found: set[str] = set()
     for part in scope.split("/"):
         word, number = re.fullmatch(r"(.*?)_?([0-9]*)", part).groups()  # type: ignore[union-attr]
         same = _SAME_WORD.get(word, word)
@@ -231,12 +233,17 @@ def _words(name: str) -> set[str]:
     return found - {""}
 
 
-def _counted_alike(entries: list[Entry], records: list[VariableRecord]) -> bool:
-    """Tells whether the names of both sides count in the same way, each number being there once."""
-    numbers = [[tuple(re.findall(r"[0-9]+", item_name)) for item_name in names] for names in (
-        [entry.name.rpartition("/")[0] for entry in entries], [record.name.rpartition("/")[0] for record in records])
-    ]  # fmt: skip
-    return numbers[0] == numbers[1] and len(set(numbers[0])) == len(numbers[0])
+def _by_number(entries: list[Entry], records: list[VariableRecord]) -> list[tuple[Entry, VariableRecord]]:
+    """Pairs by the numbers in the scopes, where both sides have the same ones, each once."""
+    ours = {_numbers(entry.name): entry for entry in entries}
+    theirs = {_numbers(record.name): record for record in records}
+    if ours.keys() != theirs.keys() or len(ours) != len(entries) or len(theirs) != len(records):
+        return []
+    return [(entry, theirs[numbers]) for numbers, entry in ours.items()]
+
+
+def _numbers(name: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[0-9]+", name.rpartition("/")[0]))
 
 
 def _lstm(left: _Left) -> list[Pair]:
