@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,6 +91,31 @@ def rename(name: str, rules: Sequence[Rename]) -> str:
     return name
 
 
+def renamer(rules: Sequence[Rename]) -> Callable[[str], str]:
+    r"""Returns `rename` for these rules as a function of the name, made for many names and many rules.
+
+    Rules that stand for one name alone, as `lockstep map` writes them, are looked up instead of tried one by one.
+
+    >>> renamer([("^a/w$", "b/kernel"), ("^a/(.*)$", r"c/\1")])("a/w")
+    'b/kernel'
+    """
+    exact: dict[str, int] = {}
+    patterns: list[int] = []
+    for place, (pattern, replacement) in enumerate(rules):
+        name = re.sub(r"\\(.)", r"\1", pattern[1:-1])
+        if pattern == f"^{re.escape(name)}$" and "\\" not in replacement:
+            exact.setdefault(name, place)
+        else:
+            patterns.append(place)
+
+    def renamed(name: str) -> str:
+        known = exact.get(name, len(rules))
+        before = [rules[place] for place in patterns if place < known]
+        return rename(name, [*before, *rules[known : known + 1]])
+
+    return renamed
+
+
 def align(
     reference: Sequence[VariableRecord],
     candidate: Sequence[VariableRecord],
@@ -114,8 +139,9 @@ def align(
             waiting[record.name].append(record)
     pairs: list[tuple[VariableRecord, VariableRecord]] = []
     missing: list[VariableRecord] = []
+    renamed = renamer(rules)
     for record in reference:
-        partners = waiting.get(rename(record.name, rules))
+        partners = waiting.get(renamed(record.name))
         if partners:
             pairs.append((record, partners.pop(0)))
         elif record.key not in made:

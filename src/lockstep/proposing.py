@@ -44,6 +44,25 @@ def inventory(candidate: Subject, inputs: Arrays) -> tuple[VariableRecord, ...]:
         instance.close()
 
 
+def built_inventory(candidate: Subject) -> tuple[VariableRecord, ...]:
+    """Lists the variables of a model that has them without being called.
+
+    Raises:
+        InputError: It has none yet.
+        SubjectError: Its code failed.
+    """
+    instance = candidate.build(Mode(training=False, randomness="num_random_ops"), {})
+    try:
+        variables = instance.variables
+    finally:
+        instance.close()
+    if not variables:
+        raise InputError(
+            f"{candidate.label} has no variables before it is called; give a configuration that tells its inputs."
+        )
+    return variables
+
+
 def rules_of(proposal: Proposal, given: Rules) -> Rules:
     """Returns a proposal as the rules that it is written as; the checkpoint is the one given."""
     shared = {pair.entry.name for pair in proposal.pairs if "split(" in pair.transform}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lockstep.align import Alignment, Rename, TransformRule, align, rename
+from lockstep.align import Alignment, Rename, TransformRule, align, renamer
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
@@ -290,7 +290,8 @@ class _Check:
         for side, subject in self._subjects.items():
             self._say(f"{side}: building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
             if side == "candidate" and hasattr(subject, "fill_names"):
-                names = {rename(r.key, self._rules): r.key for r in built["reference"].variables}
+                renamed = renamer(self._rules)
+                names = {renamed(r.key): r.key for r in built["reference"].variables}
                 subject.fill_names = names
             instance = _on_side(side, functools.partial(subject.build, mode, self._inputs))
             stack.callback(instance.close)

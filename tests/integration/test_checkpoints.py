@@ -333,7 +333,8 @@ def test_a_map_for_a_rewrite_is_proposed_tried_and_taken_as_it_is_written(folder
     assert '["^net/u$", "u/kernel"],  # REVIEW: closest name of the 2 of its shape' in output
     assert "# confirmed by running it: 1 output bit-equal" in output
     rules = tmp_path / "rules.toml"
-    assert run("map", folder / "model.ckpt", tmp_path, "--to", rules, "--untried")[0] == 0
+    assert run("map", folder / "model.ckpt", tmp_path / "native.py:build", "--to", rules)[0] == 0
+    assert all(line in output for line in rules.read_text().splitlines())
     (tmp_path / "lockstep.toml").write_text(plain + rules.read_text())
     status, _, errors = run("convert", folder / "model.ckpt", tmp_path, tmp_path / "out.safetensors")
     assert status == 0, errors

@@ -8,6 +8,7 @@ a checkpoint does not keep the order in which its variables were made.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -305,8 +306,8 @@ def as_toml(proposal: Proposal, checkpoint: str) -> str:
                 rule += f", {_quoted(_replacement(pair.entry.name))}"
             lines.append(f"  [{rule}],  # {_mark(pair)}")
         lines.append("]")
-    lines += [f"# no partner: {e.name} {e.shape} {e.dtype} of the checkpoint" for e in proposal.entries]
-    lines += [f"# no partner: {r.key} {tuple(r.shape)} {r.dtype} of the candidate" for r in proposal.records]
+    lines += [f"# no partner: {_quoted(e.name)} {e.shape} {e.dtype} of the checkpoint" for e in proposal.entries]
+    lines += [f"# no partner: {_quoted(r.key)} {tuple(r.shape)} {r.dtype} of the candidate" for r in proposal.records]
     return "\n".join(lines) + "\n"
 
 
@@ -319,5 +320,5 @@ def _replacement(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    # A JSON string is one of TOML too, but for one control character; a name's line end must not end a comment.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ import click
 from lockstep.cli import session
 from lockstep.errors import InputError
 
+_ENTRY = re.compile(r"\.py:[^/]*$")
+
 if TYPE_CHECKING:
     from lockstep.checkpoints.mapping import Proposal
     from lockstep.cli.progress import Progress
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
 
 @click.command("map")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("configuration", type=click.Path(path_type=Path))
+@click.argument("candidate", metavar="CANDIDATE", type=click.Path(path_type=Path))
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Write the rules to a file; default: print them.")
 @click.option("--replace", is_flag=True, help="Replace a file of that name.")
 @click.option("--untried", is_flag=True, help="Do not run the reference from the checkpoint to try the proposal.")
-def map_(checkpoint: Path, configuration: Path, target: Path | None, *, replace: bool, untried: bool) -> None:
-    """Propose how CHECKPOINT is mapped to the candidate of CONFIGURATION.
+def map_(checkpoint: Path, candidate: Path, target: Path | None, *, replace: bool, untried: bool) -> None:
+    """Propose how CHECKPOINT is mapped to CANDIDATE.
+
+    CANDIDATE is a configuration, whose candidate it is for and whose reference the proposal is tried with; or an entry,
+    as in model.py:build, of a model that has its variables without being called.
 
     The rules go to [variables] of a configuration; what came into question otherwise is marked REVIEW.
 
@@ -42,7 +48,10 @@ def map_(checkpoint: Path, configuration: Path, target: Path | None, *, replace:
     from lockstep.cli.progress import Progress
 
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
-        proposal, confirmed, seen = _proposed(checkpoint, configuration, progress, untried=untried)
+        if _ENTRY.search(candidate.name):
+            proposal, confirmed, seen = _for_entry(checkpoint, candidate, progress), False, ""
+        else:
+            proposal, confirmed, seen = _proposed(checkpoint, candidate, progress, untried=untried)
     text = as_toml(proposal, checkpoint.name)
     if seen:
         text += f"# {'confirmed' if confirmed else 'NOT confirmed'} by running it: {' '.join(seen.split())}\n"
@@ -58,6 +67,21 @@ def map_(checkpoint: Path, configuration: Path, target: Path | None, *, replace:
         err=True,
     )
     raise click.exceptions.Exit(2 if not whole else 0 if confirmed or not seen else 1)
+
+
+def _for_entry(checkpoint: Path, entry: Path, progress: Progress) -> Proposal:
+    from lockstep import config, proposing
+    from lockstep.cli.startup import import_tensorflow
+
+    table = {"runtime": "keras", "entry": entry.name}
+    config.entry_file(table, entry.absolute().parent, "candidate")
+    progress.say("importing TensorFlow")
+    import_tensorflow()
+    from lockstep.adapters.checkpoint_reader import open_checkpoint
+
+    opened = open_checkpoint(checkpoint)
+    subject = config.subject_from_table(table, entry.absolute().parent, "candidate")
+    return proposing.proposal_for(opened, proposing.built_inventory(subject))
 
 
 def _proposed(

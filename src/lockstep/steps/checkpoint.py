@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.align import Alignment, Rename, rename
+from lockstep.align import Alignment, Rename, renamer
 from lockstep.checkpoints.entries import Checkpoint, Entry, Kind, counted
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError
@@ -101,9 +101,10 @@ class Source:
             rules: Rename rules.
         """
         self._checkpoint = checkpoint
+        renamed = renamer(rules)
         for side, subject in subjects.items():
             if hasattr(subject, "given"):
-                names = {name if side == "reference" else rename(name, rules): name for name in checkpoint}
+                names = {name if side == "reference" else renamed(name): name for name in checkpoint}
                 subject.given = GivenValues(_Renamed(checkpoint, names), checkpoint.digest())
 
     def plan(self, initial: Trace, alignment: Alignment) -> Plan | None:
