@@ -4,8 +4,6 @@ The checkpoints are written by `tf.compat.v1.train.Saver` of this TensorFlow; `t
 the real TensorFlow 1.15.
 """
 
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -342,14 +340,6 @@ def test_a_map_for_a_rewrite_is_proposed_tried_and_taken_as_it_is_written(folder
     status, _, errors = run("map", folder / "model.ckpt", tmp_path, "--to", rules)
     assert (status, "nothing is overwritten" in errors) == (2, True)
     assert rules.read_text() == before
-
-
-def test_an_archive_in_another_process_needs_nothing_of_lockstep(folder, converted):
-    program = "import keras, sys; print(float(keras.models.load_model(sys.argv[1]).layers[1].bias[0]))"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder / "out.keras")], capture_output=True, text=True, check=True
-    )
-    assert float(done.stdout) == open_checkpoint(folder / "model.ckpt")["net/b"][0]
 
 
 def test_the_example_of_the_docs_names_files_that_a_folder_may_hold():

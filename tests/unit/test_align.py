@@ -85,4 +85,4 @@ def test_ten_thousand_exact_rules_are_no_matter_of_minutes():
     start = time.perf_counter()
     found = align(*sides, rules)
     assert len(found.pairs) == 10_000
-    assert time.perf_counter() - start < 20  # 0.1 s where nothing else runs; one by one it is beyond 100 s
+    assert time.perf_counter() - start < 20  # 1 s on a busy machine; tried one by one it is minutes
