@@ -226,6 +226,24 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(folder, tmp_path, file,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_partitioned_variable_and_every_dtype_are_read_from_both_formats(tmp_path, version):
+    numbers = np.array([[0.0, 1.0, 2.0]])
+    kinds = ("float64", "int64", "uint8", "bool", "complex64")
+    with tf.Graph().as_default(), v1.Session() as session:
+        parts = v1.get_variable("w", [10, 3], partitioner=v1.fixed_size_partitioner(3))
+        for kind in kinds:
+            v1.get_variable(kind, initializer=numbers.astype(kind))
+        session.run(v1.global_variables_initializer())
+        whole = session.run(tf.convert_to_tensor(parts))
+        v1.train.Saver(write_version=version).save(session, str(tmp_path / "model.ckpt"), write_meta_graph=False)
+    checkpoint = open_checkpoint(tmp_path / "model.ckpt")
+    np.testing.assert_array_equal(checkpoint["w"], whole)
+    for kind in kinds:
+        np.testing.assert_array_equal(checkpoint[kind], numbers.astype(kind))
+        assert checkpoint.entries[kind].dtype == checkpoint[kind].dtype.name == kind
+
+
 def test_an_object_based_checkpoint_a_typo_and_a_folder_without_state_are_refused(folder, tmp_path):
     tf.train.Checkpoint(v=tf.Variable(1.0)).write(str(tmp_path / "objects"))
     for path, told in [

@@ -126,8 +126,10 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize("checkpoint", ["model.ckpt", "v1.ckpt"])
-def test_a_checkpoint_with_a_partitioned_variable_runs_in_1_15_and_in_the_shim(folder, checkpoint):
-    text = CONFIGURATION.replace("ENTRY", "shim") + f'[checkpoint]\npath = "{checkpoint}"\n'
+def test_a_checkpoint_with_a_partitioned_variable_runs_in_1_15_and_in_the_graph_here(folder, checkpoint):
+    # The candidate is the same graph: eagerly no variable is partitioned.
+    text = CONFIGURATION.replace('"keras"', '"tf1"').replace("ENTRY.py:build", "legacy_model.py:forward")
+    text += f'[checkpoint]\npath = "{checkpoint}"\n'
     (folder / "lockstep.toml").write_text(text)
     status, output, errors = run("check", folder, "--json", "-")
     assert status == 0, (output, errors)
@@ -138,6 +140,16 @@ def test_a_checkpoint_with_a_partitioned_variable_runs_in_1_15_and_in_the_shim(f
     assert step["figures"]["output_error_of_code"] == 0
     assert step["figures"]["checkpoint_variables"] == 14  # two of them slices of one entry
     assert step["figures"]["checkpoint_missing"] == []
+
+
+def test_the_shim_takes_the_same_checkpoint_with_the_variable_in_one_piece(folder, tmp_path):
+    for file in (folder / "shim.py", folder / "whole" / "legacy_model.py", *folder.glob("model.ckpt.*")):
+        shutil.copy(file, tmp_path)
+    text = CONFIGURATION.replace("ENTRY", "shim")
+    (tmp_path / "lockstep.toml").write_text(text)
+    status, output, errors = run("convert", tmp_path / "model.ckpt", tmp_path, tmp_path / "out.keras")
+    assert status == 0, (output, errors)
+    assert "0 (bit for bit) is your code" in " ".join(output.split())
 
 
 def test_a_native_rewrite_is_mapped_converted_and_equivalent_in_a_process_of_its_own(folder, tmp_path):

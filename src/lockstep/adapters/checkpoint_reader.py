@@ -38,7 +38,7 @@ def open_checkpoint(path: Path, *, moving_averages: bool = False) -> Checkpoint:
     held = {str(n): Held(tuple(int(size) for size in shape), dtypes[n].name) for n, shape in shapes.items()}
 
     def read(name: str) -> np.ndarray:
-        return _tensor(reader, prefix, name)
+        return _tensor(reader, prefix, name, dtypes[name])
 
     return Checkpoint(prefix, held, read, moving_averages=moving_averages)
 
@@ -47,14 +47,15 @@ def open_checkpoint(path: Path, *, moving_averages: bool = False) -> Checkpoint:
 _RAISED = (IndexError, ValueError, RuntimeError)
 
 
-def _tensor(reader: Any, prefix: Path, name: str) -> np.ndarray:
+def _tensor(reader: Any, prefix: Path, name: str, dtype: tf.DType) -> np.ndarray:
     try:
-        return np.asarray(reader.get_tensor(name))
-    except tf.errors.UnimplementedError as error:
-        raise InputError(
-            f"checkpoint {prefix}: the dtype of {name!r} cannot be read from the V1 format; save it with "
-            "Saver(write_version=tf.train.SaverDef.V2)."
-        ) from error
+        try:
+            return np.asarray(reader.get_tensor(name))
+        except tf.errors.UnimplementedError:
+            # Of the V1 format the reader takes neither partitioned variables nor every dtype (TensorFlow 2.16 to 2.21);
+            # the operation that a Saver restores with does.
+            with tf.init_scope(), tf.device("CPU"):
+                return np.asarray(tf.raw_ops.Restore(file_pattern=str(prefix), tensor_name=name, dt=dtype))
     except (tf.errors.OpError, *_RAISED) as error:
         raise InputError(
             f"checkpoint {prefix} is damaged or cut short: {name!r} cannot be read ({_said(error)})."
