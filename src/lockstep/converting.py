@@ -24,6 +24,7 @@ from lockstep.trace import Trace
 from lockstep.verification import Progress, Rules, judge_reloaded
 
 if TYPE_CHECKING:
+    from lockstep.judging import Traces
     from lockstep.report.model import Report
     from lockstep.subjects import Instance, Subject
     from lockstep.tolerance import FixedTolerance
@@ -82,7 +83,7 @@ def convert(
         raise InputError('a checkpoint is converted for a candidate whose runtime is "keras"; this one has another.')
     with Staging(target, replace=replace) as staging:
 
-        def reload(instance: Instance, written: Mapping[str, np.ndarray], say: Callable[[str], None]) -> Trace:
+        def reload(instance: Instance, both: Traces, say: Callable[[str], None]) -> Trace:
             from lockstep.adapters import weight_formats
             from lockstep.adapters.keras_eager import EagerInstance
 
@@ -90,7 +91,7 @@ def convert(
             say(f"writing {target.name}")
             weight_formats.save(instance, staging.file, kind)
             say("loading it in a process of its own")
-            return _reloaded(conversion, staging.file, kind, written)
+            return _reloaded(conversion, staging.file, kind, both.candidate.before)
 
         report = judge_reloaded(
             conversion.reference,

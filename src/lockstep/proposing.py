@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from lockstep.align import TransformRule
 from lockstep.arrays import Arrays
 from lockstep.checkpoints.entries import Checkpoint, Kind
 from lockstep.checkpoints.mapping import Proposal, propose
 from lockstep.errors import InputError
-from lockstep.subjects import INITIAL, Mode, Subject
+from lockstep.judging import Traces
+from lockstep.steps import numbers
+from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
 from lockstep.transforms import Transform
 from lockstep.verification import Progress, Rules, judge_reloaded
+
+TRIALS = 200
+"""How many other orders are tried: a run of the candidate each."""
 
 
 def proposal_for(checkpoint: Checkpoint, records: tuple[VariableRecord, ...]) -> Proposal:
@@ -83,6 +87,21 @@ def rules_of(proposal: Proposal, given: Rules) -> Rules:
     return dataclasses.replace(given, rename=tuple(rename), transforms=tuple(transforms))
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What running both sides from the checkpoint by the proposed rules showed.
+
+    Attributes:
+        proposal: The proposal; what could not be told from names may have been put into another order.
+        agrees: Whether the outputs agree, which confirms all of it.
+        seen: What was seen, in words.
+    """
+
+    proposal: Proposal
+    agrees: bool
+    seen: str
+
+
 def tried(
     proposal: Proposal,
     subjects: Mapping[str, Subject],
@@ -90,17 +109,24 @@ def tried(
     given: Rules,
     tolerance: FixedTolerance,
     progress: Progress,
-) -> tuple[bool, str]:
-    """Runs both sides from the checkpoint by the proposed rules: outputs that agree confirm the whole proposal.
+) -> Trial:
+    """Runs both sides from the checkpoint by the proposed rules.
 
-    Returns:
-        Whether they agree, and what was seen.
+    Where the outputs do not agree, other orders of the pairs that are not sure are tried, `TRIALS` at most.
     """
+    found: list[Proposal] = [proposal]
 
-    def run_again(instance: Any, values: Mapping[str, np.ndarray], say: Any) -> Trace:
-        del values, say
-        again: Trace = instance.run_as_it_is()
-        return again
+    def run_again(instance: Instance, both: Traces, say: Callable[[str], None]) -> Trace:
+        if agree(both.reference, both.candidate, tolerance):
+            return both.candidate
+        for number, order in enumerate(itertools.islice(_orders(proposal), TRIALS), 1):
+            say(f"trying another order of what is not sure, {number}")
+            values = {**both.candidate.before, **{key: both.candidate.before[other] for key, other in order.items()}}
+            again = instance.run(Setting("given", values))
+            if agree(both.reference, again, tolerance):
+                found[:] = [_reordered(proposal, order)]
+                return again
+        return both.candidate
 
     try:
         report = judge_reloaded(
@@ -113,5 +139,50 @@ def tried(
             progress=progress,
         )
     except InputError as error:
-        return False, str(error).replace("nothing was converted", "the proposal was not tried")
-    return report.verdict == "equivalent", report.steps[0].summary
+        return Trial(
+            proposal, agrees=False, seen=str(error).replace("nothing was converted", "the proposal was not tried")
+        )
+    return Trial(found[0], agrees=report.verdict == "equivalent", seen=report.steps[0].summary)
+
+
+def agree(reference: Trace, candidate: Trace, tolerance: FixedTolerance) -> bool:
+    """Tells whether all outputs agree within the fixed tolerance."""
+    return numbers.outputs(reference, candidate, tolerance).verdict == "equivalent"
+
+
+def _orders(proposal: Proposal) -> Iterator[dict[str, str]]:
+    """Yields variable key -> key of the variable whose value it gets instead, for each other order, simple ones first.
+
+    Only values of one shape, made by one transform, change places.
+    """
+    groups: dict[object, list[str]] = {}
+    for pair in proposal.unsure:
+        groups.setdefault((pair.entry.shape, pair.entry.dtype, pair.transform), []).append(pair.record.key)
+    alike = [keys for keys in groups.values() if len(keys) > 1]
+    permutations = [list(itertools.islice(itertools.permutations(keys), TRIALS)) for keys in alike]
+    # Layers that change places do so with all of their variables: equal numbers of permutations go together first.
+    for place in range(1, max(map(len, permutations), default=0)):
+        together = [orders[place] if place < len(orders) else orders[0] for orders in permutations]
+        yield _moves(alike, together)
+    for chosen in itertools.islice(itertools.product(*permutations), 1, None):
+        yield _moves(alike, chosen)
+
+
+def _moves(groups: Sequence[Sequence[str]], orders: Sequence[Sequence[str]]) -> dict[str, str]:
+    return {
+        key: other
+        for keys, order in zip(groups, orders, strict=True)
+        for key, other in zip(keys, order, strict=True)
+        if key != other
+    }
+
+
+def _reordered(proposal: Proposal, order: Mapping[str, str]) -> Proposal:
+    entries = {pair.record.key: pair.entry for pair in proposal.pairs}
+    pairs = tuple(
+        dataclasses.replace(pair, entry=entries[order[pair.record.key]], reason=f"{pair.reason}; reordered by values")
+        if pair.record.key in order
+        else pair
+        for pair in proposal.pairs
+    )
+    return dataclasses.replace(proposal, pairs=pairs)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from lockstep.align import Alignment, Rename, TransformRule, align, renamer
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.checkpoints.settings import CheckpointSettings
@@ -95,8 +93,8 @@ class Rules:
     checkpoint: CheckpointSettings | None = None
 
 
-Reload = Callable[[Instance, Mapping[str, np.ndarray], Callable[[str], None]], Trace]
-"""Writes a candidate and runs it from what was written, given the values that it has; told what is being done."""
+Reload = Callable[[Instance, Traces, Callable[[str], None]], Trace]
+"""Runs a candidate anew, from what was written of it, say; given what both sides did, and told what is being done."""
 
 
 def judge_reloaded(  # noqa: PLR0913 - as of `verify`
@@ -178,7 +176,9 @@ class _Check:
             assert plan is not None, "what would keep it from running has been refused"
             reference = built.reference.run(plan.reference)
             candidate = built.candidate.run(plan.candidate)
-            again = reload(getattr(built.candidate, "movable", built.candidate), candidate.before, self._say)
+            again = reload(
+                getattr(built.candidate, "movable", built.candidate), Traces(reference, candidate), self._say
+            )
             again = dataclasses.replace(candidate, outputs=again.outputs)
             here = built.here.run(Setting("given", reference.before))
             self._checkpoint.judged(self._judge.results(Traces(reference, again, here), alignment, built.movable))

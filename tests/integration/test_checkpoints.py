@@ -360,6 +360,19 @@ def test_a_map_for_a_rewrite_is_proposed_tried_and_taken_as_it_is_written(folder
     assert rules.read_text() == before
 
 
+def test_what_names_cannot_tell_is_told_by_the_outputs(folder, tmp_path):
+    (tmp_path / "legacy.py").write_text(LEGACY)
+    (tmp_path / "native.py").write_text(NATIVE.replace('name="u"', 'name="one"').replace('name="v"', 'name="two"'))
+    (tmp_path / "lockstep.toml").write_text(CONFIGURATION[: CONFIGURATION.index("[variables]")])
+    _, by_order, _ = run("map", folder / "model.ckpt", tmp_path, "--untried")
+    assert '["^net/u$", "two/kernel"],  # REVIEW: order among 2' in by_order  # the wrong one
+    status, output, errors = run("map", folder / "model.ckpt", tmp_path)
+    assert status == 0, (output, errors)
+    assert '["^net/u$", "one/kernel"],  # REVIEW: order among 2 of its shape (variable); reordered by values' in output
+    assert '["^net/v$", "two/kernel"]' in output
+    assert "# confirmed by running it" in output
+
+
 def test_the_example_of_the_docs_names_files_that_a_folder_may_hold():
     text = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
     for command in ("lockstep map", "lockstep convert", "[checkpoint]"):

@@ -118,5 +118,5 @@ def _proposed(
         return proposal, False, ""
     given = settings.checkpoint or CheckpointSettings(checkpoint)
     rules = Rules(checkpoint=dataclasses.replace(given, path=checkpoint))
-    confirmed, seen = proposing.tried(proposal, subjects, inputs, rules, settings.tolerance, progress)
-    return proposal, confirmed, seen
+    trial = proposing.tried(proposal, subjects, inputs, rules, settings.tolerance, progress)
+    return trial.proposal, trial.agrees, trial.seen
