@@ -41,7 +41,13 @@ BUILDS: tuple[Mapping[str, Any], ...] = (
         "settings": ["initial", "distinct", "constant"],
         "operations": True,
     },
-    {"training": True, "randomness": "num_random_ops", "settings": ["initial"], "operations": True},
+    {
+        "training": True,
+        "randomness": "num_random_ops",
+        "settings": ["initial", "distinct"],
+        "operations": True,
+        "differentiated": True,
+    },
     {"training": True, "randomness": "constant", "settings": ["initial"]},
 )
 
@@ -67,6 +73,8 @@ class IsolatedSubject:
         fresh: Whether a kept trace is left alone and replaced.
         say: Told what is being done.
         fill_names: Variable key -> the name that its distinct values are a hash of.
+        loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
+        optimizer: `file.py:function` of the optimizer; empty where there is none.
     """
 
     folder: Path
@@ -77,6 +85,8 @@ class IsolatedSubject:
     fresh: bool = False
     say: Callable[[str], None] = field(default=lambda _: None)
     fill_names: Mapping[str, str] = field(default_factory=dict)
+    loss: str = ""
+    optimizer: str = ""
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
 
@@ -160,6 +170,8 @@ class IsolatedSubject:
         return {
             "label": self.label,
             "entry": self.entry,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
             "folder": str(self.folder),
             "inputs": str(work / "inputs"),
             "single_input": single,
@@ -178,6 +190,8 @@ class IsolatedSubject:
             "recorder": _recorder_digest(),
             "folder": str(self.folder),
             "entry": self.entry,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
             "python": environment.python_version,
             "packages": list(environment.packages),
             "machine": [platform.system(), platform.machine(), os.cpu_count()],

@@ -15,8 +15,9 @@ from lockstep.arrays import Arrays
 from lockstep.compare import Budgets
 from lockstep.report.model import Verdict
 from lockstep.sensitivity import Movable, Noise
-from lockstep.steps import numbers, shares
+from lockstep.steps import gradients, numbers, shares
 from lockstep.steps.finding import Finding
+from lockstep.subjects import Objective
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 
@@ -87,6 +88,39 @@ class Judge:
             self._judged("state", traces, of_pairs, of_itself, noise),
         ]
 
+    def gradients(self, traces: Traces, alignment: Alignment, movable: Movable | None, objective: Objective) -> Finding:
+        """Compares training losses and gradients.
+
+        Args:
+            traces: Differentiated runs.
+            alignment: Reference's variables -> candidate's.
+            movable: What `traces.base` is of; None if it cannot be run again.
+            objective: What the gradients were taken of.
+        """
+
+        def judged(*, other_kernels: bool) -> Finding:
+            def noise() -> Noise | None:
+                if movable is None or self.tolerance.alone:
+                    return None
+                return sensitivity.measure(
+                    movable, traces.base, self.inputs, self.say, objective=objective, other_kernels=other_kernels
+                )
+
+            of_pairs = functools.partial(self._gradients, alignment)
+            of_itself = functools.partial(self._gradients, _identity(traces.reference))
+            return self._judged("gradient", traces, of_pairs, of_itself, noise)
+
+        # Other kernels take a process of their own; mostly what the other runs move explains a difference.
+        found = judged(other_kernels=False)
+        if found.verdict is not Verdict.EQUIVALENT and movable is not None and not self.tolerance.alone:
+            found = judged(other_kernels=True)
+        return gradients.with_cause_of_all(found, traces.base, traces.candidate, alignment)
+
+    def _gradients(
+        self, alignment: Alignment, reference: Trace, candidate: Trace, budgets: Budgets | None = None
+    ) -> Finding:
+        return gradients.compare(reference, candidate, alignment, self.tolerance, budgets)
+
     def _noise_of(self, movable: Movable, base: Trace) -> Noise:
         """Measures once for one trace: outputs, state, and a candidate's second run are held against the same."""
         if not any(measured is base for measured, _ in self._measured):
@@ -124,11 +158,14 @@ class Judge:
         found = noise() if total.verdict is Verdict.DIVERGED else None
         if found is None:
             return total
-        moved = found.outputs if kind == "output" else found.state
+        moved = {"output": found.outputs, "state": found.state, "gradient": found.gradients}[kind]
         budgets = {name: sensitivity.FACTOR * movement for name, movement in moved.items()}
-        sizes = traces.base.outputs if kind == "output" else traces.base.after
+        if kind == "gradient":
+            hidden = gradients.hidden(budgets, traces.base)
+        else:
+            hidden = _hidden(budgets, traces.base.outputs if kind == "output" else traces.base.after)
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
-        judged = shares.judged(fixed, differences(budgets), _hidden(budgets, sizes), kind)
+        judged = shares.judged(fixed, differences(budgets), hidden, kind)
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
 
 

@@ -15,7 +15,7 @@ from lockstep.recorder import fill, operations
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
-from lockstep.subjects import Mode, Setting
+from lockstep.subjects import Mode, Objective, Setting
 from lockstep.trace import Trace
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class RecordedBuild:
         graph_note: Why there is no graph to run elsewhere; empty where there is one.
         inputs: Input name -> name of the graph's tensor.
         outputs: Path in the returned structure -> name of the graph's tensor.
+        objective: Names of the tensors of the training loss and its gradients; None where none were taken.
+        objective_note: Why none were taken; empty where they were, or where nobody asked for them.
     """
 
     def __init__(self, reader: TraceReader, body: Mapping[str, Any]) -> None:
@@ -83,6 +85,9 @@ class RecordedBuild:
         self.graph_note = str(body.get("graph_note", ""))
         self.inputs = {str(name): str(tensor) for name, tensor in body["inputs"].items()}
         self.outputs = {str(path): str(tensor) for path, tensor in body["outputs"].items()}
+        objective = body.get("objective")
+        self.objective: dict[str, Any] | None = None if objective is None else dict(objective)
+        self.objective_note = str(body.get("objective_note", ""))
         self._runs = {str(run["setting"]): run for run in body["runs"]}
 
     @property
@@ -113,6 +118,9 @@ class RecordedBuild:
             losses=tuple(LossRecord(variable, self._read(entry)) for variable, entry in run["losses"]),
             total_loss=None if run["total_loss"] is None else self._read(run["total_loss"]),
             after=Tensors(self._reader, run["after"], {}),
+            training_loss=None if run.get("training_loss") is None else self._read(run["training_loss"]),
+            gradients=Tensors(self._reader, run.get("gradients", {}), {}),
+            unconnected=tuple(str(key) for key in run.get("unconnected", ())),
             duration_s=float(run["duration_s"]),
             **self._conduct(run),
         )
@@ -167,6 +175,8 @@ class RecordedSubject:
             body = self._reader.body
             self.label = str(body["subject"]["label"])
             self.subject = {str(key): str(value) for key, value in body["subject"].items()}
+            self.loss = self.subject.get("loss", "")
+            self.optimizer = self.subject.get("optimizer", "")
             self.recorded_environment: Mapping[str, Any] = dict(body["environment"])
             self.files: Mapping[str, str] = dict(body["files"])
             self.inputs = Tensors(self._reader, dict(body["inputs"]), {})
@@ -231,7 +241,7 @@ class RecordedSubject:
             build.graph()
             for setting in build.settings:
                 trace = build.trace(setting)
-                for tensors in (trace.before, trace.outputs, trace.after, build.taps(setting)):
+                for tensors in (trace.before, trace.outputs, trace.after, trace.gradients, build.taps(setting)):
                     count += sum(1 for _ in tensors.values())
         return count
 
@@ -267,13 +277,20 @@ class RecordedInstance:
         """The inventory, in order of creation."""
         return self.build.variables
 
-    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
-        """Returns what the run in that setting did.
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[int] | None = None,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Returns what the run in that setting did; its gradients are there where the recording took them.
 
         Raises:
             InputError: It was not recorded in that setting.
         """
-        del repeats, draws  # a graph makes no variables when it runs, and its seeds are part of it
+        del repeats, draws, objective  # a graph makes no variables when it runs, and its seeds are part of it
         if setting.kind not in self.build.settings:
             raise InputError(
                 f"the trace {self._folder} holds no run with {setting.kind} values (it holds "

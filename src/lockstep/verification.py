@@ -17,9 +17,9 @@ from lockstep.errors import InputError, SubjectError
 from lockstep.judging import NOISE_RULE, Judge, Traces
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
 from lockstep.sensitivity import Movable
-from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
+from lockstep.steps import created_once, filling, gradients, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
-from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
+from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
 
@@ -35,10 +35,12 @@ class Event:
 
 
 Progress = Callable[[Event], None]
+Loss = Callable[[Any, Any], Any]
+Losses = Loss | tuple[Loss | None, Loss | None]
 _Result = TypeVar("_Result")
 
 
-def verify(
+def verify(  # noqa: PLR0913 - the one entry that everything is given to
     reference: Subject | Mapping[str, Any],
     candidate: Subject | Mapping[str, Any],
     inputs: Arrays,
@@ -46,6 +48,8 @@ def verify(
     rename: Sequence[Rename] = (),
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
+    loss: Losses | None = None,
+    gradients: bool | None = None,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -58,6 +62,11 @@ def verify(
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
         progress: Called with an `Event` whenever something begins and when a step is done.
+        loss: `loss(outputs, batch)`, which returns the training loss without regularization, as a scalar: for both
+            sides, or one for each as `(reference's, candidate's)`. `outputs` is what the model returned, `batch` what
+            it was given.
+        gradients: Whether gradients are compared: of the loss, or, where there is none, of the outputs weighted with
+            a fixed random vector; regularization is added. By default they are.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -74,6 +83,7 @@ def verify(
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
+    check.choose_objectives(loss, gradients=gradients)
     return check.run()
 
 
@@ -109,13 +119,36 @@ class _Check:
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
+        self.objectives: Mapping[str, Objective] | None = None
+        self._later: dict[str, tuple[list[Finding], float]] = {}
         self._judge = Judge(tolerance, rules, inputs, self._say, self._runtimes)
+
+    def choose_objectives(self, loss: Losses | None, *, gradients: bool | None) -> None:
+        """Says what gradients are taken of; see `verify`."""
+        losses = dict(zip(self._subjects, loss if isinstance(loss, tuple) else (loss, loss), strict=False))
+        if len(losses) != 2 or not all(one is None or callable(one) for one in losses.values()):
+            raise InputError("loss must be a function loss(outputs, batch), or a pair: reference's and candidate's.")
+        # The recorder of a side in an environment of its own imports its loss itself.
+        given = {
+            side: losses[side] is not None or bool(getattr(subject, "loss", ""))
+            for side, subject in self._subjects.items()
+        }
+        if len(set(given.values())) == 2:
+            with_loss, without = sorted(given, key=lambda side: not given[side])
+            raise InputError(
+                f"the {with_loss} has a loss and the {without} has none; give both sides theirs, or neither."
+            )
+        if gradients is not False:
+            self.objectives = {side: Objective(one) for side, one in losses.items()}
 
     def run(self) -> Report:
         """Runs all steps."""
         start = self._clock
         self._inference()
         self._training()
+        for name, (findings, duration_s) in self._later.items():
+            self._clock -= duration_s
+            self._report(name, findings, self._rule)
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
@@ -160,6 +193,8 @@ class _Check:
                 both = self._initial(built)
                 alignment = align(both.reference.variables, both.candidate.variables, self._rules)
                 found = self._random(mode, both, built, alignment)
+                if not mode.functional:
+                    self._answer_later("gradients", functools.partial(self._gradients, both, built, alignment))
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
@@ -167,6 +202,38 @@ class _Check:
             verdicts.append(overall([finding.verdict for finding in found]))
         findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
+
+    def _answer_later(self, name: str, answer: Callable[[], list[Finding]]) -> None:
+        """Answers a step's question now, while the models of a mode are there; it is reported in its turn."""
+        start = time.perf_counter()
+        found = answer()
+        duration_s = time.perf_counter() - start
+        self._clock += duration_s
+        self._later[name] = found, duration_s
+
+    def _gradients(self, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
+        """Takes gradients on both sides, from distinct values or, where these give no finite ones, initial ones."""
+        objectives = self.objectives
+        if objectives is None:
+            return [Finding(Verdict.NOT_ASKED, "gradients were not asked for")]
+        self._say("gradients of the training loss")
+        mine, theirs = objectives["reference"], objectives["candidate"]
+        for values in (filling.filled("distinct", alignment), filling.copied(both.reference, alignment)):
+            initial = values[0].kind == "given"
+            reference = built.reference.run(INITIAL if initial else values[0], objective=mine)
+            if reference.training_loss is None:
+                return [Finding(Verdict.NOT_ASKED, "the recording of the reference holds no gradients")]
+            if initial or gradients.finite(reference):
+                break
+        here = built.here.run(Setting("given", reference.before), objective=mine)
+        candidate = built.candidate.run(values[1], draws=both.reference.forward_draws, objective=theirs)
+        if candidate.training_loss is None:
+            return [Finding(Verdict.NOT_ASKED, "the recording of the candidate holds no gradients")]
+        traces = Traces(reference, candidate, here)
+        found = [self._judge.gradients(traces, alignment, built.movable, mine)]
+        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
+            return repeated_draws.undecided(found, both.reference)
+        return found if not native_order.may_differ(candidate) else native_order.excused(reference, candidate, found)
 
     def _random(self, mode: Mode, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
         """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
@@ -253,11 +320,11 @@ class _Here:
     def __init__(self, instance: Instance | None, note: str = "") -> None:
         self.instance, self.note = instance, note
 
-    def run(self, setting: Setting) -> Trace | None:
+    def run(self, setting: Setting, *, objective: Objective | None = None) -> Trace | None:
         if self.instance is None:
             return None
         try:
-            return self.instance.run(setting)
+            return self.instance.run(setting, objective=objective)
         except SubjectError as error:
             # An operation that this TensorFlow no longer has, or does otherwise, is no fault of either side.
             self.instance, self.note = None, f"whose difference it is cannot be told: {error}"
@@ -279,8 +346,17 @@ class _Sided:
     def variables(self) -> tuple[VariableRecord, ...]:
         return self._instance.variables
 
-    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
-        return _on_side(self._side, lambda: self._instance.run(setting, repeats=repeats, draws=draws))
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[int] | None = None,
+        objective: Objective | None = None,
+    ) -> Trace:
+        return _on_side(
+            self._side, lambda: self._instance.run(setting, repeats=repeats, draws=draws, objective=objective)
+        )
 
     def close(self) -> None:
         self._instance.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.config.arrays import InputSpec, read_input
-from lockstep.config.entries import check_entry
+from lockstep.config.entries import check_entry, check_function
 from lockstep.config.isolation import Isolation, read_isolation
 from lockstep.config.tables import Table, missing_file, type_name
 from lockstep.environments.spec import EnvironmentSpec
@@ -22,7 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_TABLES = ("batches", "reference", "candidate", "inputs", "variables", "tolerance")
+_TABLES = ("batches", "loss", "gradients", "trajectory", "reference", "candidate", "inputs", "variables", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Configuration:
         tolerance: The tolerance for floating tensors.
         isolation: Side -> how it is run.
         batches: How many batches of inputs the check is made on.
+        gradients: Whether gradients are compared; None: as Lockstep chooses.
+        trajectory: How many training steps are compared where there are a loss and optimizers; None: as Lockstep
+            chooses.
     """
 
     folder: Path
@@ -48,6 +51,8 @@ class Configuration:
     tolerance: FixedTolerance = field(default_factory=FixedTolerance)
     isolation: Mapping[str, Isolation] = field(default_factory=dict)
     batches: int = 1
+    gradients: bool | None = None
+    trajectory: int | None = None
 
     @property
     def environments(self) -> dict[str, EnvironmentSpec | None]:
@@ -77,6 +82,8 @@ def read(path: Path) -> Configuration:
         tolerance=_tolerance(top.table("tolerance")),
         isolation={side: read_isolation(top.table(side), folder) for side in ("reference", "candidate")},
         batches=_batches(top),
+        gradients=_flag(top, "gradients"),
+        trajectory=_steps(top),
     )
 
 
@@ -106,10 +113,29 @@ def _batches(top: Table) -> int:
     return count
 
 
+def _flag(top: Table, key: str) -> bool | None:
+    value = top.values.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"{top.place}: {key} is {value!r}; it must be true or false, and stand above all tables.")
+    return value
+
+
+def _steps(top: Table) -> int | None:
+    count = top.values.get("trajectory")
+    if count is not None and (type(count) is not int or count < 0):
+        raise InputError(
+            f"{top.place}: trajectory is {count!r}; it must be a number of training steps (0: none), and stand above "
+            "all tables."
+        )
+    return count
+
+
 def _side(top: Table, side: str, folder: Path) -> dict[str, str]:
     if side not in top.values:
         raise InputError(f"{top.place} has no table [{side}]; it names the {side}'s runtime and entry.")
-    return check_entry(top.table(side), folder)
+    checked = check_entry(top.table(side), folder)
+    loss = check_function(top, "loss", folder)
+    return checked if loss is None else {"loss": loss, **checked}
 
 
 def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:

@@ -59,6 +59,23 @@ def distinct(name: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
     return values.astype(dtype).reshape(shape)
 
 
+def cotangent(path: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Returns what an output is weighted with where gradients are taken of it and the user gave no loss.
+
+    The weights are uniform with mean 0, and the expectation of their squares' sum is 1: whatever the output's size, its
+    random projection is as large as one of its elements (root mean square).
+
+    Args:
+        path: The output's path in the returned structure; two paths give unrelated weights.
+        shape: The output's shape.
+        dtype: A floating dtype.
+    """
+    count = int(np.prod(shape, dtype=np.int64))
+    unit = hashed_uniform("cotangent/" + path, count)
+    weights: np.ndarray = (2.0 * unit - 1.0) * np.sqrt(3.0 / max(count, 1))
+    return weights.astype(dtype).reshape(shape)
+
+
 def hashed_uniform(name: str, count: int) -> np.ndarray:
     """Returns `count` float64 values in [0, 1), a hash of `name` and of each index.
 

@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 
 def record(
-    forward: Callable[..., Any],
+    functions: Mapping[str, Callable[..., Any]],
     inputs: Mapping[str, np.ndarray],
     request: Mapping[str, Any],
     say: Say,
@@ -29,22 +29,29 @@ def record(
     """Carries out a request.
 
     Args:
-        forward: The user's function.
+        functions: The user's functions: `"entry"`, and `"loss"` where there is one.
         inputs: Input name -> array.
-        request: `target`, `replace`, `label`, `entry`, `folder`, `single_input`; `builds`, each with `training`,
-            `randomness` and `settings`; `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `notes`.
+        request: `target`, `replace`, `label`, `entry`, `loss`, `optimizer`, `folder`, `single_input`; `builds`, each
+            with `training`, `randomness` and `settings`, and `differentiated` where gradients are wanted;
+            `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `notes`.
         say: Told what is being done.
         files: Lists the user's files that have been imported.
     """
     with TraceWriter(request["target"], replace=bool(request.get("replace"))) as writer:
         body: Dict[str, Any] = {
-            "subject": {"label": request["label"], "runtime": "tf1", "entry": request["entry"]},
+            "subject": {
+                "label": request["label"],
+                "runtime": "tf1",
+                "entry": request["entry"],
+                "loss": request.get("loss", ""),
+                "optimizer": request.get("optimizer", ""),
+            },
             "single_input": bool(request["single_input"]),
             "inputs": writer.add(inputs),
             "environment": environment(),
             "key": request.get("key"),
         }
-        builds = [_build(writer, forward, inputs, request, build, say) for build in request["builds"]]
+        builds = [_build(writer, functions, inputs, request, build, say) for build in request["builds"]]
         body.update(builds=builds, files=dict(files()))
         say("writing the manifest")
         writer.finish(body)
@@ -60,15 +67,19 @@ def rerun(request: Mapping[str, Any], say: Say) -> None:
     given = TraceReader(request["graph"], numpy_dtype)
     body = given.body
     say("importing the graph")
-    model = graph.imported(given.file(body["graph"]), body["input_names"], body["output_names"], body["training"])
+    model = graph.imported(
+        given.file(body["graph"]), body["input_names"], body["output_names"], body["training"], body.get("objective")
+    )
     values, inputs = (
         {name: given.tensor(entry) for name, entry in body[group].items()} for group in ("values", "inputs")
     )
     say("running the graph")
-    got = model.run(values, inputs)
+    got = model.run(values, inputs, differentiated=model.objective is not None)
     total = {} if got.total_loss is None else {"": got.total_loss}
     with TraceWriter(request["target"]) as writer:
-        writer.finish(writer.add_groups({"outputs": got.outputs, "after": got.after, "total": total}))
+        groups = {"outputs": got.outputs, "after": got.after, "total": total, "gradients": got.gradients}
+        groups["training_loss"] = {} if got.training_loss is None else {"": got.training_loss}
+        writer.finish(writer.add_groups(groups))
 
 
 def environment() -> Dict[str, Any]:
@@ -91,17 +102,18 @@ def numpy_dtype(name: str) -> Any:
     return np.dtype(tf.bfloat16.as_numpy_dtype if name == "bfloat16" else name)
 
 
-def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: Any, say: Say) -> Dict[str, Any]:
+def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build: Any, say: Say) -> Dict[str, Any]:
     mode = "%s mode, %s" % ("training" if build["training"] else "inference", build["randomness"])
     say("building %s" % mode)
     seeds = GraphSeeds(mode=build["randomness"])
     given = inputs[ONLY_INPUT] if request["single_input"] else inputs
     try:
-        model = graph.build(forward, given, build["training"], seeds)
+        model = graph.build(functions["entry"], given, build["training"], seeds)
     except RecordingError:
         raise
     except Exception as error:
         raise SubjectError("building (%s)" % mode) from error
+    note = _differentiated(model, functions.get("loss"), mode) if build.get("differentiated") else ""
     description = {
         "training": build["training"],
         "randomness": build["randomness"],
@@ -110,6 +122,8 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
         "seeds_taken": seeds.taken,
         "inputs": {name: tensor.name for name, tensor in model.inputs.items()},
         "outputs": {path: tensor.name for path, tensor in model.outputs.items()},
+        "objective": None if model.objective is None else model.objective.names(),
+        "objective_note": note,
         "runs": [],
     }  # type: Dict[str, Any]
     description.update(_exported(writer, model, "graph-%d.pb" % len(os.listdir(writer.folder))))
@@ -128,13 +142,29 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
     return description
 
 
+def _differentiated(model: Any, loss: Any, mode: str) -> str:
+    """Adds the gradients of the training loss; returns why there are none, or an empty string."""
+    try:
+        model.differentiate(loss)
+    except RecordingError as error:
+        if loss is not None:
+            raise
+        return str(error)
+    except LookupError as error:  # an operation without a gradient
+        return "the graph cannot be differentiated (%s)" % error
+    except Exception as error:
+        raise SubjectError("taking gradients (%s)" % mode) from error
+    return ""
+
+
 def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
     writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, say: Say
 ) -> Dict[str, Any]:  # fmt: skip
     values = filled(model.variables, setting, names)
     plan = taps.plan(model, wanted["patterns"], wanted["max_bytes"]) if wanted else taps.Plan([], {}, [])
     start = time.time()
-    first = model.run(values, inputs, plan.blocks[0] if plan.blocks else ())
+    first = model.run(values, inputs, plan.blocks[0] if plan.blocks else (),
+                      differentiated=model.objective is not None)  # fmt: skip
     duration = time.time() - start
     tapped = writer.add(first.taps)
     first = first._replace(taps={})  # a block may be as large as the memory bound
