@@ -41,13 +41,7 @@ BUILDS: tuple[Mapping[str, Any], ...] = (
         "settings": ["initial", "distinct", "constant"],
         "operations": True,
     },
-    {
-        "training": True,
-        "randomness": "num_random_ops",
-        "settings": ["initial", "distinct"],
-        "operations": True,
-        "differentiated": True,
-    },
+    {"training": True, "randomness": "num_random_ops", "settings": ["initial"], "operations": True},
     {"training": True, "randomness": "constant", "settings": ["initial"]},
 )
 
@@ -75,6 +69,7 @@ class IsolatedSubject:
         fill_names: Variable key -> the name that its distinct values are a hash of.
         loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
         optimizer: `file.py:function` of the optimizer; empty where there is none.
+        differentiated: Whether gradients are taken, of the loss or of the outputs.
     """
 
     folder: Path
@@ -87,6 +82,7 @@ class IsolatedSubject:
     fill_names: Mapping[str, str] = field(default_factory=dict)
     loss: str = ""
     optimizer: str = ""
+    differentiated: bool = False
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
 
@@ -166,7 +162,8 @@ class IsolatedSubject:
                 writer.finish({"inputs": writer.add(given)})
 
         refused(write)
-        tapped = [dict(build, tapped=["initial"]) if "operations" in build else build for build in BUILDS]
+        builds = self._builds()
+        tapped = [dict(build, tapped=["initial"]) if "operations" in build else build for build in builds]
         return {
             "label": self.label,
             "entry": self.entry,
@@ -179,9 +176,20 @@ class IsolatedSubject:
             "replace": replace,
             "key": key,
             "fill_names": dict(self.fill_names),
-            "builds": list(BUILDS) if taps is None else tapped,
+            "builds": builds if taps is None else tapped,
             "taps": None if taps is None else {"patterns": list(taps.patterns), "max_bytes": taps.max_bytes},
         }
+
+    def _builds(self) -> list[Mapping[str, Any]]:
+        """The builds of `BUILDS`; where gradients are wanted, training mode runs from distinct values too."""
+        if not (self.differentiated or self.loss):
+            return list(BUILDS)
+        return [
+            dict(build, settings=["initial", "distinct"], differentiated=True)
+            if build["training"] and build["randomness"] == "num_random_ops"
+            else build
+            for build in BUILDS
+        ]
 
     def _facts(self, environment: Environment, inputs: Arrays) -> dict[str, object]:
         """What the trace depends on and is known before; the files that are imported are checked afterwards."""
@@ -197,7 +205,7 @@ class IsolatedSubject:
             "machine": [platform.system(), platform.machine(), os.cpu_count()],
             "inputs": _digests(inputs),
             "fill_names": dict(self.fill_names),
-            "builds": list(BUILDS),
+            "builds": self._builds(),
             "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *FLAGS)},
         }
 

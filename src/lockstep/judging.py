@@ -110,9 +110,10 @@ class Judge:
             of_itself = functools.partial(self._gradients, _identity(traces.reference))
             return self._judged("gradient", traces, of_pairs, of_itself, noise)
 
-        # Other kernels take a process of their own; mostly what the other runs move explains a difference.
+        # Other kernels take a process of their own, which nothing but a close case is worth.
         found = judged(other_kernels=False)
-        if found.verdict is not Verdict.EQUIVALENT and movable is not None and not self.tolerance.alone:
+        close = found.verdict is not Verdict.EQUIVALENT and not gradients.beyond_doubt(found)
+        if close and movable is not None and not self.tolerance.alone:
             found = judged(other_kernels=True)
         return gradients.with_cause_of_all(found, traces.base, traces.candidate, alignment)
 

@@ -66,7 +66,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             sides, or one for each as `(reference's, candidate's)`. `outputs` is what the model returned, `batch` what
             it was given.
         gradients: Whether gradients are compared: of the loss, or, where there is none, of the outputs weighted with
-            a fixed random vector; regularization is added. By default they are.
+            a fixed random vector; regularization is added. By default they are where there is a loss.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -138,8 +138,11 @@ class _Check:
             raise InputError(
                 f"the {with_loss} has a loss and the {without} has none; give both sides theirs, or neither."
             )
-        if gradients is not False:
+        if gradients or (gradients is None and all(given.values())):
             self.objectives = {side: Objective(one) for side, one in losses.items()}
+            for subject in self._subjects.values():
+                if hasattr(subject, "differentiated"):
+                    subject.differentiated = True  # what is recorded has to be known before anything is
 
     def run(self) -> Report:
         """Runs all steps."""
@@ -193,7 +196,7 @@ class _Check:
                 both = self._initial(built)
                 alignment = align(both.reference.variables, both.candidate.variables, self._rules)
                 found = self._random(mode, both, built, alignment)
-                if not mode.functional:
+                if not mode.functional and self.objectives is not None:
                     self._answer_later("gradients", functools.partial(self._gradients, both, built, alignment))
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
@@ -213,9 +216,8 @@ class _Check:
 
     def _gradients(self, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
         """Takes gradients on both sides, from distinct values or, where these give no finite ones, initial ones."""
+        assert self.objectives is not None
         objectives = self.objectives
-        if objectives is None:
-            return [Finding(Verdict.NOT_ASKED, "gradients were not asked for")]
         self._say("gradients of the training loss")
         mine, theirs = objectives["reference"], objectives["candidate"]
         for values in (filling.filled("distinct", alignment), filling.copied(both.reference, alignment)):
@@ -238,8 +240,12 @@ class _Check:
     def _random(self, mode: Mode, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
         """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
-        results = self._judge.results(both, alignment, built.movable)
-        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
+        results: list[Finding] = []
+        within_loops = repeated_draws.cannot_be_aligned(both.reference, both.candidate)
+        # Other initial values from other draws tell nothing by their results, whose noise takes seconds to measure.
+        if within_loops or not (native_order.may_differ(both.candidate) and initial.verdict is Verdict.DIVERGED):
+            results = self._judge.results(both, alignment, built.movable)
+        if within_loops:
             initial, *results = repeated_draws.undecided([initial, *results], both.reference)
         if not native_order.may_differ(both.candidate) or not any(
             finding.verdict is Verdict.DIVERGED for finding in (initial, *results)

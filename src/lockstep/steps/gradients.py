@@ -24,6 +24,10 @@ its neighbours' gradients, and keeps an error of that size, which may be more th
 _NOTHING = 1e-4
 """A gradient below this share of the model's largest is no more than rounding where rounding moves it by its size."""
 
+_BEYOND_DOUBT = 1e4
+"""How many times its budget an error is that no kernel's order of summation explains: without any mistake 1,900 times
+the movement under jitter was measured (batch norms over constant activations, Inception-ResNet-v2)."""
+
 _SCALED = ": the loss is scaled or reduced in another way"
 
 _FACTOR_RTOL = 1e-3
@@ -104,6 +108,13 @@ def hidden(budgets: Budgets, base: Trace) -> dict[str, float]:
         if size and budgets[key] > HIDING * size and budgets[key] > _NOTHING * largest(base):
             found[key] = budgets[key] / size
     return found
+
+
+def beyond_doubt(finding: Finding) -> bool:
+    """Tells whether a culprit is so far beyond its budget that no kernel's order of summation explains it."""
+    if finding.verdict is not Verdict.DIVERGED:
+        return False
+    return any(not c.noise_budget or (c.error or 0.0) > _BEYOND_DOUBT * c.noise_budget for c in finding.culprits)
 
 
 def with_cause_of_all(finding: Finding, reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
