@@ -76,6 +76,25 @@ def cotangent(path: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
     return weights.astype(dtype).reshape(shape)
 
 
+def update_gradient(name: str, number: int, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Returns the gradient that the optimizers of both sides are given for a variable in a trial update.
+
+    Magnitudes are spread over seven powers of ten, from 1e-7 to 1, times 1, 100, 0.01, 10 and 1 for one update after
+    the other: among the small ones an epsilon shows, among the large ones clipping.
+
+    Args:
+        name: The variable's name.
+        number: Which update it is for, from 0.
+        shape: The variable's shape.
+        dtype: Its dtype.
+    """
+    count = int(np.prod(shape, dtype=np.int64))
+    magnitude = 10.0 ** (-7.0 * hashed_uniform("update/%d/%s" % (number, name), count))
+    sign = np.where(hashed_uniform("update sign/%d/%s" % (number, name), count) < 0.5, -1.0, 1.0)
+    scaled: np.ndarray = sign * magnitude * (1.0, 100.0, 0.01, 10.0, 1.0)[number % 5]
+    return scaled.astype(dtype).reshape(shape)
+
+
 def hashed_uniform(name: str, count: int) -> np.ndarray:
     """Returns `count` float64 values in [0, 1), a hash of `name` and of each index.
 
