@@ -18,7 +18,7 @@ from lockstep import trace_cache
 from lockstep.arrays import Arrays, named
 from lockstep.environments import Environment, EnvironmentSpec, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
-from lockstep.recorded import RecordedInstance, RecordedSubject, refused
+from lockstep.recorded import RecordedInstance, RecordedOptimizer, RecordedSubject, refused
 from lockstep.recorder.checksum import checksum
 from lockstep.recorder.folder import VERSION, TraceWriter
 from lockstep.recorder.records import FLAGS
@@ -107,6 +107,12 @@ class IsolatedSubject:
     def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns its graph on the TensorFlow of this process; see `RecordedSubject.here`."""
         return None if self._recorded is None else self._recorded.here(mode, inputs)
+
+    def make_optimizer(
+        self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
+    ) -> RecordedOptimizer | None:
+        """Returns what its optimizer did; see `RecordedSubject.make_optimizer`."""
+        return None if self._recorded is None else self._recorded.make_optimizer(make, shapes, names)
 
     def record(self, inputs: Arrays, target: Path, *, taps: Taps | None = None, replace: bool = False) -> None:
         """Records every mode into a trace folder.

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True)
+class Update:
+    """What one update of an optimizer left: variables, slots (`"<key>: <role>"`), and the step counter."""
+
+    variables: Mapping[str, np.ndarray]
+    slots: Mapping[str, np.ndarray]
+    step: int
+
+
 class Tensors(Mapping[str, np.ndarray]):
     """Recorded tensors by name; each is read, and every byte of it checked, when it is asked for."""
 
@@ -208,6 +217,17 @@ class RecordedSubject:
             )
         return RecordedInstance(self.folder, found)
 
+    def make_optimizer(
+        self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
+    ) -> RecordedOptimizer | None:
+        """Returns what the optimizer did when this was recorded; None where it was recorded without one."""
+        del make, shapes, names
+        body = self._reader.body.get("optimizer")
+        if body is None:
+            return None
+        with _described(self.folder):
+            return RecordedOptimizer(self._reader, body)
+
     def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns the graph of a mode on the TensorFlow of this process; None where that would tell nothing new.
 
@@ -260,6 +280,37 @@ class RecordedSubject:
                     f"the trace {self.folder} was recorded on another input {name!r} ({recorded.dtype.name} "
                     f"{recorded.shape}; now {array.dtype.name} {array.shape}); record it anew."
                 )
+
+
+class RecordedOptimizer:
+    """What the optimizer of a recording did in the trial."""
+
+    def __init__(self, reader: TraceReader, body: Mapping[str, Any]) -> None:
+        self._reader = reader
+        self.description: Mapping[str, Any] | None = body["description"]
+        self._rates = {int(step): float(rate) for step, rate in body["rates"]}
+        self._updates = [
+            Update(Tensors(reader, update["variables"], {}), Tensors(reader, update["slots"], {}), int(update["step"]))
+            for update in body["updates"]
+        ]
+        self._done = 0
+
+    def apply(self, variables: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Update:
+        """Returns what the next update of the trial left."""
+        del variables, gradients  # those of the trial, here as there
+        self._done += 1
+        return self._updates[self._done - 1]
+
+    def learning_rates(self, steps: Sequence[int]) -> Mapping[int, float]:
+        """Returns step -> learning rate, as far as it was recorded."""
+        return {step: self._rates[step] for step in steps if step in self._rates}
+
+    def turning_points(self) -> Sequence[int]:
+        """Returns the steps that it was recorded at."""
+        return sorted(self._rates)
+
+    def close(self) -> None:
+        """Holds nothing that has to be let go."""
 
 
 class RecordedInstance:

@@ -65,7 +65,7 @@ def update_tolerance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Returns how far each element of a variable may be off after an optimizer's update.
 
     That is `UPDATE_RTOL` of what the update added, eight spacings of float32 (or of a narrower format) of the value
-    that it was added to, and one of the tensor's largest value: Ftrl computes a variable anew from sums over all
+    that it was added to, and two of the tensor's largest value: Ftrl computes a variable anew from sums over all
     updates, whose rounding does not shrink with the result.
 
     Args:
@@ -75,4 +75,5 @@ def update_tolerance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     spacing = max(_EPSILON.get(after.dtype.name, 0.0), 2.0**-23)
     start, end = np.asarray(before, np.float64), np.asarray(after, np.float64)
     allowed: np.ndarray = UPDATE_RTOL * np.abs(end - start) + 8.0 * spacing * np.maximum(np.abs(start), np.abs(end))
-    return allowed + spacing * max(np.max(np.abs(start), initial=0.0), np.max(np.abs(end), initial=0.0))
+    allowed += 2.0 * spacing * max(float(np.max(np.abs(each), initial=0.0)) for each in (start, end))
+    return allowed

@@ -12,12 +12,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lockstep.align import Alignment, Rename, align, rename
-from lockstep.arrays import Arrays, checked_inputs
+from lockstep.arrays import Arrays, checked_inputs, numpy_dtype
 from lockstep.errors import InputError, SubjectError
 from lockstep.judging import NOISE_RULE, Judge, Traces
+from lockstep.recorder import trials
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
 from lockstep.sensitivity import Movable
-from lockstep.steps import created_once, filling, gradients, native_order, numbers, repeated_draws, variables_match
+from lockstep.steps import (
+    created_once,
+    filling,
+    gradients,
+    native_order,
+    numbers,
+    optimizer,
+    repeated_draws,
+    variables_match,
+)
 from lockstep.steps.finding import Finding, step_report
 from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.tolerance import FixedTolerance
@@ -36,6 +46,7 @@ class Event:
 
 Progress = Callable[[Event], None]
 Loss = Callable[[Any, Any], Any]
+Maker = Callable[[], Any]
 Losses = Loss | tuple[Loss | None, Loss | None]
 _Result = TypeVar("_Result")
 
@@ -50,6 +61,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     progress: Progress | None = None,
     loss: Losses | None = None,
     gradients: bool | None = None,
+    optimizers: tuple[Maker | None, Maker | None] | None = None,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -67,6 +79,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             it was given.
         gradients: Whether gradients are compared: of the loss, or, where there is none, of the outputs weighted with
             a fixed random vector; regularization is added. By default they are where there is a loss.
+        optimizers: The reference's and the candidate's `optimizer()`, each of which returns a new optimizer of
+            `tf.compat.v1.train` or Keras, or a function that is given (gradient, variable) pairs and applies them.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -84,6 +98,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         progress or (lambda _: None),
     )
     check.choose_objectives(loss, gradients=gradients)
+    check.choose_optimizers(optimizers)
     return check.run()
 
 
@@ -120,6 +135,7 @@ class _Check:
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
         self.objectives: Mapping[str, Objective] | None = None
+        self._makers: Mapping[str, Maker | None] | None = None
         self._later: dict[str, tuple[list[Finding], float]] = {}
         self._judge = Judge(tolerance, rules, inputs, self._say, self._runtimes)
 
@@ -144,6 +160,24 @@ class _Check:
                 if hasattr(subject, "differentiated"):
                     subject.differentiated = True  # what is recorded has to be known before anything is
 
+    def choose_optimizers(self, makers: tuple[Maker | None, Maker | None] | None) -> None:
+        """Says what the two sides train with; see `verify`."""
+        if makers is not None and (not isinstance(makers, tuple) or len(makers) != 2):
+            raise InputError("optimizers must be a pair of functions: the reference's and the candidate's.")
+        given = dict(zip(self._subjects, makers or (None, None), strict=True))
+        known = {side: given[side] or getattr(subject, "optimizer", "") for side, subject in self._subjects.items()}
+        if not any(known.values()):
+            return
+        for side, maker in known.items():
+            if not maker:
+                raise InputError(f"the {side} has no optimizer and the other side has one; give both sides theirs.")
+            if given[side] is not None and not callable(maker):
+                raise InputError(
+                    f"the {side}'s optimizer is a {type(maker).__name__}; give a function that returns a new one, as "
+                    "each check makes several."
+                )
+        self._makers = given
+
     def run(self) -> Report:
         """Runs all steps."""
         start = self._clock
@@ -151,7 +185,7 @@ class _Check:
         self._training()
         for name, (findings, duration_s) in self._later.items():
             self._clock -= duration_s
-            self._report(name, findings, self._rule)
+            self._report(name, findings, optimizer.RULE if name == "optimizer" else self._rule)
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
@@ -198,6 +232,8 @@ class _Check:
                 found = self._random(mode, both, built, alignment)
                 if not mode.functional and self.objectives is not None:
                     self._answer_later("gradients", functools.partial(self._gradients, both, built, alignment))
+                if not mode.functional and self._makers is not None:
+                    self._answer_later("optimizer", functools.partial(self._optimizer, both, alignment))
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
@@ -205,6 +241,31 @@ class _Check:
             verdicts.append(overall([finding.verdict for finding in found]))
         findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
+
+    def _optimizer(self, both: Traces, alignment: Alignment) -> list[Finding]:
+        """Makes the optimizers of both sides go through one trial."""
+        self._say("updates of the optimizers, from equal variables and gradients")
+        shapes = trials.shapes_of(both.reference.variables, numpy_dtype)
+        if not shapes:
+            return [Finding(Verdict.NOT_ASKED, "the reference has no trainable variable")]
+        names = {**{key: key for key in shapes}, **{r.key: c.key for r, c in alignment.pairs if r.key in shapes}}
+        with ExitStack() as stack:
+            made = {}
+            for side in self._subjects:
+                made[side] = _on_side(side, functools.partial(self._make_optimizer, side, shapes, names))
+                if made[side] is None:
+                    return [Finding(Verdict.NOT_ASKED, f"the recording of the {side} holds no optimizer")]
+                stack.callback(made[side].close)
+            points = {point for one in made.values() for point in one.turning_points()}
+            given, steps = trials.trial(shapes), trials.probes(sorted(points))
+            reference = _on_side("reference", lambda: optimizer.course(made["reference"], given, steps))
+            candidate = _on_side("candidate", lambda: optimizer.course(made["candidate"], given, steps, reference))
+            return optimizer.judge(reference, candidate, given, names)
+
+    def _make_optimizer(self, side: str, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
+        subject: Any = self._subjects[side]
+        assert self._makers is not None
+        return subject.make_optimizer(self._makers[side], shapes, names)
 
     def _answer_later(self, name: str, answer: Callable[[], list[Finding]]) -> None:
         """Answers a step's question now, while the models of a mode are there; it is reported in its turn."""

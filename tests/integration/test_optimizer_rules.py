@@ -9,7 +9,7 @@ from lockstep.adapters.optimizing import KerasOptimizer, make_optimizer
 from lockstep.optimizers import replay
 from lockstep.optimizers.description import from_plain
 from lockstep.recorder.optimizing import GraphOptimizer
-from lockstep.steps.optimizer import trial
+from lockstep.recorder.trials import trial
 from lockstep.tolerance import update_tolerance
 
 v1 = tf.compat.v1

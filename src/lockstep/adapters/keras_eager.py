@@ -16,10 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import running
+from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
+from lockstep.recorder import trials
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.fill import cotangent, takes_values
 from lockstep.recorder.objective import scalar
@@ -44,6 +46,10 @@ class KerasEager:
     def build(self, mode: Mode, inputs: Arrays) -> EagerInstance:
         """Makes the model; its variables come with the first run."""
         return EagerInstance(self.label, self._build, mode, inputs)
+
+    def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
+        """Makes what the user's function returns: a Keras optimizer, or one of `tf.compat.v1.train` in a graph."""
+        return make_optimizer(make, shapes, self.label, eagerly=True, names=names)
 
 
 class EagerInstance:

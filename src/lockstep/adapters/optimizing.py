@@ -14,6 +14,7 @@ from lockstep.adapters import running
 from lockstep.errors import InputError
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.optimizing import GraphOptimizer, Update, describe
+from lockstep.tf1 import private
 
 # Keras's name of an optimizer's variable, behind that of the variable it belongs to -> its role. By class, as
 # "momentum" means another thing in each.
@@ -59,7 +60,12 @@ _CLIPPING = (
 
 
 def make_optimizer(
-    make: Callable[[], Any], shapes: Mapping[str, tuple[tuple[int, ...], Any]], label: str, *, eagerly: bool
+    make: Callable[[], Any],
+    shapes: Mapping[str, tuple[tuple[int, ...], Any]],
+    label: str,
+    *,
+    eagerly: bool,
+    names: Mapping[str, str] | None = None,
 ) -> Any:
     """Makes an optimizer of what the user's function returns.
 
@@ -67,6 +73,7 @@ def make_optimizer(
         make: The function.
         shapes: Variable key -> shape and dtype of the variables that it trains.
         label: What it belongs to, for messages.
+        names: Variable key -> what the model calls the variable; the key by default.
         eagerly: Whether it is made outside a graph first; what turns out to be a v1 optimizer gets a graph then.
 
     Raises:
@@ -78,9 +85,9 @@ def make_optimizer(
             if eagerly:
                 made = make()
                 if isinstance(made, keras.optimizers.Optimizer):
-                    return KerasOptimizer(made, shapes, label)
+                    return KerasOptimizer(made, shapes, label, names)
                 if not hasattr(made, "apply_gradients") and callable(made):
-                    return KerasOptimizer(made, shapes, label)
+                    return KerasOptimizer(made, shapes, label, names)
             return GraphOptimizer(make, shapes)
     except RecordingError as error:
         raise InputError(f"{label}: {error}") from error
@@ -93,12 +100,19 @@ class KerasOptimizer:
         description: The class, its rule and its arguments; None where they cannot be told.
     """
 
-    def __init__(self, optimizer: Any, shapes: Mapping[str, tuple[tuple[int, ...], Any]], label: str) -> None:
+    def __init__(
+        self,
+        optimizer: Any,
+        shapes: Mapping[str, tuple[tuple[int, ...], Any]],
+        label: str,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         self._optimizer, self._label = optimizer, label
         self._is_keras = isinstance(optimizer, keras.optimizers.Optimizer)
         # Each name ends in that of the model's variable: `exclude_from_weight_decay` goes by it.
+        called = names or {}
         self._variables = {
-            key: keras.Variable(np.zeros(shape, dtype), name=f"v{place}_{key.rpartition('/')[2].partition('#')[0]}")
+            key: keras.Variable(np.zeros(shape, dtype), name=f"v{place}_{_last(called.get(key, key))}")
             for place, (key, (shape, dtype)) in enumerate(shapes.items())
         }
         self.description = describe_keras(optimizer)
@@ -118,7 +132,8 @@ class KerasOptimizer:
                     self._built = True
                 self._optimizer.apply(given, list(self._variables.values()))
             else:
-                self._optimizer(list(zip(given, self._variables.values(), strict=True)))
+                variables = [private.raw_variable(variable) for variable in self._variables.values()]
+                self._optimizer(list(zip(given, variables, strict=True)))
         self._updates += 1
         step = int(self._optimizer.iterations) if self._is_keras else self._updates
         return Update({key: np.array(v) for key, v in self._variables.items()}, self._slots(), step)
@@ -166,6 +181,10 @@ class KerasOptimizer:
             role = "moving average" if name == "average" else roles.get(name, name)
             slots[f"{key}: {role}"] = np.array(variable)
         return slots
+
+
+def _last(name: str) -> str:
+    return re.sub("[^A-Za-z0-9_]", "_", name.rpartition("/")[2].partition("#")[0])
 
 
 def describe_keras(optimizer: Any) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from lockstep.adapters import running
 from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError
-from lockstep.recorder import graph, operations
+from lockstep.recorder import graph, operations, trials
 from lockstep.recorder.failures import RecordingError
 from lockstep.subjects import Mode, Objective, Setting
 from lockstep.trace import Trace, VariableRecord
@@ -42,6 +42,13 @@ class TF1Graph:
         except RecordingError as error:
             raise InputError(str(error)) from error
         return GraphInstance(self.label, model, mode, inputs, tool.taken)
+
+    def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
+        """Makes what the user's function returns: an optimizer in a graph of its own."""
+        del names  # its variables are called as their keys
+        from lockstep.adapters.optimizing import make_optimizer
+
+        return make_optimizer(make, shapes, self.label, eagerly=False)
 
 
 class GraphInstance:

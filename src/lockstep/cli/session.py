@@ -71,6 +71,7 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
         progress=progress,
         loss=_functions(configuration, "loss"),
         gradients=configuration.gradients,
+        optimizers=_functions(configuration, "optimizer"),
     )
 
 

@@ -209,6 +209,11 @@ def describe(optimizer: Any) -> Optional[Dict[str, Any]]:
 
 
 def _application(optimizer: Any, pairs: Sequence[Tuple[Any, Any]], step: Any) -> Any:
+    if type(optimizer).__module__.startswith("keras."):
+        raise RecordingError(
+            "optimizer() returned Keras's %s, which is no part of a TF1 program; it must return an optimizer of "
+            "tf.compat.v1.train, or a function." % type(optimizer).__name__
+        )
     if hasattr(optimizer, "apply_gradients"):
         return optimizer.apply_gradients(pairs, global_step=step)
     if callable(optimizer):

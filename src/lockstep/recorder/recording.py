@@ -8,11 +8,11 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import numpy as np
 import tensorflow as tf
 
-from . import fill, graph, operations, taps
+from . import fill, graph, operations, optimizing, taps, trials
 from .failures import RecordingError
 from .folder import TraceReader, TraceWriter
 from .randomness import GraphSeeds
-from .records import FLAGS, ONLY_INPUT
+from .records import FLAGS, ONLY_INPUT, VariableRecord
 from .structure import same_bits
 from .worker import SubjectError
 
@@ -52,6 +52,8 @@ def record(
             "key": request.get("key"),
         }
         builds = [_build(writer, functions, inputs, request, build, say) for build in request["builds"]]
+        if functions.get("optimizer"):
+            body["optimizer"] = _optimizer(writer, functions["optimizer"], builds[-1]["variables"], say)
         body.update(builds=builds, files=dict(files()))
         say("writing the manifest")
         writer.finish(body)
@@ -201,6 +203,29 @@ def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> 
             name = (names or {}).get(record.key, record.key)
             values[record.key] = fill.values(setting, name, record.shape, numpy_dtype(record.dtype))
     return values
+
+
+def _optimizer(writer: TraceWriter, make: Any, variables: Any, say: Say) -> Dict[str, Any]:
+    """Records how the user's optimizer goes through the trial of the model's trainable variables."""
+    say("running the optimizer")
+    shapes = trials.shapes_of([VariableRecord(*fields) for fields in variables], numpy_dtype)
+    try:
+        optimizer = optimizing.GraphOptimizer(make, shapes)
+        steps = trials.probes(optimizer.turning_points())
+        rates = optimizer.learning_rates(steps)
+        done = trials.updates(optimizer, trials.trial(shapes))
+        optimizer.close()
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise SubjectError("running its optimizer") from error
+    return {
+        "description": optimizer.description,
+        "rates": [[step, rates[step]] for step in sorted(rates)],
+        "updates": [
+            dict(writer.add_groups({"variables": one.variables, "slots": one.slots}), step=one.step) for one in done
+        ],
+    }
 
 
 def _exported(writer: TraceWriter, model: Any, name: str) -> Dict[str, Any]:

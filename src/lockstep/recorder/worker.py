@@ -64,7 +64,9 @@ def _record(request: Dict[str, Any]) -> None:
     inputs = TraceReader(request["inputs"], recording.numpy_dtype)
     arrays = {name: inputs.tensor(entry) for name, entry in inputs.body["inputs"].items()}
     say("importing %s" % request["entry"])
-    functions = {key: imported(request["folder"], request[key]) for key in ("entry", "loss") if request.get(key)}
+    functions = {
+        key: imported(request["folder"], request[key]) for key in ("entry", "loss", "optimizer") if request.get(key)
+    }
     recording.record(functions, arrays, request, say, lambda: files_below(request["folder"]))
 
 

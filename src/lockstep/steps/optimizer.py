@@ -12,19 +12,13 @@ import numpy as np
 from lockstep.optimizers import Description, explain
 from lockstep.optimizers.description import from_plain
 from lockstep.optimizers.hypotheses import Course as Explained
-from lockstep.recorder import fill
+from lockstep.recorder import trials
+from lockstep.recorder.trials import Trial
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 from lockstep.tolerance import UPDATE_RTOL, update_tolerance
 
 Arrays = Mapping[str, np.ndarray]
-Shapes = Mapping[str, tuple[tuple[int, ...], Any]]
-
-UPDATES = 5
-"""How many updates are made in a row: as many as `fill.update_gradient` has scales."""
-
-LARGEST = 4096
-"""How many elements of a variable take part. Update rules go by elements, so that more of them tell nothing new."""
 
 RATE_RTOL = 1e-5
 """For a learning rate: powers and cosines of step numbers in float32 agree to 2e-6 between TF1 and Keras."""
@@ -52,35 +46,6 @@ class Update(Protocol):
         ...
 
 
-class Optimizer(Protocol):
-    """An optimizer with variables of its own, which keeps its slots from one update to the next."""
-
-    @property
-    def description(self) -> Mapping[str, Any] | None:
-        """Its class, rule and arguments as plain values; None where they cannot be told."""
-        ...
-
-    def apply(self, variables: Arrays, gradients: Arrays) -> Update:
-        """Applies gradients to variables that are set to given values before."""
-        ...
-
-    def learning_rates(self, steps: Sequence[int]) -> Mapping[int, float]:
-        """Returns step -> learning rate; empty where it cannot be told."""
-        ...
-
-    def turning_points(self) -> Sequence[int]:
-        """Returns the integers that its learning rate is computed from."""
-        ...
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What both optimizers are given: the variables that they start from, and one set of gradients for each update."""
-
-    variables: Arrays
-    gradients: Sequence[Arrays]
-
-
 @dataclass(frozen=True)
 class Course:
     """What an optimizer did in a trial.
@@ -96,59 +61,18 @@ class Course:
     updates: Sequence[Update]
 
 
-def cut(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape that stands for a variable's in a trial: of the same rank, and of `LARGEST` elements at most.
-
-    >>> cut((3, 3, 512, 512)), cut((10,))
-    ((3, 3, 16, 16), (10,))
-    """
-    sizes = list(shape)
-    while int(np.prod(sizes, dtype=np.int64)) > LARGEST:
-        largest = max(range(len(sizes)), key=lambda axis: sizes[axis])
-        sizes[largest] = (sizes[largest] + 1) // 2
-    return tuple(sizes)
-
-
-def trial(shapes: Shapes) -> Trial:
-    """Returns the trial of variables: keys -> shape and dtype."""
-    return Trial(
-        {key: fill.distinct(key, shape, dtype) for key, (shape, dtype) in shapes.items()},
-        [
-            {key: fill.update_gradient(key, number, shape, dtype) for key, (shape, dtype) in shapes.items()}
-            for number in range(UPDATES)
-        ],
-    )
-
-
-def probes(*turning_points: Sequence[int]) -> list[int]:
-    """Returns the steps that learning rates are compared at.
-
-    The first updates, round numbers and their neighbours up to ten million, and whatever integers the schedules
-    themselves are made of.
-    """
-    rounds = [factor * 10**power for power in range(1, 7) for factor in (1, 2, 5)]
-    points = {point for points in (rounds, *turning_points) for point in points}
-    return sorted({*range(UPDATES + 1), *(max(point + near, 0) for point in points for near in (-1, 0, 1))})
-
-
-def course(optimizer: Optimizer, given: Trial, steps: Sequence[int], forced: Course | None = None) -> Course:
+def course(optimizer: Any, given: Trial, steps: Sequence[int], forced: Course | None = None) -> Course:
     """Makes an optimizer go through a trial.
 
     Args:
-        optimizer: A fresh optimizer.
+        optimizer: A fresh optimizer, as `adapters.optimizing` and `recorder.optimizing` make them.
         given: The trial.
         steps: Where its learning rate is asked for.
         forced: What the other side did: each update starts from the variables that it had then.
     """
     rates = optimizer.learning_rates(steps)
-    values = given.variables
-    updates: list[Update] = []
-    for number, gradients in enumerate(given.gradients):
-        if forced is not None and number:
-            values = forced.updates[number - 1].variables
-        updates.append(optimizer.apply(values, gradients))
-        values = updates[-1].variables
-    return Course(from_plain(optimizer.description), rates, updates)
+    values = None if forced is None else [update.variables for update in forced.updates]
+    return Course(from_plain(optimizer.description), rates, trials.updates(optimizer, given, values))
 
 
 def judge(reference: Course, candidate: Course, given: Trial, names: Mapping[str, str]) -> list[Finding]:
@@ -163,7 +87,8 @@ def judge(reference: Course, candidate: Course, given: Trial, names: Mapping[str
     rates = _rates(reference, candidate)
     updates = _updates(reference, candidate, given, names)
     slots = _slots(reference, candidate, names)
-    if updates.verdict is Verdict.EQUIVALENT and slots.verdict is Verdict.EQUIVALENT:
+    if updates.verdict is not Verdict.DIVERGED:
+        # Where updates agree, what differs is a slot that they do not depend on: a moving average.
         return [rates, updates, slots]
     explanation = explain(
         _explained(reference), _explained(candidate), _before(reference, given), list(given.gradients)
@@ -178,12 +103,8 @@ def judge(reference: Course, candidate: Course, given: Trial, names: Mapping[str
     )
     worst = max((c.error or 0.0 for f in (updates, slots) for c in f.culprits), default=None)
     blamed = Culprit(mine, f"{theirs}: {argument}", "optimizer", explanation.cause, worst, UPDATE_RTOL)
-    first = dataclasses.replace(
-        _without_culprits(updates if updates.verdict is Verdict.DIVERGED else slots), culprits=(blamed,)
-    )
-    first = dataclasses.replace(first, details=(explanation.cause, *first.details))
-    rest = slots if updates.verdict is Verdict.DIVERGED else updates
-    return [rates, first, _without_culprits(rest)]
+    told = dataclasses.replace(updates, culprits=(blamed,), details=(explanation.cause, *updates.details))
+    return [rates, told, _without_culprits(slots)]
 
 
 def _rates(reference: Course, candidate: Course) -> Finding:
