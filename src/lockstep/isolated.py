@@ -69,6 +69,7 @@ class IsolatedSubject:
         fill_names: Variable key -> the name that its distinct values are a hash of.
         loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
         optimizer: `file.py:function` of the optimizer; empty where there is none.
+        trajectory: For how many steps it is trained, where it has a loss and an optimizer.
         differentiated: Whether gradients are taken, of the loss or of the outputs.
     """
 
@@ -82,6 +83,7 @@ class IsolatedSubject:
     fill_names: Mapping[str, str] = field(default_factory=dict)
     loss: str = ""
     optimizer: str = ""
+    trajectory: int = 0
     differentiated: bool = False
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
@@ -107,6 +109,10 @@ class IsolatedSubject:
     def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns its graph on the TensorFlow of this process; see `RecordedSubject.here`."""
         return None if self._recorded is None else self._recorded.here(mode, inputs)
+
+    def wanted_of_training(self, *, gradients: bool, steps: int) -> None:
+        """Says what the recording has to hold besides the guide's steps."""
+        self.differentiated, self.trajectory = gradients, steps
 
     def make_optimizer(
         self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
@@ -191,7 +197,7 @@ class IsolatedSubject:
         if not (self.differentiated or self.loss):
             return list(BUILDS)
         return [
-            dict(build, settings=["initial", "distinct"], differentiated=True)
+            dict(build, settings=["initial", "distinct"], differentiated=True, trajectory=self.trajectory)
             if build["training"] and build["randomness"] == "num_random_ops"
             else build
             for build in BUILDS

@@ -73,8 +73,6 @@ class Judge:
             movable: What `traces.base` is of, to be run again where a difference has to be explained; None if it
                 cannot be.
         """
-        of_pairs = functools.partial(self._state, alignment)
-        of_itself = functools.partial(self._state, _identity(traces.reference))
         losses = numbers.losses(traces.reference, traces.candidate, alignment, self.rules)
 
         def noise() -> Noise | None:
@@ -85,8 +83,18 @@ class Judge:
         return [
             losses,
             self._judged("output", traces, self._outputs, self._outputs, noise),
-            self._judged("state", traces, of_pairs, of_itself, noise),
+            self.state(traces, alignment, movable),
         ]
+
+    def state(self, traces: Traces, alignment: Alignment, movable: Movable | None) -> Finding:
+        """Compares the state that runs left behind."""
+
+        def noise() -> Noise | None:
+            return None if movable is None or self.tolerance.alone else self._noise_of(movable, traces.base)
+
+        of_pairs = functools.partial(self._state, alignment)
+        of_itself = functools.partial(self._state, _identity(traces.reference))
+        return self._judged("state", traces, of_pairs, of_itself, noise)
 
     def gradients(self, traces: Traces, alignment: Alignment, movable: Movable | None, objective: Objective) -> Finding:
         """Compares training losses and gradients.

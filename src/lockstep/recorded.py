@@ -15,6 +15,7 @@ from lockstep.recorder import fill, operations
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
+from lockstep.recorder.training import TrainingStep, after_update, state_after
 from lockstep.subjects import Mode, Objective, Setting
 from lockstep.trace import Trace
 
@@ -104,6 +105,18 @@ class RecordedBuild:
         """The settings that it was run in."""
         return tuple(self._runs)
 
+    def trajectory(self) -> tuple[list[TrainingStep], list[float]]:
+        """Returns the training steps that were recorded, and the reference's own drift; none where none were."""
+        body = self._body.get("trajectory")
+        if body is None:
+            return [], []
+        steps = []
+        for entry in body["steps"]:
+            done = self._trace(entry["run"], "trajectory")
+            update = Update(Tensors(self._reader, entry["update"], {}), {}, int(entry["step"]))
+            steps.append(TrainingStep(done, update, after_update(state_after(done), update)))
+        return steps, [float(distance) for distance in body["own_drift"]]
+
     def fill_names(self, setting: str) -> Mapping[str, str]:
         """Variable key -> the name that its distinct values are a hash of."""
         run = self._runs[setting]
@@ -116,9 +129,11 @@ class RecordedBuild:
 
     def trace(self, setting: str) -> Trace:
         """What the run in a setting did."""
-        run = self._runs[setting]
+        return self._trace(self._runs[setting], setting)
+
+    def _trace(self, run: Mapping[str, Any], setting: str) -> Trace:
         records = {record.key: record for record in self.variables}
-        names = self.fill_names(setting)
+        names = {key: run["fill_names"].get(key, key) for key in run["filled"]}
         filled = {key: Filling(setting, name, records[key].shape, records[key].dtype) for key, name in names.items()}
         return Trace(
             variables=self.variables,

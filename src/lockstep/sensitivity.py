@@ -17,7 +17,7 @@ import numpy as np
 
 from lockstep.arrays import Arrays, named
 from lockstep.errors import LockstepError
-from lockstep.recorder.fill import hashed_uniform
+from lockstep.recorder.fill import jittered
 from lockstep.subjects import Objective
 from lockstep.trace import Trace
 
@@ -34,8 +34,6 @@ HIDING = 0.1
 
 TRAINING_LOSS = "the training loss"
 """What the loss is called among the gradients."""
-
-_FLOAT_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 @dataclass(frozen=True)
@@ -146,25 +144,6 @@ def _gradients(base: Trace, moved: Iterable[Trace]) -> dict[str, float]:
 
 def _largest(distances: Iterable[float]) -> float:
     return max(distances, default=0.0)
-
-
-def jittered(array: np.ndarray, name: str) -> np.ndarray:
-    """Moves every finite element that is not zero up or down by one unit in the last place, as a hash of `name` says.
-
-    Zeros stay: what is exactly zero in both computations (padding, an initial bias) is no rounded number.
-
-    >>> jittered(np.array([1.0, 0.0], np.float32), "x").tolist() in ([1.0 + 2.0**-23, 0.0], [1.0 - 2.0**-24, 0.0])
-    True
-    """
-    bits = _FLOAT_BITS.get(array.dtype.itemsize)
-    if array.dtype.kind != "f" or bits is None:  # integers, strings; bfloat16 and complex numbers stay as they are
-        return array
-    steps = np.where(hashed_uniform(name, array.size) < 0.5, -1, 1).astype(bits).reshape(array.shape)
-    movable = np.isfinite(array) & (array != 0)
-    plain = np.ascontiguousarray(array).reshape(array.shape)  # which makes a scalar an array of one
-    moved = plain.view(bits) + np.where(movable, steps, 0).astype(bits)
-    result = moved.view(array.dtype)
-    return np.where(np.isfinite(result), result, array)
 
 
 def _after(trace: Trace, key: str) -> np.ndarray:

@@ -11,27 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lockstep import training_questions
 from lockstep.align import Alignment, Rename, align, rename
-from lockstep.arrays import Arrays, checked_inputs, numpy_dtype
+from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, SubjectError
 from lockstep.judging import NOISE_RULE, Judge, Traces
-from lockstep.recorder import trials
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
 from lockstep.sensitivity import Movable
-from lockstep.steps import (
-    created_once,
-    filling,
-    gradients,
-    native_order,
-    numbers,
-    optimizer,
-    repeated_draws,
-    variables_match,
-)
+from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
 from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
+from lockstep.training_questions import Losses, Makers, TrainingQuestions, TrainingWishes
 
 _FURTHER_CALLS = 2
 
@@ -45,9 +37,6 @@ class Event:
 
 
 Progress = Callable[[Event], None]
-Loss = Callable[[Any, Any], Any]
-Maker = Callable[[], Any]
-Losses = Loss | tuple[Loss | None, Loss | None]
 _Result = TypeVar("_Result")
 
 
@@ -61,7 +50,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     progress: Progress | None = None,
     loss: Losses | None = None,
     gradients: bool | None = None,
-    optimizers: tuple[Maker | None, Maker | None] | None = None,
+    optimizers: Makers | None = None,
+    trajectory: int | None = None,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -81,6 +71,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             a fixed random vector; regularization is added. By default they are where there is a loss.
         optimizers: The reference's and the candidate's `optimizer()`, each of which returns a new optimizer of
             `tf.compat.v1.train` or Keras, or a function that is given (gradient, variable) pairs and applies them.
+        trajectory: How many training steps are compared; 20 by default where there are a loss and optimizers.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -97,8 +88,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
-    check.choose_objectives(loss, gradients=gradients)
-    check.choose_optimizers(optimizers)
+    check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     return check.run()
 
 
@@ -134,49 +124,13 @@ class _Check:
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
-        self.objectives: Mapping[str, Objective] | None = None
-        self._makers: Mapping[str, Maker | None] | None = None
+        self._beyond: TrainingQuestions | None = None
         self._later: dict[str, tuple[list[Finding], float]] = {}
         self._judge = Judge(tolerance, rules, inputs, self._say, self._runtimes)
 
-    def choose_objectives(self, loss: Losses | None, *, gradients: bool | None) -> None:
-        """Says what gradients are taken of; see `verify`."""
-        losses = dict(zip(self._subjects, loss if isinstance(loss, tuple) else (loss, loss), strict=False))
-        if len(losses) != 2 or not all(one is None or callable(one) for one in losses.values()):
-            raise InputError("loss must be a function loss(outputs, batch), or a pair: reference's and candidate's.")
-        # The recorder of a side in an environment of its own imports its loss itself.
-        given = {
-            side: losses[side] is not None or bool(getattr(subject, "loss", ""))
-            for side, subject in self._subjects.items()
-        }
-        if len(set(given.values())) == 2:
-            with_loss, without = sorted(given, key=lambda side: not given[side])
-            raise InputError(
-                f"the {with_loss} has a loss and the {without} has none; give both sides theirs, or neither."
-            )
-        if gradients or (gradients is None and all(given.values())):
-            self.objectives = {side: Objective(one) for side, one in losses.items()}
-            for subject in self._subjects.values():
-                if hasattr(subject, "differentiated"):
-                    subject.differentiated = True  # what is recorded has to be known before anything is
-
-    def choose_optimizers(self, makers: tuple[Maker | None, Maker | None] | None) -> None:
-        """Says what the two sides train with; see `verify`."""
-        if makers is not None and (not isinstance(makers, tuple) or len(makers) != 2):
-            raise InputError("optimizers must be a pair of functions: the reference's and the candidate's.")
-        given = dict(zip(self._subjects, makers or (None, None), strict=True))
-        known = {side: given[side] or getattr(subject, "optimizer", "") for side, subject in self._subjects.items()}
-        if not any(known.values()):
-            return
-        for side, maker in known.items():
-            if not maker:
-                raise InputError(f"the {side} has no optimizer and the other side has one; give both sides theirs.")
-            if given[side] is not None and not callable(maker):
-                raise InputError(
-                    f"the {side}'s optimizer is a {type(maker).__name__}; give a function that returns a new one, as "
-                    "each check makes several."
-                )
-        self._makers = given
+    def ask_about_training(self, wishes: TrainingWishes) -> None:
+        """Says what is asked beyond the forward pass; see `verify`."""
+        self._beyond = training_questions.chosen(self._subjects, wishes, self._judge, _on_side)
 
     def run(self) -> Report:
         """Runs all steps."""
@@ -185,7 +139,7 @@ class _Check:
         self._training()
         for name, (findings, duration_s) in self._later.items():
             self._clock -= duration_s
-            self._report(name, findings, optimizer.RULE if name == "optimizer" else self._rule)
+            self._report(name, findings, training_questions.rule(name, self._rule))
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
@@ -230,10 +184,9 @@ class _Check:
                 both = self._initial(built)
                 alignment = align(both.reference.variables, both.candidate.variables, self._rules)
                 found = self._random(mode, both, built, alignment)
-                if not mode.functional and self.objectives is not None:
-                    self._answer_later("gradients", functools.partial(self._gradients, both, built, alignment))
-                if not mode.functional and self._makers is not None:
-                    self._answer_later("optimizer", functools.partial(self._optimizer, both, alignment))
+                if not mode.functional and self._beyond is not None:
+                    for name, answer in self._beyond.answers(both, built, alignment):
+                        self._answer_later(name, answer)
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
@@ -242,31 +195,6 @@ class _Check:
         findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
-    def _optimizer(self, both: Traces, alignment: Alignment) -> list[Finding]:
-        """Makes the optimizers of both sides go through one trial."""
-        self._say("updates of the optimizers, from equal variables and gradients")
-        shapes = trials.shapes_of(both.reference.variables, numpy_dtype)
-        if not shapes:
-            return [Finding(Verdict.NOT_ASKED, "the reference has no trainable variable")]
-        names = {**{key: key for key in shapes}, **{r.key: c.key for r, c in alignment.pairs if r.key in shapes}}
-        with ExitStack() as stack:
-            made = {}
-            for side in self._subjects:
-                made[side] = _on_side(side, functools.partial(self._make_optimizer, side, shapes, names))
-                if made[side] is None:
-                    return [Finding(Verdict.NOT_ASKED, f"the recording of the {side} holds no optimizer")]
-                stack.callback(made[side].close)
-            points = {point for one in made.values() for point in one.turning_points()}
-            given, steps = trials.trial(shapes), trials.probes(sorted(points))
-            reference = _on_side("reference", lambda: optimizer.course(made["reference"], given, steps))
-            candidate = _on_side("candidate", lambda: optimizer.course(made["candidate"], given, steps, reference))
-            return optimizer.judge(reference, candidate, given, names)
-
-    def _make_optimizer(self, side: str, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
-        subject: Any = self._subjects[side]
-        assert self._makers is not None
-        return subject.make_optimizer(self._makers[side], shapes, names)
-
     def _answer_later(self, name: str, answer: Callable[[], list[Finding]]) -> None:
         """Answers a step's question now, while the models of a mode are there; it is reported in its turn."""
         start = time.perf_counter()
@@ -274,29 +202,6 @@ class _Check:
         duration_s = time.perf_counter() - start
         self._clock += duration_s
         self._later[name] = found, duration_s
-
-    def _gradients(self, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
-        """Takes gradients on both sides, from distinct values or, where these give no finite ones, initial ones."""
-        assert self.objectives is not None
-        objectives = self.objectives
-        self._say("gradients of the training loss")
-        mine, theirs = objectives["reference"], objectives["candidate"]
-        for values in (filling.filled("distinct", alignment), filling.copied(both.reference, alignment)):
-            initial = values[0].kind == "given"
-            reference = built.reference.run(INITIAL if initial else values[0], objective=mine)
-            if reference.training_loss is None:
-                return [Finding(Verdict.NOT_ASKED, "the recording of the reference holds no gradients")]
-            if initial or gradients.finite(reference):
-                break
-        here = built.here.run(Setting("given", reference.before), objective=mine)
-        candidate = built.candidate.run(values[1], draws=both.reference.forward_draws, objective=theirs)
-        if candidate.training_loss is None:
-            return [Finding(Verdict.NOT_ASKED, "the recording of the candidate holds no gradients")]
-        traces = Traces(reference, candidate, here)
-        found = [self._judge.gradients(traces, alignment, built.movable, mine)]
-        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
-            return repeated_draws.undecided(found, both.reference)
-        return found if not native_order.may_differ(candidate) else native_order.excused(reference, candidate, found)
 
     def _random(self, mode: Mode, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
         """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""

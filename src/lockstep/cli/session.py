@@ -72,6 +72,7 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
         loss=_functions(configuration, "loss"),
         gradients=configuration.gradients,
         optimizers=_functions(configuration, "optimizer"),
+        trajectory=configuration.trajectory,
     )
 
 

@@ -95,6 +95,28 @@ def update_gradient(name: str, number: int, shape: Tuple[int, ...], dtype: Any) 
     return scaled.astype(dtype).reshape(shape)
 
 
+_FLOAT_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
+
+
+def jittered(array: np.ndarray, name: str) -> np.ndarray:
+    """Moves every finite element that is not zero up or down by one unit in the last place, as a hash of `name` says.
+
+    Zeros stay: what is exactly zero in both computations (padding, an initial bias) is no rounded number.
+
+    >>> jittered(np.array([1.0, 0.0], np.float32), "x").tolist() in ([1.0 + 2.0**-23, 0.0], [1.0 - 2.0**-24, 0.0])
+    True
+    """
+    bits = _FLOAT_BITS.get(array.dtype.itemsize)
+    if array.dtype.kind != "f" or bits is None:  # integers, strings; bfloat16 and complex numbers stay as they are
+        return array
+    steps = np.where(hashed_uniform(name, array.size) < 0.5, -1, 1).astype(bits).reshape(array.shape)
+    movable = np.isfinite(array) & (array != 0)
+    plain = np.ascontiguousarray(array).reshape(array.shape)  # which makes a scalar an array of one
+    moved = plain.view(bits) + np.where(movable, steps, 0).astype(bits)
+    result = moved.view(array.dtype)
+    return np.where(np.isfinite(result), result, array)
+
+
 def hashed_uniform(name: str, count: int) -> np.ndarray:
     """Returns `count` float64 values in [0, 1), a hash of `name` and of each index.
 

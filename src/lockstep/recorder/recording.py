@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import numpy as np
 import tensorflow as tf
 
-from . import fill, graph, operations, optimizing, taps, trials
+from . import fill, graph, operations, optimizing, taps, training, trials
 from .failures import RecordingError
 from .folder import TraceReader, TraceWriter
 from .randomness import GraphSeeds
@@ -128,6 +128,8 @@ def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build
         "objective_note": note,
         "runs": [],
     }  # type: Dict[str, Any]
+    if build.get("trajectory") and model.objective is not None and functions.get("optimizer"):
+        description["trajectory"] = _trajectory(writer, model, inputs, functions["optimizer"], build["trajectory"], say)
     description.update(_exported(writer, model, "graph-%d.pb" % len(os.listdir(writer.folder))))
     if build.get("operations"):
         forward_pass = operations.forward_pass(model.inputs.values(), model.outputs.values())
@@ -225,6 +227,36 @@ def _optimizer(writer: TraceWriter, make: Any, variables: Any, say: Say) -> Dict
         "updates": [
             dict(writer.add_groups({"variables": one.variables, "slots": one.slots}), step=one.step) for one in done
         ],
+    }
+
+
+def _trajectory(writer: TraceWriter, model: Any, inputs: Any, make: Any, count: int, say: Say) -> Dict[str, Any]:
+    """Records training steps, and how far the same training drifts if it starts one unit in the last place away."""
+    say("training for %d steps" % count)
+
+    def run(values: Any) -> Any:
+        return model.run(values, inputs, differentiated=True)
+
+    def optimizer(shapes: Any) -> Any:
+        return optimizing.GraphOptimizer(make, shapes)
+
+    try:
+        steps = training.train(run, optimizer, model.run({}, inputs).before, count)
+        moved = training.train(run, optimizer, training.moved(steps[0].run.before), count)
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise SubjectError("training") from error
+    return {
+        "steps": [
+            {
+                "run": dict(writer.add_run("trajectory", {}, step.run), duration_s=0.0),
+                "update": writer.add(step.update.variables),
+                "step": step.update.step,
+            }
+            for step in steps
+        ],
+        "own_drift": [training.drift(one.values, other.values) for one, other in zip(steps, moved)],
     }
 
 
