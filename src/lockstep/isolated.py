@@ -194,7 +194,7 @@ class IsolatedSubject:
 
     def _builds(self) -> list[Mapping[str, Any]]:
         """The builds of `BUILDS`; where gradients are wanted, training mode runs from distinct values too."""
-        if not (self.differentiated or self.loss):
+        if not self.differentiated:
             return list(BUILDS)
         return [
             dict(build, settings=["initial", "distinct"], differentiated=True, trajectory=self.trajectory)

@@ -250,8 +250,8 @@ def chosen(
     Raises:
         InputError: A wish cannot be met.
     """
-    losses, with_loss = _losses(subjects, wishes.loss)
-    wanted = bool(wishes.gradients) or (wishes.gradients is None and with_loss)
+    losses, with_loss, one_sided = _losses(subjects, wishes.loss)
+    wanted = (bool(wishes.gradients) or (wishes.gradients is None and with_loss)) and not one_sided
     objectives = {side: Objective(loss) for side, loss in losses.items()} if wanted else None
     makers = _makers(subjects, wishes.optimizers)
     if objectives is None and makers is None:
@@ -270,8 +270,11 @@ def rule(step: str, tolerance: str) -> str:
     return optimizer.RULE if step == "optimizer" else tolerance
 
 
-def _losses(subjects: Mapping[str, Subject], loss: Losses | None) -> tuple[dict[str, Loss | None], bool]:
-    """Returns side -> loss, and whether there are losses; the recorder of a side imports its loss itself."""
+def _losses(subjects: Mapping[str, Subject], loss: Losses | None) -> tuple[dict[str, Loss | None], bool, bool]:
+    """Returns side -> loss, whether there are losses, and whether one side is a recording that was made without.
+
+    The recorder of a side imports its loss itself.
+    """
     both = loss if isinstance(loss, tuple) else (loss, loss)
     if len(both) != 2 or not all(one is None or callable(one) for one in both):
         raise InputError("loss must be a function loss(outputs, batch), or a pair: reference's and candidate's.")
@@ -279,8 +282,10 @@ def _losses(subjects: Mapping[str, Subject], loss: Losses | None) -> tuple[dict[
     given = {side: losses[side] is not None or bool(getattr(s, "loss", "")) for side, s in subjects.items()}
     if len(set(given.values())) == 2:
         with_loss, without = sorted(given, key=lambda side: not given[side])
+        if hasattr(subjects[without], "recorded_environment"):
+            return losses, False, True
         raise InputError(f"the {with_loss} has a loss and the {without} has none; give both sides theirs, or neither.")
-    return losses, all(given.values())
+    return losses, all(given.values()), False
 
 
 def _makers(subjects: Mapping[str, Subject], makers: Makers | None) -> dict[str, Maker | None] | None:
@@ -292,6 +297,8 @@ def _makers(subjects: Mapping[str, Subject], makers: Makers | None) -> dict[str,
     if not any(has.values()):
         return None
     for side, maker in given.items():
+        if not has[side] and hasattr(subjects[side], "recorded_environment"):
+            return None
         if not has[side]:
             raise InputError(f"the {side} has no optimizer and the other side has one; give both sides theirs.")
         if maker is not None and not callable(maker):

@@ -274,6 +274,7 @@ def test_a_recording_holds_the_gradients_that_were_taken(folder, tmp_path):
     inputs = make_inputs(configuration)
     spec = EnvironmentSpec(interpreter=Path(sys.executable))
     subject = IsolatedSubject(folder, "legacy.py:forward", spec, loss="losses.py:loss")
+    subject.wanted_of_training(gradients=True, steps=0)
     subject.record(inputs, tmp_path / "trace")
     loaded = lockstep.load(tmp_path / "trace")
     candidate = subject_from_table(configuration.candidate, folder, "candidate")
@@ -285,3 +286,4 @@ def test_a_recording_holds_the_gradients_that_were_taken(folder, tmp_path):
     assert "2 times the reference's" in only_gradients_diverge(report)[0].cause
     with pytest.raises(InputError, match="the reference has a loss and the candidate has none"):
         lockstep.verify(loaded, candidate, inputs, rename=configuration.rename)
+    assert loaded.verify() > 0

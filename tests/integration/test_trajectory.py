@@ -25,7 +25,7 @@ def forward(inputs, training):
 
 
 class Net(keras.Model):
-    """With `late` the logits are scaled while the moving variance is so far from its start: what only time brings out."""
+    """With `late` the logits are scaled while the moving variance is so far from its start: only time brings it out."""
 
     def __init__(self, late=False):
         super().__init__(name="net")
