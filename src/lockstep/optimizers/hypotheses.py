@@ -124,7 +124,7 @@ class _Trial:
 def _choices(base: Mapping[str, Any], rates: Sequence[float], reference: Course, kind: str) -> Iterator[dict[str, Any]]:
     """Yields changes to be tried, the fewest first: what the reference is known to have, then what is usual."""
     known = list(_from_reference(base, rates, reference, kind))
-    for tried, most in ((known, _AT_ONCE), ([*known, *_usual(base, rates)], 2)):
+    for tried, most in ((known, _AT_ONCE), ([*known, *_usual(base)], 2)):
         for count in range(1, most + 1):
             for chosen in itertools.combinations(tried, count):
                 if len({name for name, _ in chosen}) == count:
@@ -157,15 +157,12 @@ def _from_reference(
         yield "rate_inside", False
 
 
-def _usual(base: Mapping[str, Any], rates: Sequence[float]) -> Iterator[tuple[str, Any]]:
+def _usual(base: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, values in _USUAL.items():
         if name in base or name in _ANYWHERE or (name == "epsilon_place" and "epsilon" in base):
             for value in values:
                 if base.get(name) != value and bool(base.get(name)) | bool(value):
                     yield name, value
-    if len(rates) > 1 and len(set(rates)) > 1:
-        yield "rates", (*rates[1:], rates[-1])
-        yield "rates", (rates[0], *rates[:-1])
 
 
 def _sentence(changes: Mapping[str, Any], base: Mapping[str, Any], own: Description, rates: Sequence[float]) -> str:
@@ -206,11 +203,8 @@ _IN_WORDS = {
 
 
 def _rates(wanted: Sequence[float], had: Sequence[float]) -> str:
-    if tuple(wanted) == (*had[1:], had[-1]):
-        return "the learning rate's schedule must be one step ahead"
-    if tuple(wanted) == (had[0], *had[:-1]):
-        return "the learning rate's schedule must be one step later"
-    return f"the learning rate must be {wanted[0]:.6g} (the candidate has {had[0]:.6g} at the first update)"
+    place = next(i for i, (a, b) in enumerate(zip(wanted, had, strict=True)) if a != b)
+    return f"the learning rate must be {wanted[place]:.6g} (the candidate has {had[place]:.6g}) at update {place + 1}"
 
 
 def _clipping(how: object, base: Mapping[str, Any]) -> str:

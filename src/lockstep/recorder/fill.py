@@ -80,7 +80,8 @@ def update_gradient(name: str, number: int, shape: Tuple[int, ...], dtype: Any) 
     """Returns the gradient that the optimizers of both sides are given for a variable in a trial update.
 
     Magnitudes are spread over seven powers of ten, from 1e-7 to 1, times 1, 100, 0.01, 10 and 1 for one update after
-    the other: among the small ones an epsilon shows, among the large ones clipping.
+    the other: among the small ones an epsilon shows, among the large ones clipping. The first element is as large as
+    any.
 
     Args:
         name: The variable's name.
@@ -89,7 +90,8 @@ def update_gradient(name: str, number: int, shape: Tuple[int, ...], dtype: Any) 
         dtype: Its dtype.
     """
     count = int(np.prod(shape, dtype=np.int64))
-    magnitude = 10.0 ** (-7.0 * hashed_uniform("update/%d/%s" % (number, name), count))
+    magnitude: np.ndarray = 10.0 ** (-7.0 * hashed_uniform("update/%d/%s" % (number, name), count))
+    magnitude[:1] = 1.0
     sign = np.where(hashed_uniform("update sign/%d/%s" % (number, name), count) < 0.5, -1.0, 1.0)
     scaled: np.ndarray = sign * magnitude * (1.0, 100.0, 0.01, 10.0, 1.0)[number % 5]
     return scaled.astype(dtype).reshape(shape)

@@ -133,11 +133,14 @@ def with_cause_of_all(finding: Finding, reference: Trace, candidate: Trace, alig
 
 
 def _blaming(finding: Finding, cause: str) -> Finding:
-    culprits = tuple(
-        dataclasses.replace(culprit, cause=cause) if culprit.kind in ("loss", "gradient") else culprit
-        for culprit in finding.culprits
-    )
-    return dataclasses.replace(finding, culprits=culprits, details=(cause, *finding.details))
+    """Puts one culprit in the place of all that have one cause: the loss, or the worst gradient."""
+    alike = [culprit for culprit in finding.culprits if culprit.kind in ("loss", "gradient")]
+    if not alike:
+        return finding
+    worst = max(alike, key=lambda culprit: (culprit.kind == "loss", culprit.error or 0.0))
+    rest = tuple(culprit for culprit in finding.culprits if culprit not in alike)
+    blamed = dataclasses.replace(worst, cause=cause)
+    return dataclasses.replace(finding, culprits=(blamed, *rest), details=(cause, *finding.details))
 
 
 def _missing(reference: Trace, candidate: Trace, trained: Sequence[tuple[str, str]]) -> list[Culprit]:

@@ -55,7 +55,11 @@ def update(step: TrainingStep, state: Arrays, candidate: Arrays, names: Mapping[
     if culprits:
         details = tuple(f"{culprit.reference}: {culprit.cause}" for culprit in culprits)
         phrase = f"{len(culprits)} of {len(candidate)} updated variables differ"
-        return Finding(Verdict.DIVERGED, phrase, details, {}, tuple(culprits))
+        # They have one cause, which the step of the optimizer looks for: the worst stands for all.
+        worst = max(culprits, key=lambda culprit: culprit.error or 0.0)
+        others = f" (as in {len(culprits) - 1} others)" if len(culprits) > 1 else ""
+        blamed = dataclasses.replace(worst, cause=f"{worst.cause}{others}")
+        return Finding(Verdict.DIVERGED, phrase, details, {}, (blamed,))
     return Finding(Verdict.EQUIVALENT, "")
 
 
