@@ -24,6 +24,9 @@ from lockstep.trace import Trace
 NOISE_RULE = f"noise budget ({sensitivity.FACTOR:g} x the reference's own movement)"
 """How the report names the rule where the budget decided."""
 
+GRADIENT_RULE = f"noise budget ({gradients.FACTOR:g} x the reference's own movement)"
+"""The same about gradients."""
+
 
 @dataclass(frozen=True)
 class Traces:
@@ -168,7 +171,8 @@ class Judge:
         if found is None:
             return total
         moved = {"output": found.outputs, "state": found.state, "gradient": found.gradients}[kind]
-        budgets = {name: sensitivity.FACTOR * movement for name, movement in moved.items()}
+        factor = gradients.FACTOR if kind == "gradient" else sensitivity.FACTOR
+        budgets = {name: factor * movement for name, movement in moved.items()}
         if kind == "gradient":
             hidden = gradients.hidden(budgets, traces.base)
         else:

@@ -265,8 +265,10 @@ def chosen(
     return TrainingQuestions(subjects, objectives, makers, steps, judge, on_side)
 
 
-def rule(step: str, tolerance: str) -> str:
-    """Returns the rule that judges a step, for the report."""
+def rule(step: str, findings: Sequence[Finding], tolerance: str) -> str:
+    """Returns the rule that judged a step, for the report; empty where nothing was asked."""
+    if all(finding.verdict is Verdict.NOT_ASKED for finding in findings):
+        return ""
     return optimizer.RULE if step == "optimizer" else tolerance
 
 

@@ -15,7 +15,7 @@ from lockstep import training_questions
 from lockstep.align import Alignment, Rename, align, rename
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, SubjectError
-from lockstep.judging import NOISE_RULE, Judge, Traces
+from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
 from lockstep.sensitivity import Movable
 from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
@@ -139,7 +139,7 @@ class _Check:
         self._training()
         for name, (findings, duration_s) in self._later.items():
             self._clock -= duration_s
-            self._report(name, findings, training_questions.rule(name, self._rule))
+            self._report(name, findings, training_questions.rule(name, findings, self._rule))
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
@@ -269,7 +269,7 @@ class _Check:
 
     def _report(self, name: str, findings: Sequence[Finding], judged_by: str) -> None:
         if any(figure.endswith("_explained_by_noise") for finding in findings for figure in finding.figures):
-            judged_by = NOISE_RULE
+            judged_by = GRADIENT_RULE if name in ("gradients", "trajectory") else NOISE_RULE
         now = time.perf_counter()
         step = step_report(name, findings, judged_by, now - self._clock)
         self._clock = now
