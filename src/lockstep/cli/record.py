@@ -98,6 +98,7 @@ def _record_graph(  # noqa: PLR0913
     from lockstep.environments import EnvironmentSpec
     from lockstep.isolated import TIMEOUT_S, IsolatedSubject
     from lockstep.recorded import RecordedSubject
+    from lockstep.steps.trajectory import STEPS
 
     table, isolation = getattr(settings, side), settings.isolation[side]
     config.entry_file(table, settings.folder, side)
@@ -108,6 +109,13 @@ def _record_graph(  # noqa: PLR0913
         timeout_s=isolation.timeout_s or TIMEOUT_S,
         environment_variables=isolation.environment_variables,
         say=progress.say,
+        loss=table.get("loss", ""),
+        optimizer=table.get("optimizer", ""),
+    )
+    trained = bool(subject.loss and subject.optimizer)
+    subject.wanted_of_training(
+        gradients=bool(settings.gradients or (settings.gradients is None and subject.loss)),
+        steps=(STEPS if settings.trajectory is None else settings.trajectory) if trained else 0,
     )
     if reference_trace is not None:
         build = next(iter(RecordedSubject(reference_trace).builds.values()))

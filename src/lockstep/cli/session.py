@@ -6,8 +6,9 @@ import contextlib
 import functools
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -38,7 +39,9 @@ def run(path: Path, *, fresh: bool = False) -> Report:
     batches = config.make_batches(configuration)
     sides = {"reference": configuration.reference, "candidate": configuration.candidate}
     for side, table in sides.items():
-        config.entry_file(table, configuration.folder, side)  # told at once, not after TensorFlow's import
+        for key in ("entry", "loss", "optimizer"):
+            if key in table:
+                config.entry_file(table, configuration.folder, side, key)  # told at once, not after TensorFlow's import
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
@@ -68,7 +71,22 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
         checkpoint=configuration.checkpoint,
         tolerance=configuration.tolerance,
         progress=progress,
+        loss=_functions(configuration, "loss"),
+        gradients=configuration.gradients,
+        optimizers=_functions(configuration, "optimizer"),
+        trajectory=configuration.trajectory,
     )
+
+
+def _functions(configuration: Configuration, key: str) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+    """The functions of both sides that a key names; None where a side has none, or its recorder imports it."""
+    from lockstep import config
+
+    def of(side: str, table: Mapping[str, str]) -> Callable[..., Any] | None:
+        isolated = configuration.environments[side] is not None
+        return config.training_function(table, configuration.folder, side, key, isolated=isolated)
+
+    return of("reference", configuration.reference), of("candidate", configuration.candidate)
 
 
 def say(progress: Progress, side: str, text: str) -> None:
