@@ -20,6 +20,7 @@ from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
 from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
+from lockstep.localise.values import MAX_MEMORY
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
 from lockstep.steps import checkpoint as from_checkpoint
@@ -60,6 +61,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     gradients: bool | None = None,
     optimizers: Makers | None = None,
     trajectory: int | None = None,
+    max_memory: int | None = None,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -82,6 +84,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         optimizers: The reference's and the candidate's `optimizer()`, each of which returns a new optimizer of
             `tf.compat.v1.train` or Keras, or a function that is given (gradient, variable) pairs and applies them.
         trajectory: How many training steps are compared; 20 by default where there are a loss and optimizers.
+        max_memory: Bytes of the reference's values that forced lockstep may hold in memory, the rest being in a
+            temporary file; 2 GiB by default.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -98,6 +102,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
+    check.max_memory = max_memory or MAX_MEMORY
     check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     return check.run()
 
@@ -172,6 +177,7 @@ class _Check:
         self._judge = Judge(tolerance, rules.rename, inputs, self._say, self._runtimes)
         self._beyond: TrainingQuestions | None = None
         self._later: dict[str, tuple[list[Finding], float]] = {}
+        self.max_memory = MAX_MEMORY
 
     def ask_about_training(self, wishes: TrainingWishes) -> None:
         """Says what is asked beyond the forward pass; see `verify`."""
@@ -242,7 +248,7 @@ class _Check:
         if ours is None and recorded is not None and not built.here.note:
             ours = recorded(mode, self._inputs)  # of the same TensorFlow, which told nothing new until now
         theirs = programmed((getattr(built.candidate, "movable", None),))
-        return ForcedRuns(ours, theirs, alignment, reference.before, self._say)
+        return ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory)
 
     def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
         findings: list[Finding] = []

@@ -26,8 +26,10 @@ EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2,
 _PIPED_WIDTH = 120
 
 
-def run(path: Path, *, fresh: bool = False) -> Report:
+def run(path: Path, *, fresh: bool = False, max_memory: int | None = None) -> Report:
     """Runs the check that a configuration describes; `fresh` leaves kept traces alone.
+
+    `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default.
 
     What the user's code prints meanwhile goes to standard error: standard output is for the results.
     """
@@ -45,10 +47,14 @@ def run(path: Path, *, fresh: bool = False) -> Report:
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
-        return merged([_check(configuration, inputs, progress, fresh=fresh) for inputs in batches])
+        return merged(
+            [_check(configuration, inputs, progress, fresh=fresh, max_memory=max_memory) for inputs in batches]
+        )
 
 
-def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, fresh: bool) -> Report:
+def _check(
+    configuration: Configuration, inputs: Arrays, progress: Progress, *, fresh: bool, max_memory: int | None
+) -> Report:
     from lockstep import config, verify
 
     subjects = {}
@@ -75,6 +81,7 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
         gradients=configuration.gradients,
         optimizers=_functions(configuration, "optimizer"),
         trajectory=configuration.trajectory,
+        max_memory=max_memory,
     )
 
 
