@@ -342,7 +342,7 @@ class _Check:
         if not native_order.may_differ(both.candidate) or not any(
             finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
         ):
-            return [initial, *results, *_notes(both, built.here)]
+            return [initial, *results, *_notes(both, built.here, results)]
         self._say("candidate, with the initial values and the draws of the reference")
         values = filling.copied(both.reference, alignment)
         # A graph's draws are known from its first run, and it would only give the same again.
@@ -351,7 +351,7 @@ class _Check:
         again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
         results = self._judge.results(again, alignment, built.movable, forced.explain)
         results = native_order.excused(again.reference, again.candidate, results)
-        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here)]
+        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here, results)]
 
     def _build(self, stack: ExitStack, mode: Mode) -> _Built:
         built: dict[str, _Sided] = {}
@@ -389,9 +389,8 @@ class _Check:
         if candidate in (None, reference) or ours is None or candidate == ours.__version__:
             return ""
         return (
-            f"whose difference it is cannot be told: the candidate ran on TensorFlow {candidate}, which is neither the "
-            f"reference's ({reference}) nor that of Lockstep's own process ({ours.__version__}), where the reference's "
-            "graph could be run"
+            f"whose difference it is cannot be told: the candidate ran on TensorFlow {candidate}, and Lockstep could "
+            f"run the reference's graph on its own {ours.__version__} alone"
         )
 
     def _runtimes(self) -> str:
@@ -518,6 +517,8 @@ def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:
     return {prefix + name: value for name, value in figures.items()}
 
 
-def _notes(both: Traces, here: _Here) -> list[Finding]:
+def _notes(both: Traces, here: _Here, results: Sequence[Finding]) -> list[Finding]:
     notes = dict.fromkeys(note for note in (*both.reference.notes, *both.candidate.notes, here.note) if note)
-    return [Finding(Verdict.NOT_ASKED, note) for note in notes]
+    # A step that diverged shows its details alone; there it matters most that nobody can tell whose difference it is.
+    diverged = any(finding.verdict is Verdict.DIVERGED for finding in results)
+    return [Finding(Verdict.NOT_ASKED, note, (note,) if diverged and note == here.note else ()) for note in notes]
