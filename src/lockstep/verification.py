@@ -160,7 +160,7 @@ class _Check:
         self._inference()
         self._training()
         self._clock -= self._checkpoint.duration_s
-        self._report("checkpoint", self._checkpoint.findings, self._rule)
+        self._report("checkpoint", self._checkpoint.findings, self._rule if self._checkpoint.settings else "")
         return self._whole(start)
 
     def reloaded(self, reload: Reload) -> Report:

@@ -244,6 +244,28 @@ def test_a_partitioned_variable_and_every_dtype_are_read_from_both_formats(tmp_p
         assert checkpoint.entries[kind].dtype == checkpoint[kind].dtype.name == kind
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_shards_of_a_checkpoint_belong_together_and_a_lost_one_is_named(tmp_path, version):
+    with tf.Graph().as_default():
+        for device in (0, 1):
+            with tf.device(f"/cpu:{device}"):
+                v1.get_variable(f"v{device}", initializer=np.float32([device, 2.0]))
+        with v1.Session(config=v1.ConfigProto(device_count={"CPU": 2})) as session:
+            session.run(v1.global_variables_initializer())
+            saver = v1.train.Saver(sharded=True, write_version=version)
+            saver.save(session, str(tmp_path / "model.ckpt"), write_meta_graph=False)
+    checkpoint = open_checkpoint(tmp_path / "model.ckpt")
+    assert {name: value.tolist() for name, value in checkpoint.items()} == {"v0": [0.0, 2.0], "v1": [1.0, 2.0]}
+    digest = checkpoint.digest()
+    shards = sorted(tmp_path.glob("model.ckpt*-of-00002"))
+    assert len(shards) == 2
+    shards[1].write_bytes(shards[1].read_bytes() + b" ")
+    assert checkpoint.digest() != digest
+    shards[1].unlink()
+    with pytest.raises(InputError, match=f"1 of its 2 data files are missing, the first is {shards[1].name}"):
+        open_checkpoint(tmp_path / "model.ckpt")
+
+
 def test_an_object_based_checkpoint_a_typo_and_a_folder_without_state_are_refused(folder, tmp_path):
     tf.train.Checkpoint(v=tf.Variable(1.0)).write(str(tmp_path / "objects"))
     for path, told in [
