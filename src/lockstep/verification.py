@@ -172,8 +172,7 @@ class _Check:
             first = self._initial(built)
             alignment = self._align(first)
             plan = self._checkpoint.plan(first.reference, alignment)
-            from_checkpoint.refuse_gaps(self._checkpoint.findings, alignment)
-            assert plan is not None, "what would keep it from running has been refused"
+            plan = from_checkpoint.refuse_gaps(plan, self._checkpoint.findings, alignment)
             reference = built.reference.run(plan.reference)
             candidate = built.candidate.run(plan.candidate)
             again = reload(

@@ -157,6 +157,17 @@ def test_a_variable_that_the_checkpoint_lacks_leaves_the_step_undecided_unless_i
     assert "1 missing as allowed" in step.summary
 
 
+def test_a_variable_of_the_candidate_that_nothing_is_for_leaves_the_step_undecided(folder):
+    class Scaled(Migrated):
+        def build(self, shapes):
+            self.scale = self.add_weight(shape=(), name="scale", initializer="ones")
+
+    step, report = check(Scaled, folder / "model.ckpt")
+    assert step.verdict == "undecided"  # the outputs agree, but with a value that no checkpoint holds
+    assert step.summary.startswith("nothing in the checkpoint is for 1 variables of the candidate: ")
+    assert report.verdict == "diverged"  # as the variables do not match
+
+
 def test_without_a_checkpoint_the_step_is_listed_as_not_asked_for():
     step, report = check(Migrated, None)
     assert (str(step.verdict), step.summary) == ("not asked for", "no checkpoint was given")
