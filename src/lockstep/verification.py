@@ -47,7 +47,7 @@ def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configu
     inputs: Arrays,
     *,
     rename: Sequence[Rename] = (),
-    transforms: Sequence[TransformRule] = (),
+    transforms: Sequence[TransformRule | Sequence[str]] = (),
     checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
@@ -60,7 +60,8 @@ def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configu
         candidate: The migrated model, likewise.
         inputs: Input name -> array, handed to both sides as a dict of tensors; or one array, handed over as one tensor.
         rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
-        transforms: How variables of the candidate are made from the reference's, where they are not equal.
+        transforms: `(pattern, transform)` or `(pattern, transform, reference's name)`: how variables of the candidate
+            whose name the pattern is found in are made, as in `("/kernel$", "transpose(1,0)")`.
         checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
@@ -77,7 +78,7 @@ def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configu
         _subject(reference, "reference"),
         _subject(candidate, "candidate"),
         checked_inputs(inputs),
-        Rules(tuple(rename), tuple(transforms), _settings(checkpoint)),
+        Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint)),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )

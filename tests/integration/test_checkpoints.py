@@ -16,12 +16,10 @@ from click.testing import CliRunner
 import lockstep
 from lockstep import tf1
 from lockstep.adapters.checkpoint_reader import open_checkpoint
-from lockstep.align import TransformRule
-from lockstep.checkpoints.settings import CheckpointSettings
+from lockstep.checkpoints import CheckpointSettings
 from lockstep.cli import main
 from lockstep.errors import InputError
 from lockstep.tolerance import FixedTolerance
-from lockstep.transforms import Transform
 
 v1 = tf.compat.v1
 INPUTS = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
@@ -189,7 +187,7 @@ def test_a_transposed_variable_is_filled_everywhere_through_its_transform(folder
             net = tf.tanh(tf.matmul(inputs["x"], self.w, transpose_b=True) + self.b)
             return {"y": tf.matmul(tf.tanh(tf.matmul(net, self.v)), self.u)}
 
-    rules = [TransformRule("^net/w$", Transform.parse("transpose(1,0)"))]
+    rules = [("^net/w$", "transpose(1,0)")]
     step, report = check(lambda: Transposed(name="net"), folder / "model.ckpt", transforms=rules)
     assert report.verdict == "equivalent", report
     assert "4 variables from model.ckpt" in step.summary
