@@ -4,6 +4,7 @@ The checkpoints are written by `tf.compat.v1.train.Saver` of this TensorFlow; `t
 the real TensorFlow 1.15.
 """
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from lockstep import tf1
 from lockstep.adapters.checkpoint_reader import open_checkpoint
 from lockstep.checkpoints import CheckpointSettings
 from lockstep.cli import main
+from lockstep.environments import EnvironmentSpec
 from lockstep.errors import InputError
+from lockstep.isolated import IsolatedSubject
 from lockstep.tolerance import FixedTolerance
 
 v1 = tf.compat.v1
@@ -144,6 +147,20 @@ def test_moving_averages_give_other_outputs(folder):
     )
     assert averaged.verdict == "equivalent"
     assert averaged.figures["reference_first_output"] != plain.figures["reference_first_output"]
+
+
+def test_a_reference_elsewhere_is_recorded_from_the_checkpoint_and_the_trace_kept_for_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCKSTEP_CACHE", str(tmp_path))
+    seen = []
+    for averages, kept in ((False, "recorded now"), (False, "from the cache"), (True, "recorded now")):
+        there = IsolatedSubject(folder, "legacy.py:forward", EnvironmentSpec(interpreter=Path(sys.executable)))
+        settings = CheckpointSettings(folder / "model.ckpt", moving_averages=averages)
+        report = lockstep.verify(there, lockstep.keras(Migrated), INPUTS, checkpoint=settings, tolerance=FIXED)
+        step = next(step for step in report.steps if step.name == "checkpoint")
+        assert (report.verdict, there.environment()["trace"]) == ("equivalent", kept)
+        assert "1 output bit-equal" in step.summary
+        seen.append(step.figures["reference_first_output"])
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_a_variable_that_the_checkpoint_lacks_leaves_the_step_undecided_unless_it_may_be_missing(folder):
