@@ -179,7 +179,7 @@ def test_a_variable_of_the_candidate_that_nothing_is_for_leaves_the_step_undecid
 
     step, report = check(Scaled, folder / "model.ckpt")
     assert step.verdict == "undecided"  # the outputs agree, but with a value that no checkpoint holds
-    assert step.summary.startswith("nothing in the checkpoint is for 1 variables of the candidate: ")
+    assert step.summary.startswith("nothing in the checkpoint is for 1 variable of the candidate: ")
     assert report.verdict == "diverged"  # as the variables do not match
 
 
@@ -364,7 +364,7 @@ def test_nothing_is_overwritten_and_the_name_must_tell_the_format(folder, conver
         (('"tanh", use_bias', '"relu", use_bias'), "model.ckpt", 1, "nothing was written"),
         (('{"y": keras.layers.Dense(5', '{"y": keras.layers.Dense(6'), "model.ckpt", 2, "dtypes differ: net/u (5, 5)"),
         (('use_bias=False, name="v"', 'name="v"'), "model.ckpt", 2, "nothing is for the candidate's v/bias"),
-        (None, "part.ckpt", 2, "the checkpoint lacks 1 variables of the reference: net/u"),
+        (None, "part.ckpt", 2, "the checkpoint lacks 1 variable of the reference: net/u"),
         ("rename", "model.ckpt", 2, "nothing is for the candidate's"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def plan(checkpoint: Checkpoint, reference: Trace, alignment: Alignment, allow_m
     findings = [refused] if refused else [_told(checkpoint, matched, allowed)]
     if unfilled and not refused:
         lines = tuple(f"+ {key}: nothing in the checkpoint is for it; it keeps its initial value" for key in unfilled)
-        phrase = f"nothing in the checkpoint is for {len(unfilled):,} variables of the candidate: {_some(unfilled)}"
+        phrase = f"nothing in the checkpoint is for {_variables(unfilled)} of the candidate: {_some(unfilled)}"
         findings.append(Finding(Verdict.UNDECIDED, phrase, lines))
     return Plan(Setting("given", ours), Setting("given", theirs), tuple(findings), runs=refused is None)
 
@@ -201,17 +201,17 @@ def _refused(
         "checkpoint"
         for key, (record, held) in matched.clashes.items()
     ]
-    parts = [f"the checkpoint lacks {len(lacking):,} variables of the reference: {_some(lacking)}"] if lacking else []
+    parts = [f"the checkpoint lacks {_variables(lacking)} of the reference: {_some(lacking)}"] if lacking else []
     if matched.clashes:
         parts.append(
-            f"{len(matched.clashes):,} have another shape or dtype in the checkpoint: {_some(list(matched.clashes))}"
+            f"{_variables(matched.clashes)} of another shape or dtype in the checkpoint: {_some(list(matched.clashes))}"
         )
     return Finding(Verdict.UNDECIDED, "; ".join(parts), tuple(lines), _figures(checkpoint, matched))
 
 
 def _told(checkpoint: Checkpoint, matched: Matched, allowed: set[str]) -> Finding:
     unused = checkpoint.unused(matched)
-    phrase = f"{len(matched.sources):,} variables from {checkpoint.path.name}"
+    phrase = f"{_variables(matched.sources)} from {checkpoint.path.name}"
     if checkpoint.moving_averages:
         phrase += " (moving averages)"
     if allowed:
@@ -235,6 +235,10 @@ def _unused(entries: list[Entry]) -> str:
     """Counts what is unused by kind; what is a model's own variable is named, as it may be a mistake."""
     variables = [entry.name for entry in entries if entry.kind is Kind.VARIABLE]
     return counted(entries) + (f" ({_some(variables)})" if variables else "")
+
+
+def _variables(listed: Sized) -> str:
+    return f"{len(listed):,} variable{'' if len(listed) == 1 else 's'}"
 
 
 def _some(names: Sequence[str]) -> str:
