@@ -53,7 +53,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     inputs: Arrays,
     *,
     rename: Sequence[Rename] = (),
-    transforms: Sequence[TransformRule] = (),
+    transforms: Sequence[TransformRule | Sequence[str]] = (),
     checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
@@ -71,7 +71,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         candidate: The migrated model, likewise.
         inputs: Input name -> array, handed to both sides as a dict of tensors; or one array, handed over as one tensor.
         rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
-        transforms: How variables of the candidate are made from the reference's, where they are not equal.
+        transforms: `(pattern, transform)` or `(pattern, transform, reference's name)`: how variables of the candidate
+            whose name the pattern is found in are made, as in `("/kernel$", "transpose(1,0)")`.
         checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
@@ -98,7 +99,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         _subject(reference, "reference"),
         _subject(candidate, "candidate"),
         checked_inputs(inputs),
-        Rules(tuple(rename), tuple(transforms), _settings(checkpoint)),
+        Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint)),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
@@ -190,7 +191,7 @@ class _Check:
         self._inference()
         self._training()
         self._clock -= self._checkpoint.duration_s
-        self._report("checkpoint", self._checkpoint.findings, self._rule)
+        self._report("checkpoint", self._checkpoint.findings, self._rule if self._checkpoint.settings else "")
         for name, (findings, duration_s) in self._later.items():
             self._clock -= duration_s
             self._report(name, findings, training_questions.rule(name, findings, self._rule))
@@ -205,8 +206,7 @@ class _Check:
             first = self._initial(built)
             alignment = self._align(first)
             plan = self._checkpoint.plan(first.reference, alignment)
-            from_checkpoint.refuse_gaps(self._checkpoint.findings, alignment)
-            assert plan is not None, "what would keep it from running has been refused"
+            plan = from_checkpoint.refuse_gaps(plan, self._checkpoint.findings, alignment)
             reference = built.reference.run(plan.reference)
             candidate = built.candidate.run(plan.candidate)
             again = reload(
