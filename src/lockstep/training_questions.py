@@ -160,13 +160,17 @@ class TrainingQuestions:
             return [_not_asked("the candidate is a recording, which cannot be trained")]
         course = self._course(both, built)
         if course is None:
-            return [_not_asked(f"the recording of the reference holds no {self.steps} training steps")]
+            return [_not_asked("the recording of the reference holds no training steps")]
         steps, own = course
         names = {r.key: c.key for r, c in alignment.pairs}
         forced = self._forced(steps, both, built, alignment)
         self.judge.say(f"training the candidate for {len(steps)} steps on its own")
         start = {c: both.reference.before[r] for r, c in names.items()}
-        free = self._train("candidate", built.candidate, start, both)
+        free = self._train("candidate", built.candidate, start, both, len(steps))
+        if len(steps) < self.steps:
+            forced.append(
+                Finding(Verdict.NOT_ASKED, f"{self.steps} steps were asked for, and {len(steps)} fit in memory")
+            )
         return [*forced, trajectory.free(trajectory.drifts(steps, free, own, names))]
 
     def _forced(
@@ -214,16 +218,17 @@ class TrainingQuestions:
         recorded = _recorded(built.reference)
         if recorded is not None:
             steps, own = recorded.trajectory()
-            return (steps[: self.steps], own[: self.steps]) if len(steps) >= self.steps else None
+            return (steps[: self.steps], own[: self.steps]) if steps else None
         start = {key: both.reference.before[key] for key in both.reference.before}
-        self.judge.say(f"training the reference for {self.steps} steps")
-        steps = self._train("reference", built.reference, start, both)
+        count = training.affordable(start, self.steps)
+        self.judge.say(f"training the reference for {count} steps")
+        steps = self._train("reference", built.reference, start, both, count)
         self.judge.say("training the reference from one unit in the last place away")
-        moved = self._train("reference", built.reference, training.moved(start), both)
+        moved = self._train("reference", built.reference, training.moved(start), both, count)
         return steps, [training.drift(a.values, b.values) for a, b in zip(steps, moved, strict=True)]
 
     def _train(
-        self, side: str, instance: Instance, values: Mapping[str, np.ndarray], both: Traces
+        self, side: str, instance: Instance, values: Mapping[str, np.ndarray], both: Traces, count: int
     ) -> list[training.TrainingStep]:
         assert self.objectives is not None
         objective, draws = self.objectives[side], both.reference.forward_draws
@@ -231,7 +236,7 @@ class TrainingQuestions:
         def run(given: Mapping[str, np.ndarray]) -> Trace:
             return instance.run(Setting("given", dict(given)), draws=draws, objective=objective)
 
-        return training.train(run, lambda shapes: self._make_optimizer(side, shapes, {}), values, self.steps)
+        return training.train(run, lambda shapes: self._make_optimizer(side, shapes, {}), values, count)
 
     def _make_optimizer(self, side: str, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         subject: Any = self.subjects[side]
@@ -312,8 +317,9 @@ def _makers(subjects: Mapping[str, Subject], makers: Makers | None) -> dict[str,
 
 
 def _recorded(instance: Any) -> Any:
-    """Returns the record behind an instance that answers from a recording; None of any other."""
-    return getattr(getattr(instance, "movable", instance), "build", None)
+    """Returns the instance itself where it answers from a recording; None of any other."""
+    behind = getattr(instance, "movable", instance)
+    return behind if hasattr(behind, "trajectory") else None
 
 
 def _not_asked(why: str) -> Finding:

@@ -17,6 +17,12 @@ GLOBAL_STEP = "global_step"
 """What TF1 calls the step counter where the model itself reads it."""
 
 
+MEMORY_BYTES = 4 << 30
+"""How much the training steps of a check may hold in memory."""
+_COPIES = 15
+"""How often each step holds the model's variables: before, after, gradients, update and values, of three courses."""
+
+
 class TrainingStep(NamedTuple):
     """One training step.
 
@@ -29,6 +35,12 @@ class TrainingStep(NamedTuple):
     run: Any
     update: Any
     values: Dict[str, np.ndarray]
+
+
+def affordable(values: Arrays, count: int) -> int:
+    """Returns how many of `count` steps fit into `MEMORY_BYTES`, but at least one."""
+    size = sum(int(np.asarray(values[key]).nbytes) for key in values)
+    return max(min(count, MEMORY_BYTES // max(size * _COPIES, 1)), 1)
 
 
 def shapes_of(gradients: Arrays) -> Shapes:
