@@ -75,7 +75,7 @@ class Differentiated(Amplifier):
 
     def run_changed(self, values, inputs, *, threads, objective=None):
         gradients = {} if objective is None else {"w": values["w"] * np.float32(self.factor)}
-        loss = None if objective is None else values["w"].sum()
+        loss = None if objective is None else values["w"].astype(np.float64).sum()
         plain = super().run_changed(values, inputs, threads=threads)
         return dataclasses.replace(plain, gradients=gradients, training_loss=loss)
 
