@@ -18,6 +18,18 @@ class UnavailableEnvironmentError(InputError):
     """An environment of a side's own cannot be had: no such interpreter, a requirement that cannot be installed."""
 
 
+class ProgramError(LockstepError):
+    """What a model computes cannot be followed operation by operation.
+
+    Attributes:
+        operation: The operation at which that ended.
+    """
+
+    def __init__(self, message: str, *, operation: str) -> None:
+        super().__init__(message)
+        self.operation = operation
+
+
 class SubjectError(LockstepError):
     """The user's own code failed while Lockstep ran it; `__cause__` is the original exception.
 

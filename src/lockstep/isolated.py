@@ -24,7 +24,7 @@ from lockstep.recorder.folder import VERSION, TraceWriter
 from lockstep.recorder.records import FLAGS
 from lockstep.recorder.tensors import stored
 from lockstep.recorder_process import RECORDER, RecorderError, run_recorder
-from lockstep.subjects import Mode
+from lockstep.subjects import GivenValues, Mode
 
 if TYPE_CHECKING:
     from lockstep.adapters.tf1_graph import GraphInstance
@@ -67,6 +67,7 @@ class IsolatedSubject:
         fresh: Whether a kept trace is left alone and replaced.
         say: Told what is being done.
         fill_names: Variable key -> the name that its distinct values are a hash of.
+        given: The values of the setting `"given"`; None where there is no such run.
         loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
         optimizer: `file.py:function` of the optimizer; empty where there is none.
         trajectory: For how many steps it is trained, where it has a loss and an optimizer.
@@ -81,6 +82,7 @@ class IsolatedSubject:
     fresh: bool = False
     say: Callable[[str], None] = field(default=lambda _: None)
     fill_names: Mapping[str, str] = field(default_factory=dict)
+    given: GivenValues | None = None
     loss: str = ""
     optimizer: str = ""
     trajectory: int = 0
@@ -157,7 +159,7 @@ class IsolatedSubject:
             request = self._request(inputs, Path(work), target, taps, replace=replace, key=key)
             file = Path(work) / "request.json"
             file.write_text(json.dumps(request), encoding="utf-8")
-            variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": _log_level()}, say=self.say)
+            variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level()}, say=self.say)
             try:
                 run_recorder(environment.python, file, variables, self.timeout_s, self.say)
             except RecorderError as error:
@@ -169,11 +171,15 @@ class IsolatedSubject:
         single = not isinstance(inputs, Mapping)
         given = named(inputs)
 
-        def write() -> None:
-            with TraceWriter(str(work / "inputs")) as writer:
-                writer.finish({"inputs": writer.add(given)})
+        def write(name: str, arrays: Mapping[str, np.ndarray]) -> None:
+            with TraceWriter(str(work / name)) as writer:
+                writer.finish({name: writer.add(arrays)})
 
-        refused(write)
+        refused(lambda: write("inputs", given))
+        if self.given is not None:
+            values = self.given.values
+            self.say("handing over the checkpoint")
+            refused(lambda: write("values", values))
         builds = self._builds()
         tapped = [dict(build, tapped=["initial"]) if "operations" in build else build for build in builds]
         return {
@@ -188,20 +194,21 @@ class IsolatedSubject:
             "replace": replace,
             "key": key,
             "fill_names": dict(self.fill_names),
+            "given": None if self.given is None else str(work / "values"),
             "builds": builds if taps is None else tapped,
             "taps": None if taps is None else {"patterns": list(taps.patterns), "max_bytes": taps.max_bytes},
         }
 
     def _builds(self) -> list[Mapping[str, Any]]:
-        """The builds of `BUILDS`; where gradients are wanted, training mode runs from distinct values too."""
-        if not self.differentiated:
-            return list(BUILDS)
-        return [
-            dict(build, settings=["initial", "distinct"], differentiated=True, trajectory=self.trajectory)
-            if build["training"] and build["randomness"] == "num_random_ops"
-            else build
-            for build in BUILDS
-        ]
+        """The builds of `BUILDS`; more settings where there is a checkpoint, or gradients are wanted."""
+        return [self._asked(build) for build in BUILDS]
+
+    def _asked(self, build: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not build["training"]:
+            return build if self.given is None else {**build, "settings": [*build["settings"], "given"]}
+        if not self.differentiated or build["randomness"] != "num_random_ops":
+            return build
+        return dict(build, settings=["initial", "distinct"], differentiated=True, trajectory=self.trajectory)
 
     def _facts(self, environment: Environment, inputs: Arrays) -> dict[str, object]:
         """What the trace depends on and is known before; the files that are imported are checked afterwards."""
@@ -218,6 +225,7 @@ class IsolatedSubject:
             "inputs": _digests(inputs),
             "fill_names": dict(self.fill_names),
             "builds": self._builds(),
+            "given": None if self.given is None else self.given.digest,
             "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *FLAGS)},
         }
 
@@ -232,7 +240,8 @@ class IsolatedSubject:
         raise error from None
 
 
-def _log_level() -> str:
+def log_level() -> str:
+    """How much TensorFlow may say in a child process."""
     return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

@@ -13,14 +13,16 @@ from lockstep import sensitivity
 from lockstep.align import Alignment, Rename
 from lockstep.arrays import Arrays
 from lockstep.compare import Budgets
-from lockstep.report.model import Verdict
+from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import Movable, Noise
 from lockstep.steps import gradients, numbers, shares
 from lockstep.steps.finding import Finding
+from lockstep.steps.forced import Located
 from lockstep.subjects import Objective
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 
+Explain = Callable[[Trace], Located | None]
 NOISE_RULE = f"noise budget ({sensitivity.FACTOR:g} x the reference's own movement)"
 """How the report names the rule where the budget decided."""
 
@@ -67,7 +69,9 @@ class Judge:
     runtimes: Callable[[], str]
     _measured: list[tuple[Trace, Noise]] = field(default_factory=list)
 
-    def results(self, traces: Traces, alignment: Alignment, movable: Movable | None) -> list[Finding]:
+    def results(
+        self, traces: Traces, alignment: Alignment, movable: Movable | None, explain: Explain = lambda _: None
+    ) -> list[Finding]:
         """Compares losses, outputs and the state left behind.
 
         Args:
@@ -75,6 +79,7 @@ class Judge:
             alignment: Reference's variables -> candidate's.
             movable: What `traces.base` is of, to be run again where a difference has to be explained; None if it
                 cannot be.
+            explain: Returns what forced lockstep finds at the values of a trace; None where it cannot be had.
         """
         losses = numbers.losses(traces.reference, traces.candidate, alignment, self.rules)
 
@@ -85,11 +90,13 @@ class Judge:
 
         return [
             losses,
-            self._judged("output", traces, self._outputs, self._outputs, noise),
-            self.state(traces, alignment, movable),
+            self._judged("output", traces, self._outputs, self._outputs, noise, explain),
+            self.state(traces, alignment, movable, explain),
         ]
 
-    def state(self, traces: Traces, alignment: Alignment, movable: Movable | None) -> Finding:
+    def state(
+        self, traces: Traces, alignment: Alignment, movable: Movable | None, explain: Explain = lambda _: None
+    ) -> Finding:
         """Compares the state that runs left behind."""
 
         def noise() -> Noise | None:
@@ -97,7 +104,7 @@ class Judge:
 
         of_pairs = functools.partial(self._state, alignment)
         of_itself = functools.partial(self._state, _identity(traces.reference))
-        return self._judged("state", traces, of_pairs, of_itself, noise)
+        return self._judged("state", traces, of_pairs, of_itself, noise, explain)
 
     def gradients(self, traces: Traces, alignment: Alignment, movable: Movable | None, objective: Objective) -> Finding:
         """Compares training losses and gradients.
@@ -119,7 +126,7 @@ class Judge:
 
             of_pairs = functools.partial(self._gradients, alignment)
             of_itself = functools.partial(self._gradients, _identity(traces.reference))
-            return self._judged("gradient", traces, of_pairs, of_itself, noise)
+            return self._judged("gradient", traces, of_pairs, of_itself, noise, lambda _: None)
 
         # Other kernels take a process of their own, which nothing but a close case is worth.
         found = judged(other_kernels=False)
@@ -154,6 +161,7 @@ class Judge:
         compared: Callable[..., Finding],
         with_itself: Callable[..., Finding],
         noise: Callable[[], Noise | None],
+        explain: Explain,
     ) -> Finding:
         def differences(budgets: Budgets | None = None) -> shares.Differences:
             total = compared(traces.reference, traces.candidate, budgets=budgets)
@@ -167,7 +175,15 @@ class Judge:
 
         fixed = differences()
         total = shares.told(fixed, kind, self.runtimes())
-        found = noise() if total.verdict is Verdict.DIVERGED else None
+        if total.verdict is not Verdict.DIVERGED or self.tolerance.alone:
+            return total
+        located = explain(traces.base)
+        if located is not None and located.culprits:
+            return dataclasses.replace(total, culprits=(*_moved_alone(total.culprits), *located.culprits))
+        explained = located is not None and located.explains
+        if explained and (fixed.runtime is None or fixed.runtime.verdict is Verdict.EQUIVALENT):
+            return shares.explained(total, kind)
+        found = noise()
         if found is None:
             return total
         moved = {"output": found.outputs, "state": found.state, "gradient": found.gradients}[kind]
@@ -178,8 +194,13 @@ class Judge:
         else:
             hidden = _hidden(budgets, traces.base.outputs if kind == "output" else traces.base.after)
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
-        judged = shares.judged(fixed, differences(budgets), hidden, kind)
+        judged = shares.judged(fixed, differences(budgets), {} if explained else hidden, kind, explained=explained)
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
+
+
+def _moved_alone(culprits: Sequence[Culprit]) -> list[Culprit]:
+    """Of updated variables those that one side alone updates: a value that differs is the fault of an operation."""
+    return [culprit for culprit in culprits if culprit.cause != numbers.VALUE_DIFFERS]
 
 
 def _identity(trace: Trace) -> Alignment:

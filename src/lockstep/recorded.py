@@ -259,12 +259,32 @@ class RecordedSubject:
         """
         import tensorflow as tf
 
+        if tf.__version__ == self.recorded_environment.get("tensorflow"):
+            return None
+        return self.graph_here(mode, inputs)
+
+    def graph_here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
+        """Returns the graph of a mode on this process's TensorFlow, whichever it was recorded on; None without one.
+
+        Args:
+            mode: The mode.
+            inputs: What it runs on.
+
+        Raises:
+            InputError: The graph is damaged, or it is from elsewhere and reaches beyond itself.
+            SubjectError: This TensorFlow cannot import it.
+        """
         build = self.builds.get(Mode(mode.training, mode.randomness))
-        if build is None or build.graph_note or tf.__version__ == self.recorded_environment.get("tensorflow"):
+        if build is None or build.graph_note:
             return None
         from lockstep.adapters.exported_graph import run_here
 
-        return run_here(build, mode, inputs, self.label, trusted=self._trusted)
+        return run_here(build, mode, inputs, self.label, trusted=self._trusted, sources=self._sources(mode.training))
+
+    def _sources(self, training: bool) -> Mapping[str, str]:
+        """The user's lines by operation, whose names do not depend on seeds: one record of them serves all."""
+        alike = [build for mode, build in self.builds.items() if mode.training == training]
+        return {operation.name: operation.source for build in alike for operation in build.operations}
 
     def verify(self) -> int:
         """Reads every tensor, and every exported graph, and checks it; returns how many tensors there are.

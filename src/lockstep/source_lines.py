@@ -34,7 +34,11 @@ def frames(innermost: FrameType | None) -> Iterator[FrameType]:
 
 def is_users(frame: FrameType) -> bool:
     """Tells whether a frame runs code that belongs neither to a framework, nor to Lockstep, nor to Python itself."""
-    name = frame.f_code.co_filename
+    return is_users_file(frame.f_code.co_filename)
+
+
+def is_users_file(name: str) -> bool:
+    """Tells whether a file belongs neither to a framework, nor to Lockstep, nor to Python itself."""
     if name.startswith("<"):  # "<stdin>" and "<ipython-input-...>" are the user's; "<frozen ...>" is Python's
         return not name.startswith("<frozen")
     frameworks, installed, python = _roots()

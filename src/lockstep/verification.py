@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,14 +14,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lockstep import training_questions
-from lockstep.align import Alignment, Rename, align, rename
+from lockstep.align import Alignment, Rename, TransformRule, align, renamer
 from lockstep.arrays import Arrays, checked_inputs
+from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
+from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
-from lockstep.report.model import Culprit, Report, StepReport, Verdict, overall
+from lockstep.localise.values import MAX_MEMORY
+from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
+from lockstep.steps import checkpoint as from_checkpoint
 from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
+from lockstep.steps.forced import judge as judge_forced
 from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
@@ -46,12 +53,15 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     inputs: Arrays,
     *,
     rename: Sequence[Rename] = (),
+    transforms: Sequence[TransformRule] = (),
+    checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
     loss: Losses | None = None,
     gradients: bool | None = None,
     optimizers: Makers | None = None,
     trajectory: int | None = None,
+    max_memory: int | None = None,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -61,6 +71,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         candidate: The migrated model, likewise.
         inputs: Input name -> array, handed to both sides as a dict of tensors; or one array, handed over as one tensor.
         rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
+        transforms: How variables of the candidate are made from the reference's, where they are not equal.
+        checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
         progress: Called with an `Event` whenever something begins and when a step is done.
@@ -72,24 +84,60 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         optimizers: The reference's and the candidate's `optimizer()`, each of which returns a new optimizer of
             `tf.compat.v1.train` or Keras, or a function that is given (gradient, variable) pairs and applies them.
         trajectory: How many training steps are compared; 20 by default where there are a loss and optimizers.
+        max_memory: Bytes of the reference's values that forced lockstep may hold in memory, the rest being in a
+            temporary file; 2 GiB by default.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
 
     Raises:
-        InputError: The inputs or a table cannot be used.
+        InputError: The inputs, a table or the checkpoint cannot be used.
         SubjectError: The code of one side failed; its cause is the original exception.
     """
     check = _Check(
         _subject(reference, "reference"),
         _subject(candidate, "candidate"),
         checked_inputs(inputs),
-        tuple(rename),
+        Rules(tuple(rename), tuple(transforms), _settings(checkpoint)),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
+    check.max_memory = max_memory or MAX_MEMORY
     check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     return check.run()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is known of both sides' variables: how they are called, how they are made, where their values lie."""
+
+    rename: tuple[Rename, ...] = ()
+    transforms: tuple[TransformRule, ...] = ()
+    checkpoint: CheckpointSettings | None = None
+
+
+Reload = Callable[[Instance, Traces, Callable[[str], None]], Trace]
+"""Runs a candidate anew, from what was written of it, say; given what both sides did, and told what is being done."""
+
+
+def judge_reloaded(  # noqa: PLR0913 - as of `verify`
+    reference: Subject,
+    candidate: Subject,
+    inputs: Arrays,
+    *,
+    rules: Rules,
+    tolerance: FixedTolerance,
+    reload: Reload,
+    progress: Progress,
+) -> Report:
+    """Takes the step `checkpoint` alone, with a candidate that was written and loaded again in its place.
+
+    Raises:
+        InputError: The checkpoint cannot be read, or leaves a variable of either side without a value.
+        SubjectError: The code of one side failed.
+    """
+    check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
+    return check.reloaded(reload)
 
 
 @dataclass(frozen=True)
@@ -115,18 +163,21 @@ class _Check:
         reference: Subject,
         candidate: Subject,
         inputs: Arrays,
-        rules: tuple[Rename, ...],
+        rules: Rules,
         tolerance: FixedTolerance,
         progress: Progress,
     ) -> None:
         self._subjects = {"reference": reference, "candidate": candidate}
-        self._inputs, self._rules, self._tolerance, self._progress = inputs, rules, tolerance, progress
+        self._inputs, self._rules, self._tolerance, self._progress = inputs, rules.rename, tolerance, progress
+        self._transforms = rules.transforms
+        self._checkpoint = from_checkpoint.Source(rules.checkpoint)
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
+        self._judge = Judge(tolerance, rules.rename, inputs, self._say, self._runtimes)
         self._beyond: TrainingQuestions | None = None
         self._later: dict[str, tuple[list[Finding], float]] = {}
-        self._judge = Judge(tolerance, rules, inputs, self._say, self._runtimes)
+        self.max_memory = MAX_MEMORY
 
     def ask_about_training(self, wishes: TrainingWishes) -> None:
         """Says what is asked beyond the forward pass; see `verify`."""
@@ -135,15 +186,43 @@ class _Check:
     def run(self) -> Report:
         """Runs all steps."""
         start = self._clock
+        self._open_checkpoint()
         self._inference()
         self._training()
+        self._clock -= self._checkpoint.duration_s
+        self._report("checkpoint", self._checkpoint.findings, self._rule)
         for name, (findings, duration_s) in self._later.items():
             self._clock -= duration_s
             self._report(name, findings, training_questions.rule(name, findings, self._rule))
+        return self._whole(start)
+
+    def reloaded(self, reload: Reload) -> Report:
+        """Runs the step `checkpoint` alone, the candidate as `reload` gives it back."""
+        start = self._clock
+        self._open_checkpoint()
+        with ExitStack() as stack:
+            built = self._build(stack, Mode(training=False, randomness="num_random_ops"))
+            first = self._initial(built)
+            alignment = self._align(first)
+            plan = self._checkpoint.plan(first.reference, alignment)
+            from_checkpoint.refuse_gaps(self._checkpoint.findings, alignment)
+            assert plan is not None, "what would keep it from running has been refused"
+            reference = built.reference.run(plan.reference)
+            candidate = built.candidate.run(plan.candidate)
+            again = reload(
+                getattr(built.candidate, "movable", built.candidate), Traces(reference, candidate), self._say
+            )
+            again = dataclasses.replace(candidate, outputs=again.outputs)
+            here = built.here.run(Setting("given", reference.before))
+            self._checkpoint.judged(self._judge.results(Traces(reference, again, here), alignment, built.movable))
+        self._report("checkpoint", self._checkpoint.findings, self._rule)
+        return self._whole(start)
+
+    def _whole(self, start: float) -> Report:
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
-            culprits=tuple(dict.fromkeys(self._culprits)),
+            culprits=gathered(self._culprits),
             environments={side: dict(subject.environment()) for side, subject in self._subjects.items()},
             duration_s=time.perf_counter() - start,
         )
@@ -153,24 +232,65 @@ class _Check:
         with ExitStack() as stack:
             built = self._build(stack, mode)
             first = self._initial(built, repeats=_FURTHER_CALLS)
-            alignment = align(first.reference.variables, first.candidate.variables, self._rules)
+            alignment = self._align(first)
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
-            self._fixed(built, alignment)
-            found = self._random(mode, first, built, alignment)
+            forced = self._forced(mode, built, alignment, first.reference)
+            self._fixed(built, alignment, forced)
+            found = self._random(mode, first, built, alignment, forced)
             self._report("inference-random", found, self._rule)
+            self._from_checkpoint(first.reference, built, alignment, forced)
 
-    def _fixed(self, built: _Built, alignment: Alignment) -> None:
+    def _forced(self, mode: Mode, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
+        ours = programmed((built.here.instance, getattr(built.reference, "movable", None)))
+        recorded = getattr(self._subjects["reference"], "graph_here", None)
+        if ours is None and recorded is not None and not built.here.note:
+            ours = recorded(mode, self._inputs)  # of the same TensorFlow, which told nothing new until now
+        theirs = programmed((getattr(built.candidate, "movable", None),))
+        return ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory)
+
+    def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
         findings: list[Finding] = []
         for kind in ("distinct", "constant"):
             self._say(f"inference, every variable set to {kind} values")
             values = filling.filled(kind, alignment)
             both = Traces(built.reference.run(values[0]), built.candidate.run(values[1]), built.here.run(values[0]))
             # The constant comes last: its figures are the guide's, and stay in the report.
-            found = self._judge.results(both, alignment, built.movable)
+            found = self._judge.results(both, alignment, built.movable, forced.explain)
             findings.extend(_labelled(finding, f"{kind} values") for finding in found)
+        findings.extend(self._located(forced))
         self._report("inference-fixed", findings, self._rule)
+
+    def _located(self, forced: ForcedRuns) -> list[Finding]:
+        located = None if self._tolerance.alone else forced.distinct
+        return [] if located is None else [judge_forced(located)]
+
+    def _open_checkpoint(self) -> None:
+        if self._transforms and hasattr(self._subjects["candidate"], "fill_names"):
+            raise InputError(
+                "transform rules go with a candidate that runs in this process; take python, requirements and "
+                "interpreter out of its table, or rename rules alone."
+            )
+        if (settings := self._checkpoint.settings) is not None:
+            from lockstep.adapters.checkpoint_reader import open_checkpoint
+
+            self._say("opening the checkpoint")
+            opened = open_checkpoint(settings.path, moving_averages=settings.moving_averages)
+            self._checkpoint.hand_over(opened, self._subjects, self._rules)
+
+    def _from_checkpoint(self, initial: Trace, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
+        """Runs both sides from the checkpoint; what was found is reported after the training steps."""
+        if (plan := self._checkpoint.plan(initial, alignment)) is not None:
+            self._say("inference, every variable from the checkpoint")
+            reference = built.reference.run(plan.reference)
+            here = built.here.run(Setting("given", reference.before))
+            both = Traces(reference, built.candidate.run(plan.candidate), here)
+            self._checkpoint.judged(self._judge.results(both, alignment, built.movable, forced.explain))
+        self._clock = self._checkpoint.stopped(self._clock)
+
+    def _align(self, both: Traces) -> Alignment:
+        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms)
 
     def _training(self) -> None:
         findings: list[Finding] = []
@@ -182,8 +302,11 @@ class _Check:
             with ExitStack() as stack:
                 built = self._build(stack, mode)
                 both = self._initial(built)
-                alignment = align(both.reference.variables, both.candidate.variables, self._rules)
-                found = self._random(mode, both, built, alignment)
+                alignment = self._align(both)
+                forced = self._forced(mode, built, alignment, both.reference)
+                found = self._random(mode, both, built, alignment, forced)
+                if not mode.functional:
+                    found.extend(self._located(forced))
                 if not mode.functional and self._beyond is not None:
                     for name, answer in self._beyond.answers(both, built, alignment):
                         self._answer_later(name, answer)
@@ -192,7 +315,8 @@ class _Check:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
             findings.extend(_labelled(finding, label) for finding in found)
             verdicts.append(overall([finding.verdict for finding in found]))
-        findings.extend(native_order.told_by_both_modes(*verdicts))
+        if not any(culprit.kind == "operation" for finding in findings for culprit in finding.culprits):
+            findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
     def _answer_later(self, name: str, answer: Callable[[], list[Finding]]) -> None:
@@ -203,14 +327,16 @@ class _Check:
         self._clock += duration_s
         self._later[name] = found, duration_s
 
-    def _random(self, mode: Mode, both: Traces, built: _Built, alignment: Alignment) -> list[Finding]:
+    def _random(
+        self, mode: Mode, both: Traces, built: _Built, alignment: Alignment, forced: ForcedRuns
+    ) -> list[Finding]:
         """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
         results: list[Finding] = []
         within_loops = repeated_draws.cannot_be_aligned(both.reference, both.candidate)
         # Other initial values from other draws tell nothing by their results, whose noise takes seconds to measure.
         if within_loops or not (native_order.may_differ(both.candidate) and initial.verdict is Verdict.DIVERGED):
-            results = self._judge.results(both, alignment, built.movable)
+            results = self._judge.results(both, alignment, built.movable, forced.explain)
         if within_loops:
             initial, *results = repeated_draws.undecided([initial, *results], both.reference)
         if not native_order.may_differ(both.candidate) or not any(
@@ -223,7 +349,7 @@ class _Check:
         known = both.reference.forward_draws is not None
         reference = both.reference if known else built.reference.run(values[0])
         again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
-        results = self._judge.results(again, alignment, built.movable)
+        results = self._judge.results(again, alignment, built.movable, forced.explain)
         results = native_order.excused(again.reference, again.candidate, results)
         return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here)]
 
@@ -232,7 +358,8 @@ class _Check:
         for side, subject in self._subjects.items():
             self._say(f"{side}: building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
             if side == "candidate" and hasattr(subject, "fill_names"):
-                names = {rename(r.key, self._rules): r.key for r in built["reference"].variables}
+                renamed = renamer(self._rules)
+                names = {renamed(r.key): r.key for r in built["reference"].variables}
                 subject.fill_names = names
             instance = _on_side(side, functools.partial(subject.build, mode, self._inputs))
             stack.callback(instance.close)
@@ -244,6 +371,9 @@ class _Check:
     def _here(self, mode: Mode) -> _Here:
         """Builds the reference's graph on the candidate's runtime."""
         build: Any = getattr(self._subjects["reference"], "here", None)
+        elsewhere = self._elsewhere()
+        if elsewhere:
+            return _Here(None, note=elsewhere)
         if build is None:
             return _Here(None)
         self._say("the reference's graph: importing it into this TensorFlow")
@@ -251,6 +381,18 @@ class _Check:
             return _Here(build(mode, self._inputs))
         except (InputError, SubjectError) as error:
             return _Here(None, note=f"whose difference it is cannot be told: {error}")
+
+    def _elsewhere(self) -> str:
+        """Tells why no graph can be run on the candidate's TensorFlow: it is another one than this process's."""
+        reference, candidate = (subject.environment().get("tensorflow") for subject in self._subjects.values())
+        ours = sys.modules.get("tensorflow")
+        if candidate in (None, reference) or ours is None or candidate == ours.__version__:
+            return ""
+        return (
+            f"whose difference it is cannot be told: the candidate ran on TensorFlow {candidate}, which is neither the "
+            f"reference's ({reference}) nor that of Lockstep's own process ({ours.__version__}), where the reference's "
+            "graph could be run"
+        )
 
     def _runtimes(self) -> str:
         versions = [subject.environment().get("tensorflow", "?") for subject in self._subjects.values()]
@@ -343,6 +485,10 @@ def _on_side(side: str, action: Callable[[], _Result]) -> _Result:
         raise told from error.__cause__
     except InputError as error:
         raise InputError(f"the {side}: {error}") from error
+
+
+def _settings(given: CheckpointSettings | str | os.PathLike[str] | None) -> CheckpointSettings | None:
+    return given if given is None or isinstance(given, CheckpointSettings) else CheckpointSettings(Path(given))
 
 
 def _subject(given: Subject | Mapping[str, Any], side: str) -> Subject:

@@ -211,6 +211,14 @@ def test_operations_have_types_attributes_and_the_users_lines(folder, tmp_path):
     assert (product.type, product.source) == ("MatMul", f"model.py:{line}")
     assert product.attributes["transpose_a"] is False
     assert product.outputs == (("float32", (3, 5)),)
+    recorded = RecordedSubject(tmp_path / "t")
+    assert recorded.here(TRAINING, INPUTS) is None  # recorded on this very TensorFlow: it would tell nothing new
+    before = dict(recorded.builds[TRAINING].trace("initial").before)
+    program = recorded.graph_here(TRAINING, INPUTS).program(before)
+    followed = {operation.place.name: operation for operation in program.operations}
+    assert program.limits == []
+    assert followed["net/MatMul"].place.source == f"model.py:{line}"
+    assert {operation.place.source.partition(":")[0] for operation in program.operations} <= {"model.py", ""}
 
 
 def test_graph_seeds_draw_what_the_random_tool_draws():

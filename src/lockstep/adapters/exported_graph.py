@@ -7,6 +7,7 @@ computes otherwise than it is the code's.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from lockstep.adapters import running
@@ -29,7 +30,9 @@ _HARMLESS_STATE = re.compile(
 _READING_FILES = frozenset({"ReadFile", "MatchingFiles", "RestoreV2", "Restore", "RestoreSlice"})
 
 
-def run_here(build: RecordedBuild, mode: Mode, inputs: Arrays, label: str, *, trusted: bool) -> GraphInstance:
+def run_here(
+    build: RecordedBuild, mode: Mode, inputs: Arrays, label: str, *, trusted: bool, sources: Mapping[str, str]
+) -> GraphInstance:
     """Imports a recorded graph into this TensorFlow.
 
     Args:
@@ -38,6 +41,7 @@ def run_here(build: RecordedBuild, mode: Mode, inputs: Arrays, label: str, *, tr
         inputs: What it is run on.
         label: What reports call it.
         trusted: Whether it was recorded from the user's own code; a graph from elsewhere may do nothing but compute.
+        sources: Operation's name -> the user's line that made it, which an exported graph does not hold.
 
     Raises:
         InputError: There is no graph, it is damaged, or it is from elsewhere and reaches beyond itself.
@@ -50,7 +54,7 @@ def run_here(build: RecordedBuild, mode: Mode, inputs: Arrays, label: str, *, tr
         _refuse_reaching_out(exported.graph_def)
     with running.users_code(label, f"importing its graph ({running.describe(mode)})"):
         model = imported(exported, build.inputs, build.outputs, mode.training, build.objective)
-    return GraphInstance(label, model, mode, inputs, build.seeds_taken)
+    return GraphInstance(label, model, mode, inputs, build.seeds_taken, sources)
 
 
 def _refuse_reaching_out(graph_def: Any) -> None:

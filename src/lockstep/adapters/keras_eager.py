@@ -16,15 +16,18 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import running
+from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
 from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
+from lockstep.program import Program
 from lockstep.recorder import trials
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.fill import cotangent, takes_values
 from lockstep.recorder.objective import scalar
+from lockstep.recorder.records import ONLY_INPUT
 from lockstep.subjects import Mode, Objective, Setting
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
@@ -60,6 +63,7 @@ class EagerInstance:
         self._tool = RecordedDraws(mode.randomness)
         self._initial: dict[int, np.ndarray] = {}
         self._notes: tuple[str, ...] = ()
+        self._lines: dict[str, str] = {}
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
@@ -71,6 +75,45 @@ class EagerInstance:
             if mode.functional:
                 self._model, self._notes = _functional(self._layer, inputs)
         self._takes_training = _takes_training(self._layer)
+
+    @property
+    def layer(self) -> Any:
+        """What `build()` made."""
+        return self._layer
+
+    def as_model(self) -> keras.Model:
+        """Returns the layer as a Keras model, which alone can be saved; a layer is put into a functional one.
+
+        Raises:
+            InputError: It cannot be.
+        """
+        if isinstance(self._layer, keras.Model):
+            return self._layer
+        arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._inputs)
+        # For batches of any size, unless the code insists on the one that it is checked with.
+        model, notes = _functional(self._layer, arrays, any_batch=True)
+        if notes:
+            model, notes = _functional(self._layer, arrays)
+        if notes:
+            raise InputError(f"the candidate is no Keras model: {notes[0]}")
+        return model
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Returns variable key -> value, as they are now."""
+        return self._values()
+
+    @staticmethod
+    def values_of(model: Any) -> dict[str, np.ndarray]:
+        """Returns variable key -> value of another model, under the same names."""
+        return {key: _numpy(v) for key, v in zip(unique_keys(map(_name, model.weights)), model.weights, strict=True)}
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Gives the variables values by their keys."""
+        self._assign(values)
+
+    def run_as_it_is(self) -> Trace:
+        """Runs it once from the values that its variables have."""
+        return self.run(Setting("given"))
 
     @property
     def variables(self) -> tuple[VariableRecord, ...]:
@@ -136,6 +179,30 @@ class EagerInstance:
             notes=self._notes,
             duration_s=time.perf_counter() - start,
         )
+
+    def program(self, values: Mapping[str, np.ndarray], draws: Sequence[int] | None = None) -> Program:
+        """Calls the model once and returns what it computed, operation by operation; its variables end as before.
+
+        Args:
+            values: Variable key -> value to start from.
+            draws: As of `run`.
+        """
+        if not self._weights():
+            self._call()
+        # A buffer of its own for each: it is what tells a variable's value from another's.
+        self._assign({key: np.array(value) for key, value in values.items()})
+        before = self._values()
+        tool = RecordedDraws(self._mode.randomness, draws or ())
+        around = "" if self._model is self._layer else f"{self._model.name}/"
+        recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines, around)
+        with _untraced(eagerly=True), tool.scope(), private.watched_operations(recorder):
+            outputs = self._call()
+        program = with_values(recorder.recorded(dict(flatten(outputs))), before)
+        self._assign(before)
+        return program
+
+    def _named_inputs(self) -> Mapping[str, Any]:
+        return self._inputs if isinstance(self._inputs, Mapping) else {ONLY_INPUT: self._inputs}
 
     def close(self) -> None:
         """Drops the model."""
@@ -271,20 +338,27 @@ def _untraced(eagerly: bool) -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _functional(layer: Any, inputs: Arrays) -> tuple[Any, tuple[str, ...]]:
+def _functional(layer: Any, inputs: Arrays, *, any_batch: bool = False) -> tuple[Any, tuple[str, ...]]:
     """Puts a layer into a functional model; a layer that cannot be is called as it is, and the report says so."""
     if not isinstance(layer, keras.layers.Layer):
         return layer, ("called as it is: a functional model takes Keras layers only",)
     if isinstance(inputs, Mapping):
-        symbolic = {n: keras.Input(batch_shape=a.shape, dtype=a.dtype.name, name=n) for n, a in inputs.items()}
+        symbolic = {
+            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=a.dtype.name, name=n)
+            for n, a in inputs.items()
+        }
     else:
-        symbolic = keras.Input(batch_shape=inputs.shape, dtype=inputs.dtype.name)
+        symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=inputs.dtype.name)
     try:
         # Flat, because Keras 3.3 refuses nested outputs; the paths are what the outputs are compared by anyway.
         return keras.Model(inputs=symbolic, outputs=dict(flatten(layer(symbolic)))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return layer, (f"called as it is: no functional model can be made of it ({reason[0]})",)
+
+
+def _batch_shape(array: np.ndarray, any_batch: bool) -> tuple[int | None, ...]:
+    return (None, *array.shape[1:]) if any_batch and array.ndim else array.shape
 
 
 def _takes_training(model: Any) -> bool:

@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 
-from lockstep.errors import LockstepError, SubjectError
+from lockstep.errors import LockstepError, ProgramError, SubjectError
 from lockstep.hints import hint
 from lockstep.recorder.failures import RecordingError
 from lockstep.subjects import Mode
@@ -31,7 +31,7 @@ def users_code(label: str, doing: str) -> Iterator[None]:
     """Turns an exception of the user's code into a `SubjectError` with the original as its cause."""
     try:
         yield
-    except (SubjectError, RecordingError):
+    except (SubjectError, RecordingError, ProgramError):
         raise
     except LockstepError as error:
         # Our own sentence (a guard's, the random tool's) is the message; the stack still is the user's.

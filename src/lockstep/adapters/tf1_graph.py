@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lockstep.adapters import running
 from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError
+from lockstep.program import Program
 from lockstep.recorder import graph, operations, trials
 from lockstep.recorder.failures import RecordingError
 from lockstep.subjects import Mode, Objective, Setting
@@ -55,10 +57,17 @@ class GraphInstance:
     """One graph."""
 
     def __init__(
-        self, label: str, model: graph.GraphModel, mode: Mode, inputs: Arrays, seeds_taken: Sequence[int]
+        self,
+        label: str,
+        model: graph.GraphModel,
+        mode: Mode,
+        inputs: Arrays,
+        seeds_taken: Sequence[int],
+        sources: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """Takes a graph; `sources` are the user's lines by operation, where the graph itself does not know them."""
         self._label, self._model, self._mode, self._taken = label, model, mode, seeds_taken
-        self._inputs = named(inputs)
+        self._inputs, self._sources = named(inputs), sources
 
     @property
     def variables(self) -> tuple[VariableRecord, ...]:
@@ -138,6 +147,20 @@ class GraphInstance:
         switched = {"TF_ENABLE_ONEDNN_OPTS": other}
         inputs = {**self._inputs, **inputs}
         return rerun(self._model, values, inputs, switched, differentiated=objective is not None)
+
+    def program(self, values: Mapping[str, np.ndarray]) -> Program:
+        """Follows what the graph computes, operation by operation.
+
+        Args:
+            values: Variable key -> value before the run.
+
+        Raises:
+            ProgramError: It cannot be followed.
+        """
+        from lockstep.adapters.graph_program import program_of
+
+        with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
+            return program_of(self._model, values, self._inputs, sources=self._sources)
 
     def close(self) -> None:
         """Drops the graph."""

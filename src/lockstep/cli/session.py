@@ -26,8 +26,10 @@ EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2,
 _PIPED_WIDTH = 120
 
 
-def run(path: Path, *, fresh: bool = False) -> Report:
+def run(path: Path, *, fresh: bool = False, max_memory: int | None = None) -> Report:
     """Runs the check that a configuration describes; `fresh` leaves kept traces alone.
+
+    `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default.
 
     What the user's code prints meanwhile goes to standard error: standard output is for the results.
     """
@@ -45,10 +47,14 @@ def run(path: Path, *, fresh: bool = False) -> Report:
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
-        return merged([_check(configuration, inputs, progress, fresh=fresh) for inputs in batches])
+        return merged(
+            [_check(configuration, inputs, progress, fresh=fresh, max_memory=max_memory) for inputs in batches]
+        )
 
 
-def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, fresh: bool) -> Report:
+def _check(
+    configuration: Configuration, inputs: Arrays, progress: Progress, *, fresh: bool, max_memory: int | None
+) -> Report:
     from lockstep import config, verify
 
     subjects = {}
@@ -59,7 +65,7 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
             configuration.folder,
             side,
             isolation=configuration.isolation.get(side),
-            say=functools.partial(_say, progress, side),
+            say=functools.partial(say, progress, side),
             fresh=fresh,
         )
     return verify(
@@ -67,12 +73,15 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
         subjects["candidate"],
         inputs,
         rename=configuration.rename,
+        transforms=configuration.transforms,
+        checkpoint=configuration.checkpoint,
         tolerance=configuration.tolerance,
         progress=progress,
         loss=_functions(configuration, "loss"),
         gradients=configuration.gradients,
         optimizers=_functions(configuration, "optimizer"),
         trajectory=configuration.trajectory,
+        max_memory=max_memory,
     )
 
 
@@ -87,7 +96,8 @@ def _functions(configuration: Configuration, key: str) -> tuple[Callable[..., An
     return of("reference", configuration.reference), of("candidate", configuration.candidate)
 
 
-def _say(progress: Progress, side: str, text: str) -> None:
+def say(progress: Progress, side: str, text: str) -> None:
+    """Shows what is being done for one side."""
     progress.say(f"{side}: {text}")
 
 

@@ -44,6 +44,7 @@ class GraphModel:
     Attributes:
         variables: The inventory, in order of creation.
         draws: The random operations, in the order of the program.
+        updates: What runs along with the outputs, in training mode.
         objective: The training loss and its gradients, once `objective.differentiate` has added them.
         returned: What `forward` returned, as it was nested; None of an imported graph.
         given: What `forward` was given: a dict of placeholders, or one; None of an imported graph.
@@ -58,7 +59,7 @@ class GraphModel:
             self._raw = list(v1.global_variables()) + list(v1.local_variables())
             self._losses = [tf.convert_to_tensor(loss) for loss in _collected("REGULARIZATION_LOSSES")]
             self._total = [tf.add_n(self._losses)] if self._losses else []
-            self._updates = _collected("UPDATE_OPS") if training else []
+            self.updates = _collected("UPDATE_OPS") if training else []
         names = [variable.op.name for variable in self._raw]
         self.draws = operations.draws(graph, self._raw)
         self._owners = operations.loss_owners(self._losses, names)
@@ -110,8 +111,8 @@ class GraphModel:
         if wanted is not None:
             feed.update(objective.cotangents_of(wanted, self._output_shapes(values, inputs)))
         backward = [] if wanted is None else [wanted.loss] + list(connected.values())
-        fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self._updates, backward]
-        with v1.Session(graph=self.graph, config=_config(threads)) as session:
+        fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
+        with v1.Session(graph=self.graph, config=session_config(threads)) as session:
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
             outputs, losses, total, tap_values, _, differentials = session.run(fetches, feed)
@@ -281,7 +282,7 @@ def _tensors(outputs: Any) -> Dict[str, Any]:
     return tensors
 
 
-def _config(threads: int) -> Any:
+def session_config(threads: int) -> Any:
     """Makes a session compute what the program says, operation by operation, without Grappler's rewriting.
 
     Fused operations round differently, and a tapped tensor keeps a fusion from happening: with rewriting, recording

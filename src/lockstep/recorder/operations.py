@@ -39,13 +39,22 @@ def _data_ancestors(operations: Iterable[Any]) -> List[Any]:
 
 def forward_pass(inputs: Iterable[Any], outputs: Iterable[Any]) -> List[Any]:
     """Returns the operations between inputs and outputs, random draws included: what depends on no variable alone."""
-    depends = {tensor.op.name for tensor in inputs}
-    forward = []
-    for op in ancestors(outputs):
-        if seeds_of(op.node_def) is not None or any(tensor.op.name in depends for tensor in op.inputs):
-            depends.add(op.name)
-            forward.append(op)
-    return forward
+    inputs = list(inputs)
+    needed = ancestors(outputs)
+    readers: Dict[str, List[str]] = {}
+    for op in needed:
+        for tensor in op.inputs:
+            readers.setdefault(tensor.op.name, []).append(op.name)
+    drawing = [op.name for op in needed if seeds_of(op.node_def) is not None]
+    # The order of the program does not tell: what leads a tensor into a loop or a branch is made after its reader.
+    waiting = [tensor.op.name for tensor in inputs] + drawing
+    depends = set(drawing)
+    while waiting:
+        for reader in readers.get(waiting.pop(), ()):
+            if reader not in depends:
+                depends.add(reader)
+                waiting.append(reader)
+    return [op for op in needed if op.name in depends]
 
 
 def tappable(operations: Iterable[Any]) -> Tuple[List[Any], List[str]]:

@@ -56,8 +56,16 @@ def _to_tree(report: Report) -> dict[str, Any]:
             "error": _plain(culprit.error),
             "noise_budget": _plain(culprit.noise_budget),
             "ratio": _plain(culprit.ratio),
+            "largest_ratio": _plain(culprit.largest_ratio),
             "source": culprit.source,
             "cause": culprit.cause,
+            "reference_source": culprit.reference_source,
+            "pitfall": culprit.pitfall,
+            "fix": culprit.fix,
+            "operations": {"reference": list(culprit.operations[0]), "candidate": list(culprit.operations[1])},
+            "attributes": list(culprit.attributes),
+            "variables": list(culprit.variables),
+            "scopes": {"reference": culprit.scopes[0], "candidate": culprit.scopes[1]},
         }
         for culprit in report.culprits
     ]
@@ -83,6 +91,7 @@ def _step(tree: Mapping[str, Any]) -> StepReport:
 
 
 def _culprit(tree: Mapping[str, Any]) -> Culprit:
+    operations, scopes = tree.get("operations", {}), tree.get("scopes", {})
     return Culprit(
         reference=tree["reference"],
         candidate=tree["candidate"],
@@ -91,6 +100,14 @@ def _culprit(tree: Mapping[str, Any]) -> Culprit:
         error=_restored(tree["error"]),
         noise_budget=_restored(tree["noise_budget"]),
         source=tree["source"],
+        reference_source=tree.get("reference_source"),
+        pitfall=tree.get("pitfall", ""),
+        fix=tree.get("fix", ""),
+        operations=(tuple(operations.get("reference", ())), tuple(operations.get("candidate", ()))),
+        attributes=tuple(tree.get("attributes", ())),
+        variables=tuple(tree.get("variables", ())),
+        scopes=(scopes.get("reference"), scopes.get("candidate")),
+        largest_ratio=_restored(tree.get("largest_ratio")),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lockstep.errors import DivergedError, UndecidedError
@@ -64,11 +64,19 @@ class Culprit:
     Attributes:
         reference: Its name on the reference side, or None where it has no partner there.
         candidate: Its name on the candidate side, or None.
-        kind: `"variable"`, `"initializer"`, `"regularizer"` or `"state"`.
+        kind: `"operation"`, `"draw"`, `"variable"`, `"initializer"`, `"regularizer"` or `"state"`.
         cause: What is wrong with it, in one sentence.
         error: How far it is off, relative to its scale; None where there is no number to it.
-        noise_budget: What was allowed; None where the rule is exact.
-        source: The user's source line, where known.
+        noise_budget: What was allowed, in the same unit; None where the rule is exact.
+        source: The candidate's source line, where known.
+        reference_source: The reference's.
+        pitfall: The page in `docs/pitfalls/` that its cause has; empty where the cause is not known.
+        fix: What to write instead; empty where that is not known.
+        operations: Types of the reference's operations there, and of the candidate's.
+        attributes: What these are parametrised by otherwise.
+        variables: The variables that they read.
+        scopes: The scope or layer that it belongs to, in the reference and in the candidate.
+        largest_ratio: The largest error of one element in units of that element's own budget.
     """
 
     reference: str | None
@@ -78,13 +86,34 @@ class Culprit:
     error: float | None = None
     noise_budget: float | None = None
     source: str | None = None
+    reference_source: str | None = None
+    pitfall: str = ""
+    fix: str = ""
+    operations: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    attributes: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    scopes: tuple[str | None, str | None] = (None, None)
+    largest_ratio: float | None = None
 
     @property
     def ratio(self) -> float | None:
         """The error in units of the noise budget; None where either is missing or the budget is zero."""
+        if self.largest_ratio is not None:
+            return self.largest_ratio
         if self.error is None or not self.noise_budget:
             return None
         return self.error / self.noise_budget
+
+
+def gathered(culprits: Iterable[Culprit]) -> tuple[Culprit, ...]:
+    """Puts the culprits of all steps together: what several steps blame is one culprit, as the worst of them saw it."""
+    found: dict[tuple[object, ...], Culprit] = {}
+    for culprit in culprits:
+        key = culprit.reference, culprit.candidate, culprit.kind, culprit.source
+        before = found.get(key)
+        if before is None or (culprit.ratio or 0.0) > (before.ratio or 0.0):
+            found[key] = culprit
+    return tuple(found.values())
 
 
 def merged(reports: Sequence[Report]) -> Report:
@@ -99,7 +128,7 @@ def merged(reports: Sequence[Report]) -> Report:
     return Report(
         verdict=overall([report.verdict for report in reports]),
         steps=steps,
-        culprits=tuple(dict.fromkeys(culprit for report in reports for culprit in report.culprits)),
+        culprits=gathered(culprit for report in reports for culprit in report.culprits),
         environments=reports[0].environments,
         duration_s=sum(report.duration_s for report in reports),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -24,6 +24,7 @@ _STYLES = {
 _PRODUCTS = {"tensorflow": "TensorFlow", "keras": "Keras", "python": "Python"}
 _DETAIL_LINES = 20
 _CULPRITS = 10
+_NAMES = 4
 _WIDE = 110  # columns from which the rule that judged gets a column of its own
 
 
@@ -65,10 +66,7 @@ def _blocks(report: Report, width: int, title: str, written_to: str | None) -> I
     for step in report.steps:
         if step.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) and step.details:
             yield from _details(step)
-    for number, culprit in enumerate(report.culprits[:_CULPRITS], start=1):
-        yield from _culprit(culprit, f"culprit {number} of {len(report.culprits):,}")
-    if len(report.culprits) > _CULPRITS:
-        yield Text(f"... and {len(report.culprits) - _CULPRITS:,} more culprits (--json has all)", style="dim")
+    yield from _culprits(report.culprits)
     last = Text.assemble(
         "verdict  ", (str(report.verdict), _STYLES[report.verdict]), f"   {_seconds(report.duration_s)}"
     )
@@ -148,22 +146,54 @@ def _details(step: StepReport) -> Iterator[RenderableType]:
         yield _indented(Text(f"... and {more:,} more (--json has all)", style="dim"), 2)
 
 
+def _culprits(culprits: Sequence[Culprit]) -> Iterator[RenderableType]:
+    """Shows each; of many with one cause the first, and the names of the others."""
+    groups: dict[object, list[tuple[int, Culprit]]] = {}
+    for number, culprit in enumerate(culprits, start=1):
+        alike = culprit.kind, culprit.cause, culprit.operations
+        groups.setdefault(alike if culprit.pitfall else number, []).append((number, culprit))
+    for group in list(groups.values())[:_CULPRITS]:
+        number, first = group[0]
+        yield from _culprit(first, f"culprit {number} of {len(culprits):,}")
+        if len(group) > 1:
+            names = [c.reference or c.candidate or "" for _, c in group[1:]]
+            more = f", and {len(names) - _NAMES:,} more (--json has all)" if len(names) > _NAMES else ""
+            told = f"the same of {len(names):,} more: {', '.join(names[:_NAMES])}{more}"
+            yield _indented(Text(told, style="dim"), 2)
+    left = sum(len(group) for group in list(groups.values())[_CULPRITS:])
+    if left:
+        yield Text(f"... and {left:,} more culprits (--json has all)", style="dim")
+
+
 def _culprit(culprit: Culprit, heading: str) -> Iterator[RenderableType]:
     yield Text.assemble((heading, "bold"), f"   {culprit.kind}")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
+    types = tuple(_shortlist(side) for side in culprit.operations)
+    ours, theirs = (_shortened(line or "") for line in (culprit.reference_source, culprit.source))
     rows = {
-        "reference": culprit.reference or "(none)",
-        "candidate": culprit.candidate or "(none)",
+        "reference": _joined(culprit.reference or "(none)", types[0], ours),
+        "candidate": _joined(culprit.candidate or "(none)", types[1], theirs),
         "error": _culprit_figures(culprit),
-        "source": _shortened(culprit.source or ""),
+        "variables": ", ".join(culprit.variables[:3]) + (" ..." if len(culprit.variables) > 3 else ""),
+        "differs": "; ".join(culprit.attributes),
         "cause": _shortened(culprit.cause),
+        "fix": culprit.fix,
+        "read": f"docs/pitfalls/{culprit.pitfall}.md" if culprit.pitfall else "",
     }
     for name, value in rows.items():
         if value:
             grid.add_row(Text(name, style="dim"), Text(value))
     yield _indented(grid, 2)
+
+
+def _joined(*parts: str) -> str:
+    return "   ".join(part for part in parts if part)
+
+
+def _shortlist(types: Sequence[str]) -> str:
+    return ", ".join(types[:4]) + (f" and {len(types) - 4} more" if len(types) > 4 else "")
 
 
 def _culprit_figures(culprit: Culprit) -> str:

@@ -13,6 +13,12 @@ from lockstep.steps.finding import Finding
 from lockstep.tolerance import LOSS_RTOL, FixedTolerance
 from lockstep.trace import LossRecord, Trace
 
+VALUE_DIFFERS = "its value after the call differs"
+"""What is said of an updated variable where no operation is known to be to blame."""
+NEVER_CHANGED = "the candidate never changes it"
+CHANGED_ALONE = "only the candidate changes it"
+_PITFALLS = {NEVER_CHANGED: "missing-update", CHANGED_ALONE: "extra-update"}
+
 
 def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budgets: Budgets | None = None) -> Finding:
     """Compares every entry of the returned structures."""
@@ -60,21 +66,48 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
         "candidate_losses": counts[1],
     }
     phrase = f"loss {totals[0]:.9g} {'=' if _close(*totals) else 'against'} {totals[1]:.9g}"
-    partners = {r.name: c.name for r, c in alignment.pairs}
+    partners: dict[str, list[str]] = {}
+    for r, c in alignment.pairs:
+        partners.setdefault(r.name, []).append(c.name)
     culprits: list[Culprit] = []
     if all(loss.variable is not None for loss in (*reference.losses, *candidate.losses)):
         ours, theirs = _by_variable(reference.losses), _by_variable(candidate.losses)
-        expected = {partners.get(name, rename(name, rules)): name for name in ours}
+        for parts in partners.values():
+            _sum_up(theirs, parts)
+        expected = {partners[name][0] if name in partners else rename(name, rules): name for name in ours}
         for theirs_name, name in expected.items():
             if theirs_name not in theirs:
                 cause = f"the candidate has no regularization loss for it (reference: {ours[name]:.6g})"
-                culprits.append(Culprit(name, theirs_name, "regularizer", cause))
+                fix = "give it the reference's regularizer"
+                culprits.append(
+                    Culprit(name, theirs_name, "regularizer", cause, pitfall="missing-regularizer", fix=fix)
+                )
             elif not _close(ours[name], theirs[theirs_name]):
                 error = abs(theirs[theirs_name] - ours[name]) / abs(ours[name]) if ours[name] else float("inf")
                 cause = f"its regularization loss is {ours[name]:.9g} against {theirs[theirs_name]:.9g}"
-                culprits.append(Culprit(name, theirs_name, "regularizer", cause, error, LOSS_RTOL))
+                ratio = ours[name] / theirs[theirs_name] if theirs[theirs_name] else 0.0
+                # TF1's l2_loss carries a half that Keras's L2 does not: slim.l2_regularizer(s) is L2(s / 2).
+                half = _same_number(ratio, 2.0) or _same_number(ratio, 0.5)
+                culprits.append(
+                    Culprit(
+                        name,
+                        theirs_name,
+                        "regularizer",
+                        f"{cause}; times {ratio:.6g} they are equal" if ratio else cause,
+                        error,
+                        LOSS_RTOL,
+                        pitfall="l2-half" if half else "constant-factor" if ratio else "missing-regularizer",
+                        fix=f"multiply its strength by {ratio:.6g}" if ratio else "",
+                    )
+                )
         culprits.extend(
-            Culprit(None, name, "regularizer", f"only the candidate regularizes it (loss {loss:.6g})")
+            Culprit(
+                None,
+                name,
+                "regularizer",
+                f"only the candidate regularizes it (loss {loss:.6g})",
+                pitfall="extra-regularizer",
+            )
             for name, loss in theirs.items()
             if name not in expected
         )
@@ -87,7 +120,9 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
 
 def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: FixedTolerance) -> Finding:
     """Compares the values that the initializers gave, which aligned randomness makes equal."""
-    pairs = [(r.key, reference.before[r.key], candidate.before[c.key]) for r, c in alignment.pairs]
+    # The draws of a variable that is transposed, or cut from another, fill it in another order.
+    untransformed = [(r, c) for r, c in alignment.pairs if c.key not in alignment.transforms]
+    pairs = [(r.key, reference.before[r.key], candidate.before[c.key]) for r, c in untransformed]
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
     comparison = compare_pairs(pairs, tolerance)
@@ -95,7 +130,7 @@ def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tol
         names = {r.key: c.key for r, c in alignment.pairs}
         cause = "its initial values differ though the seeds are aligned: another initializer, or another order of draws"
         culprits = tuple(
-            Culprit(p.name, names[p.name], "initializer", cause, p.scaled_error, tolerance.rtol)
+            Culprit(p.name, names[p.name], "initializer", cause, p.scaled_error, tolerance.rtol, pitfall="initializer")
             for p in comparison.failed
         )
         phrase = f"{len(comparison.failed)} of {len(pairs)} variables start from other values"
@@ -120,11 +155,10 @@ def state(
         if any(sides):
             after = reference.after.get(r.key), candidate.after.get(c.key)
             before = reference.before[r.key], candidate.before[c.key]
-            pairs.append(
-                (r.key, before[0] if after[0] is None else after[0], before[1] if after[1] is None else after[1])
-            )
+            ours = alignment.carried(c, before[0] if after[0] is None else after[0])
+            pairs.append((r.key, ours, before[1] if after[1] is None else after[1]))
             if not all(sides):
-                moved_alone[r.key] = "the candidate never changes it" if sides[0] else "only the candidate changes it"
+                moved_alone[r.key] = NEVER_CHANGED if sides[0] else CHANGED_ALONE
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
     comparison = compare_pairs(pairs, tolerance, budgets)
@@ -140,9 +174,10 @@ def state(
                 p.name,
                 names[p.name],
                 "state",
-                moved_alone.get(p.name, "its value after the call differs"),
+                moved_alone.get(p.name, VALUE_DIFFERS),
                 p.scaled_error,
                 tolerance.rtol,
+                pitfall=_PITFALLS.get(moved_alone.get(p.name, ""), ""),
             )
             for p in comparison.failed
         )
@@ -166,12 +201,23 @@ def _close(reference: float, candidate: float) -> bool:
     return bool(abs(reference - candidate) <= LOSS_RTOL * abs(reference))
 
 
+def _same_number(a: float, b: float) -> bool:
+    return abs(a - b) <= LOSS_RTOL * abs(b)
+
+
 def _by_variable(records: Sequence[LossRecord]) -> dict[str, float]:
     sums: dict[str, float] = {}
     for record in records:
         assert record.variable is not None
         sums[record.variable] = sums.get(record.variable, 0.0) + float(record.value)
     return sums
+
+
+def _sum_up(losses: dict[str, float], names: Sequence[str]) -> None:
+    """Gives the first of several variables, which are parts of one of the reference's, the loss of them all."""
+    found = [losses.pop(name) for name in names if name in losses]
+    if found:
+        losses[names[0]] = sum(found)
 
 
 def _structure(comparison: Comparison) -> list[str]:

@@ -48,7 +48,15 @@ def told(fixed: Differences, kind: str, runtimes: str) -> Finding:
     return dataclasses.replace(fixed.total, phrase=f"{fixed.total.phrase}: {sentence}", figures=figures)
 
 
-def judged(fixed: Differences, budgeted: Differences, hides: Mapping[str, float], kind: str) -> Finding:
+def explained(total: Finding, kind: str) -> Finding:
+    """Judges a difference beyond the fixed tolerance of which every operation is within its noise budget."""
+    phrase = f"{total.phrase}; no operation is beyond its noise budget"
+    return Finding(Verdict.EQUIVALENT, phrase, (), {**total.figures, f"{kind}_explained_by_noise": True})
+
+
+def judged(
+    fixed: Differences, budgeted: Differences, hides: Mapping[str, float], kind: str, *, explained: bool = False
+) -> Finding:
     """Judges a difference beyond the fixed tolerance by noise budgets.
 
     Args:
@@ -56,9 +64,10 @@ def judged(fixed: Differences, budgeted: Differences, hides: Mapping[str, float]
         budgeted: The same under the noise budgets.
         hides: What rounding moves so far that no answer can be had: name -> budget over the tensor's magnitude.
         kind: `"output"` or `"state"`.
+        explained: Whether forced lockstep found every operation of the candidate right.
     """
     total = fixed.total
-    if budgeted.code.verdict is Verdict.DIVERGED:
+    if budgeted.code.verdict is Verdict.DIVERGED and not explained:
         # What is beyond the budget is the code's; the lines of the diff are those of the code's share.
         return dataclasses.replace(budgeted.code, phrase=total.phrase, figures=total.figures)
     if budgeted.runtime is not None and budgeted.runtime.verdict is Verdict.DIVERGED:
@@ -66,7 +75,7 @@ def judged(fixed: Differences, budgeted: Differences, hides: Mapping[str, float]
         return dataclasses.replace(budgeted.runtime, phrase=phrase, figures=total.figures)
     if Verdict.UNDECIDED in (budgeted.code.verdict, total.verdict):
         return dataclasses.replace(total, verdict=Verdict.UNDECIDED)
-    own = fixed.code.verdict is Verdict.EQUIVALENT
+    own = explained or fixed.code.verdict is Verdict.EQUIVALENT
     if hides and not own:
         worst = max(hides.values())
         phrase = f"{total.phrase}; rounding alone may move it by {worst:.0%} of its size, which hides any answer"

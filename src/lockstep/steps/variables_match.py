@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,8 @@ from lockstep.align import Alignment, Partner
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 from lockstep.trace import Trace, VariableRecord
+
+_BIAS = re.compile(r"(^|[/_])(bias|biases|beta)$")
 
 
 def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
@@ -26,7 +29,10 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
         return Finding(Verdict.NOT_ASKED, "neither side has variables", (), figures)
     culprits = list(_differences(reference, candidate, alignment))
     duplicates = [*_duplicates("reference", reference.variables), *_duplicates("candidate", candidate.variables)]
-    same = f"{counts[0]:,} = {counts[1]:,} names, shapes, dtypes, trainable flags, initial distributions"
+    equals = "=" if counts[0] == counts[1] else "make"
+    same = f"{counts[0]:,} {equals} {counts[1]:,} names, shapes, dtypes, trainable flags, initial distributions"
+    if alignment.transforms:
+        same += f"; {len(alignment.transforms):,} transformed"
     if not culprits:
         return Finding(Verdict.EQUIVALENT, same, tuple(duplicates), figures)
     kinds = [
@@ -41,23 +47,27 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
 
 def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> Iterator[Culprit]:
     for record, partner in alignment.missing:
-        yield Culprit(record.key, None, "variable", f"the candidate has no {record.describe()}{_hint(partner)}")
+        cause = f"the candidate has no {record.describe()}{_hint(partner)}"
+        pitfall = "missing-bias" if _BIAS.search(record.name) else "missing-variable"
+        yield Culprit(record.key, None, "variable", cause, pitfall=pitfall)
     for record, partner in alignment.extra:
-        yield Culprit(None, record.key, "variable", f"only the candidate has {record.describe()}{_hint(partner)}")
+        cause = f"only the candidate has {record.describe()}{_hint(partner)}"
+        yield Culprit(None, record.key, "variable", cause, pitfall="extra-variable")
     for r, c in alignment.pairs:
         for what, a, b in (
-            ("shape", r.shape, c.shape),
+            ("shape", alignment.shape(r, c), tuple(c.shape)),
             ("dtype", r.dtype, c.dtype),
             ("trainable", r.trainable, c.trainable),
         ):
             if a != b:
                 yield Culprit(r.key, c.key, "variable", f"{what} is {a} in the reference, {b} in the candidate")
         before = reference.before.get(r.key), candidate.before.get(c.key)
-        if r.shape != c.shape or before[0] is None or before[1] is None:
+        if alignment.shape(r, c) != tuple(c.shape) or before[0] is None or before[1] is None:
             continue
-        if not distributions.same_distribution(before[0], before[1]):
-            cause = f"initial values: {distributions.describe(before[0])} against {distributions.describe(before[1])}"
-            yield Culprit(r.key, c.key, "initializer", cause)
+        carried = alignment.carried(c, before[0])
+        if not distributions.same_distribution(carried, before[1]):
+            cause = f"initial values: {distributions.describe(carried)} against {distributions.describe(before[1])}"
+            yield Culprit(r.key, c.key, "initializer", cause, pitfall="initializer")
 
 
 def _hint(partner: Partner | None) -> str:

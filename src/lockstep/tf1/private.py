@@ -66,6 +66,13 @@ NAMES = (
     _Name("tensorflow.__internal__.nest", "map_structure_up_to", "maps a structure down to another one's depth"),
     _Name("tensorflow.__internal__.nest", "get_traverse_shallow_structure", "tells where a structure ends"),
     _Name("tensorflow.python.framework.op_def_registry", "get", "tells which operations have a state"),
+    _Name("tensorflow.python.eager.execute", "execute", "runs one operation by its type"),
+    _Name("tensorflow.python.framework.op_callbacks", "add_op_callback", "sees every operation that runs eagerly"),
+    _Name("tensorflow.python.framework.op_callbacks", "remove_op_callback", "ends that"),
+    _Name("tensorflow.python.eager.context", "context", "tells the scope that runs eagerly"),
+    _Name("tensorflow.python.eager.context", "eager_mode", "runs eagerly where TensorFlow 2's behaviour is off"),
+    _Name("tensorflow.python.framework.function_def_to_graph", "function_def_to_graph", "opens a graph's function"),
+    _Name("tensorflow.python.framework.ops.EagerTensor", "_id", "tells one eager tensor from another"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
 )
 
@@ -367,6 +374,53 @@ def nested() -> Any:
 
 
 # --- end of the block of lockstep.tf1.rnn_cell
+
+
+# --- block of lockstep.adapters' programs: checked on TensorFlow 2.16.2 and 2.21.0
+
+
+def execute(kind: str, outputs: int, inputs: list[Any], attributes: tuple[Any, ...]) -> list[Any]:
+    """Runs one operation eagerly: its type, how many tensors it gives, its inputs, names and values of attributes."""
+    import tensorflow as tf
+
+    run = _private("tensorflow.python.eager.execute", "execute")
+    context = _private("tensorflow.python.eager.context", "context")()
+    with tf.init_scope():
+        return list(run(kind.encode(), outputs, inputs, attributes, context))
+
+
+@contextlib.contextmanager
+def watched_operations(callback: Any) -> Iterator[None]:
+    """Calls `callback(type, inputs, attributes, outputs, name, graph)` after each operation of this thread."""
+    module = "tensorflow.python.framework.op_callbacks"
+    _private(module, "add_op_callback")(callback)
+    try:
+        yield
+    finally:
+        _private(module, "remove_op_callback")(callback)
+
+
+def eager_scope() -> str:
+    """Returns the scope that eager operations run in, with its trailing slash; Keras's layers are part of it."""
+    return str(_private("tensorflow.python.eager.context", "context")().scope_name or "")
+
+
+def tensor_id(tensor: Any) -> int:
+    """Returns a number that no other eager tensor of this process has or will have."""
+    return int(tensor._id)
+
+
+def graph_of_function(definition: Any) -> Any:
+    """Returns the graph of a function in a graph's library, with its `inputs` and `outputs`."""
+    return _private("tensorflow.python.framework.function_def_to_graph", "function_def_to_graph")(definition)
+
+
+def eager_mode() -> Any:
+    """Returns a context that executes eagerly, also within a graph and where `disable_eager_execution` was called."""
+    return _private("tensorflow.python.eager.context", "eager_mode")()
+
+
+# --- end of the block of lockstep.adapters' programs
 
 
 def wrapped_v1_module() -> Any:

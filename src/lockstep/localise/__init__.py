@@ -1,0 +1,1 @@
+"""Forced lockstep: from two programs to the operations that are to blame."""

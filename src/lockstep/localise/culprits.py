@@ -1,0 +1,111 @@
+"""From places where two programs part to culprits that a person can act on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from lockstep.localise.causes import Cause, cause_of
+from lockstep.localise.forcing import Blame, Localisation, Unchanged
+from lockstep.localise.kernels import Kernels
+from lockstep.program import Operation, Program
+from lockstep.report.model import Culprit, gathered
+from lockstep.steps.numbers import CHANGED_ALONE, NEVER_CHANGED
+
+_SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "StridedSlice", "Fill", "Concat"})
+
+
+def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
+    """Returns one culprit for each place; several rounds of one loop are one place."""
+    computed = [
+        _culprit(blame, cause_of(blame, reference, candidate, kernels), reference, candidate) for blame in found.blames
+    ]
+    return gathered([*_moved(computed), *map(_unchanged, found.unchanged)])
+
+
+def _moved(culprits: Sequence[Culprit]) -> list[Culprit]:
+    """What one place lacks and another has too many is one operation in another place."""
+    lacking = [c.operations[0] for c in culprits if c.operations[0] and not c.operations[1]]
+    surplus = [c.operations[1] for c in culprits if c.operations[1] and not c.operations[0]]
+    both = {types for types in lacking if types in surplus}
+
+    def told(culprit: Culprit) -> Culprit:
+        types = culprit.operations[0] or culprit.operations[1]
+        if all(culprit.operations) or types not in both:
+            return culprit
+        cause = (
+            f"{culprit.cause}, and has it in another place"
+            if culprit.operations[0]
+            else f"{culprit.cause}, in the wrong place"
+        )
+        return dataclasses.replace(culprit, cause=cause, pitfall="operation-order", fix="apply it in the same place")
+
+    return [told(culprit) for culprit in culprits]
+
+
+def _culprit(blame: Blame, cause: Cause, reference: Program, candidate: Program) -> Culprit:
+    ours, theirs = main_operation(blame.reference), main_operation(blame.candidate)
+    # What one side has too many is told with what reads it, or with what it was made from.
+    reads = blame.reads[0] if blame.reads is not None else None
+    beside = blame.partner or reference.producers.get(blame.wanted)
+    judged, kind = blame.judged, _kind(blame)
+    scale = judged.scale or 1.0
+    variables = _variables(reference, blame.reference) or _variables(candidate, blame.candidate)
+    return Culprit(
+        reference=blame.updates if kind == "state" else _name(ours or beside),
+        candidate=_name(theirs or (reads if ours is None else None)),
+        kind=kind,
+        cause=cause.sentence,
+        error=judged.error / scale,
+        noise_budget=judged.budget / scale if judged.budget else None,
+        source=_source(theirs or reads),
+        reference_source=_source(ours or beside),
+        pitfall=cause.pitfall,
+        fix=cause.fix,
+        operations=(_types(blame.reference), _types(blame.candidate)),
+        attributes=cause.attributes,
+        variables=variables,
+        scopes=(_scope(ours or beside), _scope(theirs or reads)),
+        largest_ratio=judged.ratio,
+    )
+
+
+def _kind(blame: Blame) -> str:
+    if blame.updates is not None:
+        return "state"
+    return "draw" if blame.drawn else "operation"
+
+
+def _unchanged(variable: Unchanged) -> Culprit:
+    if variable.by == "reference":
+        cause, fix = NEVER_CHANGED, "update it in training, as the reference does"
+    else:
+        cause, fix = CHANGED_ALONE, "leave it alone"
+    pitfall = "missing-update" if variable.by == "reference" else "extra-update"
+    return Culprit(variable.reference, variable.candidate, "state", cause, pitfall=pitfall, fix=fix)
+
+
+def main_operation(operations: Sequence[Operation]) -> Operation | None:
+    """Returns the operation that a part is named after: the last one that computes, not only rearranges."""
+    computing = [operation for operation in operations if operation.type not in _SHAPING]
+    return (computing or list(operations) or [None])[-1]  # type: ignore[list-item]
+
+
+def _name(operation: Operation | None) -> str | None:
+    return None if operation is None else operation.place.name
+
+
+def _scope(operation: Operation | None) -> str | None:
+    return None if operation is None else operation.place.scope
+
+
+def _source(operation: Operation | None) -> str | None:
+    return operation.place.source or None if operation is not None else None
+
+
+def _types(operations: Iterable[Operation]) -> tuple[str, ...]:
+    return tuple(operation.type for operation in operations)
+
+
+def _variables(program: Program, operations: Iterable[Operation]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key for operation in operations for key in program.variables_read(operation)))

@@ -1,0 +1,614 @@
+"""Forced lockstep: each of the candidate's operations computes on the reference's values, and is held against them.
+
+What both programs compute alike needs no run at all: it has the same number. Where they part, the candidate's
+operations between two tensors that are known to correspond run on the reference's values, and what they give is judged
+by the noise budget of just these operations. Whatever comes of it, what follows goes on from the reference's value, so
+that no error travels and every wrong place is found in one pass.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lockstep.localise import budget, matching
+from lockstep.localise.budget import Judged, Part
+from lockstep.localise.effects import Place, Whole
+from lockstep.localise.kernels import Kernels
+from lockstep.localise.values import MAX_MEMORY, Values
+from lockstep.program import Operation, Program
+
+_LARGEST_PART = 200
+_MOST_BLAMES = 12
+"""Above so many blames nobody has only written something otherwise, and trying each would take its time."""
+_SAME = 1e-6
+"""Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
+
+
+@dataclass(frozen=True)
+class Blame:
+    """One place where the candidate computes something else.
+
+    Attributes:
+        reference: The reference's operations there; empty where the candidate has one too many.
+        candidate: The candidate's; empty where it lacks what the reference does.
+        judged: Error and budget.
+        ours: The reference's part, for causes to be tested on.
+        theirs: The candidate's part, on the reference's values.
+        wanted: The reference's tensor.
+        reads: The candidate's operation, and its input, that should have got it; None for an output.
+        partner: The reference's operation that reads it.
+        drawn: Whether random numbers go in that the other side does not draw.
+        updates: The reference's variable that all this leads to, where it leads to no output.
+    """
+
+    reference: tuple[Operation, ...]
+    candidate: tuple[Operation, ...]
+    judged: Judged
+    ours: Part
+    theirs: Part
+    wanted: int
+    reads: tuple[Operation, int] | None = None
+    partner: Operation | None = None
+    drawn: bool = False
+    updates: str | None = None
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """A variable that one side alone updates.
+
+    Attributes:
+        reference: Its key in the reference.
+        candidate: Its key in the candidate.
+        by: The side that updates it: `"reference"` or `"candidate"`.
+    """
+
+    reference: str
+    candidate: str
+    by: str
+
+
+@dataclass
+class Localisation:
+    """What forced lockstep found.
+
+    Attributes:
+        blames: In the order of the candidate's run.
+        unchanged: Variables that one side alone updates.
+        identical: Operations of the candidate that compute what the reference computes, by construction.
+        compared: Places that were compared by value.
+        ratios: Error over budget of those that are right.
+        unmatched: What was asked of one side and has no counterpart.
+        limits: What could not be followed.
+    """
+
+    blames: list[Blame] = field(default_factory=list)
+    unchanged: list[Unchanged] = field(default_factory=list)
+    identical: int = 0
+    compared: int = 0
+    ratios: list[float] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    bit_equal: bool = True
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is to blame."""
+        return not self.blames and not self.unchanged
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that both programs return and leave behind was judged."""
+        return not self.unmatched and not self.limits
+
+
+def localise(
+    reference: Program,
+    candidate: Program,
+    variables: Mapping[str, str],
+    kernels: Kernels,
+    *,
+    max_memory: int = MAX_MEMORY,
+) -> Localisation:
+    """Finds every place where the candidate's program computes something else than the reference's.
+
+    Args:
+        reference: The reference's program, its sources with values.
+        candidate: The candidate's; its own values are not used, but for variables without a partner.
+        variables: Candidate's variable key -> the reference's.
+        kernels: Runs operations.
+        max_memory: Bytes of the reference's values to hold in memory.
+    """
+    with Values(reference, kernels, max_memory) as values:
+        return _Pass(reference, candidate, variables, kernels, values).run()
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A tensor of the candidate, the reference's that it should be, and what came of the comparison.
+
+    `lacking` are the reference's operations that no tensor of the candidate has gone through yet.
+    """
+
+    tensor: int
+    wanted: int
+    judged: Judged
+    ours: Part
+    theirs: Part
+    lacking: tuple[Operation, ...]
+    reads: tuple[Operation, int] | None = None
+
+
+class _Pass:
+    """One walk through the candidate's program."""
+
+    def __init__(
+        self,
+        reference: Program,
+        candidate: Program,
+        variables: Mapping[str, str],
+        kernels: Kernels,
+        values: Values,
+    ) -> None:
+        self._r, self._c, self._variables = reference, candidate, variables
+        self._kernels, self._values = kernels, values
+        self._found = Localisation(limits=[*reference.limits, *candidate.limits])
+        self._table: dict[object, tuple[int, ...]] = {}
+        self._ours: dict[int, int] = {}  # reference's tensor -> number, itself a tensor of the reference
+        self._number: dict[int, int] = {}  # candidate's tensor -> number; what has none is not known yet
+        self._synced: set[int] = set()
+        self._blamed: set[tuple[int, int]] = set()
+        self._forced: dict[tuple[int, int], int] = {}
+        self._roles = matching.roles(reference, candidate, variables)
+        self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
+        self._used = _read(reference), _read(candidate)
+        self._leads_to = _updates_alone(reference)
+        self._blame_keys: list[tuple[int, int]] = []
+        self._places: dict[tuple[int, int], list[Place]] = defaultdict(list)
+        self._ends_seen: list[tuple[int, list[int]]] = []
+
+    def run(self) -> Localisation:
+        self._number_reference()
+        self._number_sources()
+        ends = self._ends()
+        self._ends_seen = list(ends.items())
+        for operation in self._c.operations:
+            self._visit(operation)
+            for tensor in operation.outputs:
+                for wanted in ends.pop(tensor, ()):
+                    self._end(tensor, wanted)
+        for tensor, all_wanted in ends.items():  # handed on from a source, or made by nothing
+            for wanted in all_wanted:
+                self._end(tensor, wanted)
+        self._found.blames = self._with_effect()
+        return self._found
+
+    def _with_effect(self) -> list[Blame]:
+        """Leaves out what is only written otherwise: one place, two neighbouring ones, or all of them together."""
+        blames = self._found.blames
+        if not blames or len(blames) > _MOST_BLAMES or self._found.unmatched:
+            return blames
+        places = [self._places[key] for key in self._blame_keys]
+        ends = [(tensor, wanted) for tensor, all_wanted in self._ends_seen for wanted in all_wanted]
+        sources = {t: self._values[n] for t, n in self._number.items() if t in self._c.sources and self._is_given(t)}
+        try:
+            whole = Whole(self._r, self._c, sources, self._kernels, places, ends)
+            count = len(blames)
+            trials = [tuple(range(count)), *((n,) for n in range(count)), *((n, n + 1) for n in range(count - 1))]
+            harmless: set[int] = set()
+            for free in dict.fromkeys(trials):
+                if not harmless.issuperset(free) and whole.harmless(free):
+                    harmless.update(free)
+        except Exception:  # the framework's own: an operation has no float64 kernel, and nothing is left out
+            return blames
+        return [blame for number, blame in enumerate(blames) if number not in harmless]
+
+    def _is_given(self, tensor: int) -> bool:
+        return not self._c.is_constant(tensor)
+
+    # --- numbers
+
+    def _number_reference(self) -> None:
+        places = matching.places_of_draws(self._r)
+        for tensor in self._r.sources:
+            key = matching.source_key(self._r, tensor, {}, places)
+            self._ours[tensor] = tensor if key is None else self._table.setdefault(("source", key), (tensor,))[0]
+        for operation in self._r.operations:
+            key = matching.key_of(operation, self._r, [self._ours[t] for t in operation.inputs])
+            numbers = self._table.setdefault(key, operation.outputs)
+            self._ours.update(zip(operation.outputs, numbers, strict=True))
+            for tensor in operation.inputs:
+                self._readers[operation.family, self._ours[tensor]].append(operation)
+
+    def _number_sources(self) -> None:
+        places = matching.places_of_draws(self._c)
+        partners = dict(self._variables) or {"": ""}
+        for tensor in self._c.sources:
+            key = matching.source_key(self._c, tensor, partners, places)
+            found = self._table.get(("source", key))
+            constant = self._c.is_constant(tensor)
+            if key is not None and found is not None and (constant or self._same_spec(found[0], tensor)):
+                self._sync(tensor, found[0])
+
+    def _same_spec(self, ours: int, theirs: int) -> bool:
+        return self._r.specs[ours] == self._c.specs[theirs]
+
+    def _sync(self, theirs: int, number: int) -> None:
+        self._number[theirs] = number
+        self._synced.add(number)
+
+    # --- the walk
+
+    def _visit(self, operation: Operation) -> None:
+        partner = self._roles.partners.get(operation.index)
+        if partner is None:
+            if self._is_identical(operation):
+                return
+            partner = self._by_what_it_reads(operation)
+            if partner is None:
+                return
+            if not self._differ_in_numbers(partner, operation):
+                self._try(partner, operation)
+                return
+        self._walk_through(operation, partner)
+
+    def _walk_through(self, operation: Operation, partner: Operation) -> None:
+        """Compares an operation with its partner: what it reads, then what it makes of what it should have read."""
+        wrong = [found for found in self._inputs(operation, partner) if not found.judged.within]
+        pairs = [
+            (tensor, wanted)
+            for wanted, tensor in zip(partner.outputs, operation.outputs, strict=False)
+            if wanted in self._used[0] and tensor in self._used[1]
+        ]
+        structural = [found for found in wrong if not (found.ours.operations and found.theirs.operations)]
+        whole = [self._judge(*pair) for pair in pairs] if structural else []
+        if whole and all(found.judged.within for found in whole):
+            # Written otherwise, and right: an explicit padding in front of a convolution without one, say.
+            for found in whole:
+                self._right(found)
+            return
+        self._force(wrong, operation)
+        if self._is_identical(operation):
+            self._blame(*wrong)
+            return
+        bad = self._go_on([self._judge(*pair) for pair in pairs])
+        if bad and structural:
+            self._blame(*(found for found in wrong if found not in structural))
+            self._blame(*(found for found in whole if not found.judged.within))
+            for key in (self._key(one) for one in whole):  # what is left as it is there, is left so here
+                self._places[key] += [place for found in structural for place in self._places[self._key(found)]]
+        else:
+            self._blame(*wrong, *bad)
+
+    def _go_on(self, found: Sequence[_Checked]) -> list[_Checked]:
+        """Goes on from the reference's outputs; returns those that the candidate gets wrong."""
+        for one in found:
+            if one.judged.within:
+                self._right(one)
+            else:
+                self._places[self._key(one)].append(Place(one.wanted, one.tensor))
+            self._sync(one.tensor, self._ours[one.wanted])
+        return [one for one in found if not one.judged.within]
+
+    def _key(self, found: _Checked) -> tuple[int, int]:
+        return found.tensor, self._ours[found.wanted]
+
+    def _try(self, partner: Operation, operation: Operation) -> None:
+        """Takes a partner that only reads some of the same tensors if it gives the same, and otherwise none."""
+        for wanted, tensor in zip(partner.outputs, operation.outputs, strict=False):
+            if wanted in self._used[0] and tensor in self._used[1]:
+                found = self._judge_as_it_is(tensor, wanted, None)
+                if found.judged.within:
+                    self._right(found)
+                    continue
+            self._roles.part(operation)
+            return
+
+    def _differ_in_numbers(self, partner: Operation, operation: Operation) -> bool:
+        """Whether two operations read the same tensors, and differ in constants or attributes alone."""
+        constants = [self._c.is_constant(tensor) for tensor in operation.inputs]
+        if constants.count(True) != sum(self._r.is_constant(tensor) for tensor in partner.inputs):
+            return False
+        read = {self._ours[tensor] for tensor in partner.inputs if not self._r.is_constant(tensor)}
+        return {self._input(operation, slot) for slot, known in enumerate(constants) if not known} == read
+
+    def _inputs(self, operation: Operation, partner: Operation) -> list[_Checked]:
+        """Compares what an operation reads with what its partner reads; what is right has its number from then on."""
+        found = []
+        for slot, wanted in self._roles.slots(partner, operation):
+            number, tensor = self._ours[wanted], operation.inputs[slot]
+            if self._number.get(tensor) == number:
+                continue
+            if (tensor, number) in self._blamed:
+                self._forced[operation.index, slot] = number
+                self._places[tensor, number].append(Place(wanted, None, frozenset({(operation.index, slot)})))
+                continue
+            checked = self._judge(tensor, wanted, (operation, slot))
+            if checked.judged.within:
+                self._right(checked)
+                self._force([checked], operation)
+            found.append(checked)
+        return found
+
+    def _force(self, wrong: Sequence[_Checked], operation: Operation) -> None:
+        """Goes on from the reference's values."""
+        for found in wrong:
+            assert found.reads is not None
+            number = self._ours[found.wanted]
+            if found.tensor in self._number:
+                self._forced[operation.index, found.reads[1]] = number
+                place = Place(found.wanted, None, frozenset({(operation.index, found.reads[1])}))
+            else:
+                self._sync(found.tensor, number)
+                place = Place(found.wanted, found.tensor)
+            if not found.judged.within:
+                self._places[self._key(found)].append(place)
+
+    def _right(self, found: _Checked) -> None:
+        self._found.ratios.append(found.judged.ratio)
+        if found.tensor not in self._number:
+            self._sync(found.tensor, self._ours[found.wanted])
+
+    def _is_identical(self, operation: Operation) -> bool:
+        numbers = [self._input(operation, slot) for slot in range(len(operation.inputs))]
+        if any(number is None for number in numbers):
+            return False
+        key = matching.key_of(operation, self._c, [number for number in numbers if number is not None])
+        found = self._table.get(key)
+        if found is None or len(found) != len(operation.outputs):
+            return False
+        for theirs, number in zip(operation.outputs, found, strict=True):
+            self._sync(theirs, self._ours[number])
+        self._found.identical += 1
+        return True
+
+    def _input(self, operation: Operation, slot: int) -> int | None:
+        forced = self._forced.get((operation.index, slot))
+        return self._number.get(operation.inputs[slot]) if forced is None else forced
+
+    def _by_what_it_reads(self, operation: Operation) -> Operation | None:
+        """Finds the reference's operation of the same family that reads the most of the same tensors."""
+        best: tuple[tuple[int, ...], Operation] | None = None
+        for slot, tensor in enumerate(operation.inputs):
+            number = self._input(operation, slot)
+            if number is None or self._c.is_constant(tensor):
+                continue
+            for ours in self._readers[operation.family, number]:
+                if ours.index in self._roles.taken or self._known(ours) or not self._roles.alike(ours, operation):
+                    continue
+                score = self._score(ours, operation)
+                if best is None or score > best[0]:
+                    best = (score, ours)
+        if best is None or not self._roles.pair(best[1], operation):
+            return None
+        return best[1]
+
+    def _known(self, ours: Operation) -> bool:
+        return any(self._ours[tensor] in self._synced for tensor in ours.outputs)
+
+    def _score(self, ours: Operation, theirs: Operation) -> tuple[int, ...]:
+        read = [self._ours[tensor] for tensor in ours.inputs]
+        shared = sum(self._input(theirs, slot) in read for slot in range(len(theirs.inputs)))
+        return (
+            shared,
+            int(ours.attributes == theirs.attributes),
+            int(ours.place.scope == theirs.place.scope),
+            -ours.index,
+        )
+
+    # --- what both sides are made for
+
+    def _ends(self) -> dict[int, list[int]]:
+        ends: dict[int, list[int]] = defaultdict(list)
+        for path, wanted in self._r.outputs.items():
+            if path in self._c.outputs:
+                ends[self._c.outputs[path]].append(wanted)
+            else:
+                self._found.unmatched.append(f"output {path} of the reference")
+        for key, ours in self._variables.items():
+            sides = ours in self._r.writes, key in self._c.writes
+            if all(sides):
+                ends[self._c.writes[key]].append(self._r.writes[ours])
+            elif sides[0] and self._changes(ours):
+                self._found.unchanged.append(Unchanged(ours, key, "reference"))
+            elif sides[1] and self._number.get(self._c.writes[key]) is None:
+                self._found.unchanged.append(Unchanged(ours, key, "candidate"))
+        return ends
+
+    def _changes(self, key: str) -> bool:
+        """Whether the reference leaves another value in a variable than it found."""
+        before = [t for t, source in self._r.sources.items() if (source.kind, source.name) == ("variable", key)]
+        if not before:
+            return True
+        values = [self._kernels.numpy(self._values[tensor]) for tensor in (before[0], self._r.writes[key])]
+        return not budget.same_bits(values[0], values[1])
+
+    def _end(self, tensor: int, wanted: int) -> None:
+        number = self._ours[wanted]
+        if self._number.get(tensor) == number or (tensor, number) in self._blamed:
+            return
+        found = self._judge(tensor, wanted)
+        if found.judged.within:
+            self._right(found)
+        else:
+            self._blame(found)
+
+    # --- comparing
+
+    def _judge(self, tensor: int, wanted: int, reads: tuple[Operation, int] | None = None) -> _Checked:
+        """Compares a tensor of the candidate, computed on the reference's values, with the reference's."""
+        found = self._judge_as_it_is(tensor, wanted, reads)
+        if not found.judged.within and self._narrow(found):
+            found = self._judge_as_it_is(tensor, wanted, reads)
+        return found
+
+    def _judge_as_it_is(self, tensor: int, wanted: int, reads: tuple[Operation, int] | None) -> _Checked:
+        self._found.compared += 1
+        theirs = self._their_part(tensor)
+        start = {self._number[t] for t in theirs.start if t in self._number}
+        start |= {self._forced[slot] for slot in theirs.forced}
+        ours = self._our_part(wanted, start)
+        judged = budget.judged(self._kernels, ours, theirs, self._values[wanted])
+        self._found.bit_equal &= judged.bit_equal
+        lacking = () if judged.within else tuple(self._our_part(wanted, self._synced).operations)
+        return _Checked(tensor, wanted, judged, ours, theirs, lacking, reads)
+
+    def _narrow(self, found: _Checked) -> bool:
+        """Looks for tensors on the way that agree, so that only what lies behind them is to blame."""
+        ends = found.tensor, found.wanted
+        theirs = {t: a for t, a in _all(found.theirs, self._kernels).items() if t != ends[0] and t not in self._number}
+        ours = {t: a for t, a in _all(found.ours, self._kernels).items() if t != ends[1]}
+        narrowed = False
+        # The last operation as a whole may be right, and the other side goes on.
+        theirs_end, ours_end = (_end_of(part, self._kernels) for part in (found.theirs, found.ours))
+        if theirs_end is not None and found.tensor not in self._number:
+            theirs[found.tensor] = theirs_end
+        if ours_end is not None:
+            ours[found.wanted] = ours_end
+        for theirs_tensor, theirs_value in theirs.items():
+            for ours_tensor, ours_value in ours.items():
+                if (theirs_tensor, ours_tensor) != ends and _agree(ours_value, theirs_value):
+                    self._sync(theirs_tensor, self._ours[ours_tensor])
+                    narrowed = True
+                    break
+        return narrowed
+
+    def _blame(self, *wrong: _Checked) -> None:
+        for found in wrong:
+            self._blamed.add(self._key(found))
+            self._blame_keys.append(self._key(found))
+            self._found.blames.append(
+                Blame(
+                    found.lacking,
+                    tuple(found.theirs.operations),
+                    found.judged,
+                    found.ours,
+                    found.theirs,
+                    found.wanted,
+                    found.reads,
+                    None if found.reads is None else self._roles.partners.get(found.reads[0].index),
+                    self._draws_alone(found.theirs),
+                    self._leads_to.get(found.wanted),
+                )
+            )
+
+    def _value_for(self, tensor: int) -> object:
+        """The reference's value in the shape that the candidate's tensor has."""
+        number = self._number[tensor]
+        value, shape = self._values[number], self._c.specs[tensor].shape
+        return value if self._r.specs[number].shape == shape else self._kernels.numpy(value).reshape(shape)
+
+    def _draws_alone(self, theirs: Part) -> bool:
+        sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
+        return any(source is not None and source.kind == "draw" for source in sources)
+
+    def _their_part(self, tensor: int) -> Part:
+        start: dict[int, object] = {}
+        forced: dict[tuple[int, int], tuple[object, str]] = {}
+        operations: dict[int, Operation] = {}
+        waiting = [tensor]
+        while waiting:
+            current = waiting.pop()
+            made_by = self._c.producers.get(current)
+            if current in self._number and not self._c.is_constant(current):
+                start[current] = self._value_for(current)
+            elif made_by is None:
+                start[current] = self._c.sources[current].value
+            elif made_by.index not in operations:
+                operations[made_by.index] = made_by
+                for slot, read in enumerate(made_by.inputs):
+                    if (made_by.index, slot) in self._forced:
+                        number = self._forced[made_by.index, slot]
+                        forced[made_by.index, slot] = self._values[number], f"forced {number}"
+                    else:
+                        waiting.append(read)
+        ordered = [operations[index] for index in sorted(operations)]
+        return Part(self._c, ordered, start, tensor, forced)
+
+    def _our_part(self, wanted: int, stop: set[int]) -> Part:
+        """The reference's operations between tensors that are known to both and a wanted one."""
+        part = self._walk(wanted, stop)
+        if part is None and stop is not self._synced:
+            part = self._walk(wanted, stop | self._synced)
+        return part or Part(self._r, (), {wanted: self._values[wanted]}, wanted, {})
+
+    def _walk(self, wanted: int, stop: set[int]) -> Part | None:
+        start: dict[int, object] = {}
+        operations: dict[int, Operation] = {}
+        waiting = [wanted]
+        while waiting:
+            current = waiting.pop()
+            made_by = self._r.producers.get(current)
+            if self._ours[current] in stop or made_by is None:
+                start[current] = self._values[current]
+            elif made_by.index not in operations:
+                if len(operations) > _LARGEST_PART:
+                    return None
+                operations[made_by.index] = made_by
+                waiting.extend(made_by.inputs)
+        ordered: Sequence[Operation] = [operations[index] for index in sorted(operations)]
+        return Part(self._r, ordered, start, wanted, {})
+
+
+def _read(program: Program) -> set[int]:
+    """Returns the tensors that anybody reads: batch norm gives more than is used."""
+    inputs = {tensor for operation in program.operations for tensor in operation.inputs}
+    return inputs | {*program.outputs.values(), *program.writes.values()}
+
+
+def _updates_alone(program: Program) -> dict[int, str]:
+    """Returns the tensors that lead to no output, with the variable whose update they lead to."""
+    to_outputs = _ancestors(program, program.outputs.values(), set())
+    found: dict[int, str] = {}
+    for key, tensor in program.writes.items():
+        for ancestor in _ancestors(program, [tensor], to_outputs):
+            found.setdefault(ancestor, key)
+    return found
+
+
+def _ancestors(program: Program, tensors: Iterable[int], stop: set[int]) -> set[int]:
+    found: set[int] = set()
+    waiting = [tensor for tensor in tensors if tensor not in stop]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in found or tensor in stop:
+            continue
+        found.add(tensor)
+        made_by = program.producers.get(tensor)
+        waiting.extend(made_by.inputs if made_by is not None else ())
+    return found
+
+
+def _all(part: Part, kernels: Kernels) -> dict[int, np.ndarray]:
+    """Returns every tensor that a part computes, in float64 where it can be had."""
+    for double in (True, False):
+        values: dict[int, Any] = {}
+        try:
+            part.run(kernels, double=double, every=values)
+        except Exception:  # the framework's own: no float64 kernel
+            continue
+        return {tensor: kernels.numpy(value) for tensor, value in values.items()}
+    return {}
+
+
+def _end_of(part: Part, kernels: Kernels) -> np.ndarray | None:
+    found = _all(part, kernels).get(part.end)
+    if found is None and part.end in part.start:
+        return kernels.numpy(part.start[part.end])
+    return found
+
+
+def _agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether two tensors on the way are the same but for rounding; what is constant all over tells nothing."""
+    theirs_shaped = budget.shaped(theirs, ours.shape)
+    if theirs_shaped is None or ours.size < 2 or ours.dtype.kind != "f" or theirs.dtype.kind != "f":
+        return False
+    scale = float(np.abs(ours).max())
+    if not np.isfinite(scale) or float(np.ptp(ours)) <= _SAME * scale:
+        return False
+    return bool(np.abs(theirs_shaped - ours).max() <= _SAME * scale)

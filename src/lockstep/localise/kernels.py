@@ -1,0 +1,34 @@
+"""What forced lockstep asks of a framework: to run single operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from lockstep.program import Operation
+
+
+class Kernels(Protocol):
+    """Runs operations of both programs. Tensors are what the framework holds; the core only hands them on."""
+
+    def run(self, operation: Operation, inputs: Sequence[Any]) -> list[Any]:
+        """Runs an operation as it is."""
+        ...
+
+    def run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool = False) -> list[Any]:
+        """Runs an operation in float64, with `halves` what is in half precision too.
+
+        Raises:
+            Exception: The framework's own, where it has no such kernel.
+        """
+        ...
+
+    def numpy(self, value: Any) -> np.ndarray:
+        """Returns a tensor as an array."""
+        ...
+
+    def changed(self, operation: Operation, attributes: Mapping[str, Any]) -> Operation:
+        """Returns the operation with other attributes."""
+        ...

@@ -1,0 +1,269 @@
+"""Which operation of the reference an operation of the candidate is, before anything runs.
+
+Two ideas. *Numbering*: operations of the same family with the same attributes on the same tensors give the same
+tensor, bit for bit, so such tensors get one number on both sides and need not be looked at again (global value
+numbering, as compilers do it: Alpern, Wegman, Zadeck, "Detecting equality of variables in programs", 1988).
+*Roles*: operations that read the same variable, or that make the same output, or whose partners read what they make,
+have the same role in both programs, whatever they compute it from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lockstep.program import COMMUTATIVE, Operation, Program
+
+_MODE_OF_VIEW = "Reshape"
+
+
+def key_of(operation: Operation, program: Program, numbers: Sequence[int]) -> tuple[object, ...]:
+    """Returns what decides an operation's result: operations of equal keys give equal bits.
+
+    Args:
+        operation: The operation.
+        program: What it is part of.
+        numbers: The numbers of its inputs.
+    """
+    shapes = (program.specs[tensor].shape for tensor in operation.inputs)
+    given: tuple[object, ...] = tuple(zip(numbers, shapes, strict=True))
+    if operation.family in COMMUTATIVE:
+        given = tuple(sorted(given, key=repr))
+    attributes = {n: v for n, v in operation.attributes.items() if (n, v) not in _WITHOUT_EFFECT}
+    dtypes = tuple(program.specs[tensor].dtype for tensor in operation.outputs)
+    return operation.family, tuple(sorted(attributes.items(), key=lambda item: item[0])), given, dtypes
+
+
+_WITHOUT_EFFECT = {("data_format", "NHWC"), ("explicit_paddings", ()), ("incompatible_shape_error", True)}
+
+
+def source_key(program: Program, tensor: int, partner_of: Mapping[str, str], places: Mapping[int, int]) -> object:
+    """Returns what decides a source's value, or None where nothing but itself does.
+
+    Args:
+        program: What it is part of.
+        tensor: The source.
+        partner_of: Candidate's variable key -> the reference's; empty for the reference itself.
+        places: Draw -> its place among the draws like it.
+    """
+    source, spec = program.sources[tensor], program.specs[tensor]
+    if source.kind == "constant":
+        array = np.asarray(source.value)
+        if array.dtype.kind in "iuOSU":  # an axis is the same in 32 and in 64 bits
+            return "constant", array.dtype.kind, spec.shape, repr(array.tolist())
+        return "constant", spec, array.tobytes()
+    if source.kind == "variable":
+        return "variable", partner_of.get(source.name, source.name if not partner_of else f"candidate's {source.name}")
+    if source.kind == "input":
+        return "input", source.name, spec.dtype
+    if source.kind == "draw":
+        return "draw", source.name, spec, places[tensor]
+    return None
+
+
+def places_of_draws(program: Program) -> dict[int, int]:
+    """Counts the draws of each type and shape."""
+    seen: Counter[object] = Counter()
+    places = {}
+    for tensor in program.draws:
+        like = (program.sources[tensor].name, program.specs[tensor])
+        places[tensor] = seen[like]
+        seen[like] += 1
+    return places
+
+
+@dataclass
+class Roles:
+    """Operations that have the same role on both sides.
+
+    Attributes:
+        reference: The reference's program.
+        candidate: The candidate's.
+        variables: Candidate's variable key -> the reference's.
+        partners: Index of the candidate's operation -> the reference's operation.
+        taken: Indices of the reference's operations among them.
+    """
+
+    reference: Program
+    candidate: Program
+    variables: Mapping[str, str]
+    partners: dict[int, Operation] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+
+    def pair(self, ours: Operation, theirs: Operation, *, sure: bool = False) -> bool:
+        """Notes that two operations have the same role; tells whether that is new and possible.
+
+        Args:
+            ours: The reference's.
+            theirs: The candidate's.
+            sure: Whether they have it even if their tensors differ in size, as they read the same variable.
+        """
+        fit = (
+            ours.family == theirs.family and len(ours.inputs) == len(theirs.inputs)
+            if sure
+            else self.alike(ours, theirs)
+        )
+        if theirs.index in self.partners or ours.index in self.taken or not fit:
+            return False
+        self.partners[theirs.index] = ours
+        self.taken.add(ours.index)
+        return True
+
+    def part(self, theirs: Operation) -> None:
+        """Takes a pair back."""
+        self.taken.discard(self.partners.pop(theirs.index).index)
+
+    def alike(self, ours: Operation, theirs: Operation) -> bool:
+        """Whether two operations are of one family and give tensors of the same sizes."""
+        if ours.family != theirs.family or len(ours.inputs) != len(theirs.inputs):
+            return False
+        pairs = zip(ours.outputs, theirs.outputs, strict=False)
+        return all(self.reference.specs[r].shape == self.candidate.specs[c].shape for r, c in pairs)
+
+    def slots(self, ours: Operation, theirs: Operation) -> Iterator[tuple[int, int]]:
+        """Yields which input of the candidate's operation is which of the reference's: `(candidate's slot, tensor)`.
+
+        Constants belong to the operation itself. Where inputs may change places, each is the one that it fits best.
+        """
+        order = list(range(len(theirs.inputs)))
+        if ours.family in _OF_EQUALS and 2 <= len(order) <= _MOST_ORDERED:
+            order = self._best_order(ours, theirs)
+        for slot, place in enumerate(order):
+            tensor = ours.inputs[place]
+            if not self.reference.is_constant(tensor) and not self.candidate.is_constant(theirs.inputs[slot]):
+                yield slot, tensor
+
+    def _best_order(self, ours: Operation, theirs: Operation) -> list[int]:
+        """Gives each input the place of the one that it is likest to, the surest first."""
+        fits = sorted(
+            (
+                (
+                    self._likeness(tensor, wanted, _DEPTH) + self._shared_variables(tensor, wanted),
+                    slot == place,
+                    -slot,
+                    -place,
+                )
+                for slot, tensor in enumerate(theirs.inputs)
+                for place, wanted in enumerate(ours.inputs)
+            ),
+            reverse=True,
+        )
+        order: dict[int, int] = {}
+        for _, _, slot, place in fits:
+            if -slot not in order and -place not in order.values():
+                order[-slot] = -place
+        return [order[slot] for slot in range(len(theirs.inputs))]
+
+    def _shared_variables(self, theirs: int, ours: int) -> float:
+        """How many of the variables that are read on the way to two tensors are the same, 10 for all."""
+        sides = (
+            {self.variables.get(key, key) for key in _variables_near(self.candidate, theirs)},
+            _variables_near(self.reference, ours),
+        )
+        union = sides[0] | sides[1]
+        return 10.0 * len(sides[0] & sides[1]) / len(union) if union else 0.0
+
+    def _likeness(self, theirs: int, ours: int, depth: int) -> int:
+        """How much two tensors have in common: that both are constants, their producers' roles, families and shapes."""
+        constants = self.reference.is_constant(ours), self.candidate.is_constant(theirs)
+        if any(constants):
+            return 8 if all(constants) else 0
+        shapes = int(self.reference.specs[ours].shape == self.candidate.specs[theirs].shape)
+        a, b = self.reference.producers.get(ours), self.candidate.producers.get(theirs)
+        if a is None or b is None:
+            sources = self.reference.sources.get(ours), self.candidate.sources.get(theirs)
+            alike = sources[0] is not None and sources[1] is not None and sources[0].kind == sources[1].kind
+            return 2 * alike + shapes
+        if b.index in self.partners:
+            return 20 + shapes if self.partners[b.index] is a else 0
+        if a.index in self.taken or a.family != b.family or not depth or len(a.inputs) != len(b.inputs) or not a.inputs:
+            return shapes
+        return shapes + 2 + self._likeness(b.inputs[0], a.inputs[0], depth - 1)
+
+
+_OF_EQUALS = COMMUTATIVE | {"ConcatV2", "Pack"}
+_MOST_ORDERED = 12
+_DEPTH = 6
+_NEAR = 16
+
+
+def _variables_near(program: Program, tensor: int) -> set[str]:
+    """Keys of the variables that are read by the last operations on the way to a tensor."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    waiting = [tensor]
+    while waiting and len(seen) < _NEAR:
+        current = waiting.pop(0)
+        source, made_by = program.sources.get(current), program.producers.get(current)
+        if source is not None and source.kind == "variable":
+            found.add(source.name)
+        elif made_by is not None and made_by.index not in seen:
+            seen.add(made_by.index)
+            waiting.extend(made_by.inputs)
+    return found
+
+
+def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Roles:
+    """Finds the roles that the variables, the outputs and the updates tell, and what follows from these.
+
+    Args:
+        reference: The reference's program.
+        candidate: The candidate's.
+        variables: Candidate's variable key -> the reference's.
+    """
+    found = Roles(reference, candidate, variables)
+    waiting: list[tuple[Operation, Operation]] = []
+
+    def pair(ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:
+        if ours is not None and theirs is not None and found.pair(ours, theirs, sure=sure):
+            waiting.append((ours, theirs))
+
+    for ours, theirs in _readers(reference, candidate, variables):
+        pair(ours, theirs, sure=True)
+    for theirs_tensor, tensor in _ends(reference, candidate, variables):
+        pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
+    while waiting:
+        ours, theirs = waiting.pop(0)
+        for slot, tensor in found.slots(ours, theirs):
+            pair(reference.producers.get(tensor), candidate.producers.get(theirs.inputs[slot]))
+    return found
+
+
+def _ends(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """Yields what both programs are made for: `(candidate's tensor, reference's)` of outputs and of updates."""
+    for path, tensor in reference.outputs.items():
+        if path in candidate.outputs:
+            yield candidate.outputs[path], tensor
+    for key, theirs in candidate.writes.items():
+        ours = variables.get(key)
+        if ours in reference.writes:
+            yield theirs, reference.writes[ours]
+
+
+def _readers(
+    reference: Program, candidate: Program, variables: Mapping[str, str]
+) -> Iterator[tuple[Operation, Operation]]:
+    """Yields operations of one family that read the same variable, where both sides have as many of them."""
+    by_variable = _by_variable(reference), _by_variable(candidate)
+    for key, ours_key in variables.items():
+        sides = by_variable[0].get(ours_key, {}), by_variable[1].get(key, {})
+        for family, theirs in sides[1].items():
+            ours = sides[0].get(family, [])
+            if len(ours) == len(theirs):
+                yield from zip(ours, theirs, strict=True)
+
+
+def _by_variable(program: Program) -> dict[str, dict[str, list[Operation]]]:
+    found: dict[str, dict[str, list[Operation]]] = defaultdict(lambda: defaultdict(list))
+    names = {tensor: source.name for tensor, source in program.sources.items() if source.kind == "variable"}
+    for operation in program.operations:
+        read = list(dict.fromkeys(names[tensor] for tensor in operation.inputs if tensor in names))
+        if operation.type == _MODE_OF_VIEW and read:
+            names.update(dict.fromkeys(operation.outputs, read[0]))  # a bias that is reshaped before it is added
+            continue
+        for name in read:
+            found[name][operation.family].append(operation)
+    return found
