@@ -122,7 +122,7 @@ class TrainingQuestions:
         here = built.here.run(Setting("given", reference.before), objective=mine)
         candidate = built.candidate.run(values[1], draws=both.reference.forward_draws, objective=theirs)
         if candidate.training_loss is None:
-            return [_not_asked("the recording of the candidate holds no gradients")]
+            return [_not_asked("the candidate is a recording without gradients, or runs in another process")]
         found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.movable, mine)]
         if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
             return repeated_draws.undecided(found, both.reference)
@@ -141,7 +141,7 @@ class TrainingQuestions:
             made = {side: self._make_optimizer(side, shapes, names) for side in self.subjects}
             for side, one in made.items():
                 if one is None:
-                    return [_not_asked(f"the recording of the {side} holds no optimizer")]
+                    return [_not_asked(f"the {side} is a recording without an optimizer, or runs in another process")]
                 stack.callback(one.close)
             points = {point for one in made.values() for point in one.turning_points()}
             given, steps = trials.trial(shapes), trials.probes(sorted(points))
@@ -156,22 +156,26 @@ class TrainingQuestions:
         if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
             unknown = Finding(Verdict.DIVERGED, "the masks of the training steps differ")
             return repeated_draws.undecided([unknown], both.reference)
-        if _recorded(built.candidate) is not None:
-            return [_not_asked("the candidate is a recording, which cannot be trained")]
+        if _recorded(built.candidate) is not None or not hasattr(self.subjects["candidate"], "make_optimizer"):
+            return [_not_asked("the candidate is a recording, or runs in another process, and cannot be trained")]
         course = self._course(both, built)
         if course is None:
             return [_not_asked("the recording of the reference holds no training steps")]
         steps, own = course
-        names = {r.key: c.key for r, c in alignment.pairs}
         forced = self._forced(steps, both, built, alignment)
         self.judge.say(f"training the candidate for {len(steps)} steps on its own")
-        start = {c: both.reference.before[r] for r, c in names.items()}
+        start = filling.carried(both.reference.before, alignment)
         free = self._train("candidate", built.candidate, start, both, len(steps))
         if len(steps) < self.steps:
             forced.append(
                 Finding(Verdict.NOT_ASKED, f"{self.steps} steps were asked for, and {len(steps)} fit in memory")
             )
-        return [*forced, trajectory.free(trajectory.drifts(steps, free, own, names))]
+        return [
+            *forced,
+            trajectory.free(
+                trajectory.drifts(steps, free, own, functools.partial(filling.carried, alignment=alignment))
+            ),
+        ]
 
     def _forced(
         self, steps: Sequence[training.TrainingStep], both: Traces, built: Built, alignment: Alignment
@@ -203,7 +207,7 @@ class TrainingQuestions:
         assert self.objectives is not None
         mine, theirs = self.objectives["reference"], self.objectives["candidate"]
         start = step.run.before
-        values = {c.key: start[r.key] for r, c in alignment.pairs}
+        values = filling.carried(start, alignment)
         draws = both.reference.forward_draws
         run = built.candidate.run(Setting("given", values), draws=draws, objective=theirs)
         here = built.here.run(Setting("given", {key: start[key] for key in start}), objective=mine)
@@ -241,6 +245,8 @@ class TrainingQuestions:
     def _make_optimizer(self, side: str, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         subject: Any = self.subjects[side]
         assert self.makers is not None
+        if not hasattr(subject, "make_optimizer"):
+            return None
         return self.on_side(side, functools.partial(subject.make_optimizer, self.makers[side], shapes, names))
 
 

@@ -4,7 +4,7 @@ Every step runs the model anew from given values, so that its random draws are t
 one batch and one set of masks, on both sides and whatever their state was.
 """
 
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
@@ -96,21 +96,19 @@ def moved(values: Arrays, number: int = 1) -> Dict[str, np.ndarray]:
     return {key: jittered(np.asarray(values[key]), "%d/%s" % (number, key)) for key in values}
 
 
-def drift(reference: Arrays, other: Arrays, names: Optional[Mapping[str, str]] = None) -> float:
+def drift(reference: Arrays, other: Arrays) -> float:
     """Returns the distance of two states: the Euclidean norm of their difference over that of the reference.
 
     Args:
         reference: Variable key -> value.
         other: The same of the other state.
-        names: The reference's key -> the other's; by default the same, and all.
     """
-    pairs = names or {key: key for key in reference}
     difference = size = 0.0
-    for mine, theirs in pairs.items():
-        a = np.asarray(reference[mine])
+    for key in reference:
+        a = np.asarray(reference[key])
         if a.dtype.kind != "f":
             continue
         wide = a.astype(np.float64)
-        difference += float(np.sum(np.square(wide - np.asarray(other[theirs]))))
+        difference += float(np.sum(np.square(wide - np.asarray(other[key]))))
         size += float(np.sum(np.square(wide)))
     return float(np.sqrt(difference / size)) if size else 0.0
