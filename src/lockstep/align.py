@@ -95,6 +95,14 @@ class Alignment:
         transform = self.transforms.get(candidate.key)
         return value if transform is None else transform.apply(value)
 
+    def carried_gradient(self, candidate: VariableRecord, gradient: np.ndarray) -> np.ndarray:
+        """Returns the candidate's gradient for the reference's: what a transform adds to a value is no part of it."""
+        transform = self.transforms.get(candidate.key)
+        if transform is None:
+            return gradient
+        result: np.ndarray = transform.apply(gradient) - transform.apply(np.zeros_like(gradient))
+        return result
+
 
 def rename(name: str, rules: Sequence[Rename]) -> str:
     r"""Applies the first rule whose pattern is found in the reference's name.
