@@ -87,9 +87,12 @@ class ForcedRuns:
             partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
             found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)
+            return Located(found, culprits(found, reference, candidate, kernels))
         except LockstepError as error:
             return Located(Localisation(limits=[str(error)]), ())
-        return Located(found, culprits(found, reference, candidate, kernels))
+        except Exception as error:  # of the framework, which was asked for what no model asks for
+            said = (str(error).strip().splitlines() or ["(no message)"])[0]
+            return Located(Localisation(limits=[f"it could not be done: {type(error).__name__}: {said}"]), ())
 
 
 def programmed(instances: Sequence[Any]) -> Programmed | None:
