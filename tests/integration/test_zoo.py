@@ -173,7 +173,7 @@ def test_a_culprit_is_read_with_and_without_the_fields_of_newer_reports():
         reference, candidate, kind = "operation net/a/norm/add", "net/a/norm/add", "operation"
 
     assert scoring.Named.of(Culprit()) == scoring.Named("operation", "net/a/norm/add")
-    Culprit.reference, Culprit.scope, Culprit.pitfall = None, "net/a", "extra-operation"
+    Culprit.reference, Culprit.scopes, Culprit.pitfall = None, ("net/a", "net/b"), "extra-operation"
     assert scoring.Named.of(Culprit()) == scoring.Named("operation", "net/a", "extra-operation")
 
 
@@ -201,6 +201,12 @@ def test_scores_count_places_culprits_pairs_and_causes():
     assert (score.pairs, score.pairs_named) == (1, 0)
     assert score.causes == {"right": 1, "wrong": 1, "none": 2}
     assert score.as_json()["localisation_precision"] == 0.6
+
+
+def test_a_cause_that_no_check_could_tell_apart_is_right_too():
+    twice = catalogue.Fault("twice", "extra-regularizer", DECAY.places, also=("l2-half",))
+    told = [scoring.Named("regularizer", "net/a/kernel", pitfall) for pitfall in ("l2-half", "epsilon")]
+    assert [outcome("diverged", [named], twice).causes() for named in told] == [["right"], ["wrong"]]
 
 
 def test_only_equivalent_is_no_alarm_and_only_diverged_is_a_detection():
