@@ -244,8 +244,12 @@ class _Case:
                 f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training"
             )
         told = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value")
-        pitfall = next(told, "missing-operation")
+        pitfall = "mask" if self._reads_mask(ours) else next(told, "missing-operation")
         return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
+
+    def _reads_mask(self, ours: Sequence[Operation]) -> bool:
+        read = (tensor for operation in ours for tensor in operation.inputs if self._reference.is_constant(tensor))
+        return any(_is_mask(self._reference.constant(tensor)) for tensor in read)
 
     def _missing_number(self, ours: Operation) -> Cause | None:
         number, biases = self._constant_of(ours, self._reference), self._reference.variables_read(ours)
@@ -377,6 +381,8 @@ class _Case:
     def _pitfall_of_constant(self, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> str:
         if theirs.family in _REDUCTIONS:
             return "wrong-axis"
+        if _is_mask(wanted) and _is_mask(found):
+            return "mask"
         if wanted.size == 1 and found.size == 1 and wanted.dtype.kind == "f":
             return self._pitfall_of_number(theirs, float(wanted.reshape(-1)[0]), float(found.reshape(-1)[0]))
         return _OF_CONSTANTS.get(theirs.family, "constant")
@@ -409,6 +415,8 @@ class _Case:
         kinds = {ours.family, theirs.family}
         if kinds <= _POOLS:
             yield Cause(sentence, "pooling-kind", fix)
+        elif all(family.startswith("Resize") for family in kinds):
+            yield Cause(sentence, "resize-kind", fix)
         elif ours.family in activations.NAMES and theirs.family in activations.NAMES:
             yield Cause(sentence, "wrong-activation", fix)
         else:
@@ -630,6 +638,7 @@ class _Case:
         if large.sum() > 1:
             factor = float(np.median(theirs[large] / ours[large]))
             if factor and np.allclose(theirs, factor * ours, rtol=1e-6, atol=1e-7 * float(np.abs(theirs).max())):
+                yield from self._unbiased(factor)
                 yield Cause(
                     f"the candidate's values are {_short(factor)} times the reference's",
                     "constant-factor",
@@ -639,6 +648,27 @@ class _Case:
         spread = float(np.ptp(offset))
         if spread <= 1e-6 * float(np.abs(offset).max()):
             yield Cause(f"the candidate's values are the reference's plus {_short(offset.reshape(-1)[0])}", "offset")
+
+    def _unbiased(self, factor: float) -> Iterator[Cause]:
+        """A factor of n / (n - 1), or its root, where n elements were averaged."""
+        counts = {
+            int(np.prod(value.shape[first:last]))
+            for value in self._start_values()
+            for first in range(value.ndim)
+            for last in range(first + 1, value.ndim + 1)
+        }
+        for count, root in itertools.product(sorted(counts - {0, 1}), (1.0, 0.5)):
+            expected = (count / (count - 1)) ** root
+            if _close(factor, expected) or _close(factor, 1.0 / expected):
+                who = (
+                    ("the candidate", "the reference")
+                    if _close(factor, expected)
+                    else ("the reference", "the candidate")
+                )
+                sentence = f"{who[0]} divides the variance by n - 1, {who[1]} by n, n = {count}"
+                yield Cause(
+                    sentence, "unbiased-variance", f"multiply the variance by {_short(factor ** (-1.0 / root))}"
+                )
 
     def _relation_by_order(self, ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
         for axis in range(ours.ndim - 1, -1, -1):
@@ -845,6 +875,11 @@ def _draws_before(program: Program, tensor: int) -> bool:
         seen.add(current)
         waiting.extend((read, depth + 1) for read in made_by.inputs)
     return False
+
+
+def _is_mask(array: np.ndarray) -> bool:
+    """Whether an array holds two values: what to keep, and what to leave out."""
+    return array.size > 1 and np.unique(array).size == 2
 
 
 def _computing(operations: Sequence[Operation]) -> list[Operation]:

@@ -392,12 +392,11 @@ def execute(kind: str, outputs: int, inputs: list[Any], attributes: tuple[Any, .
 @contextlib.contextmanager
 def watched_operations(callback: Any) -> Iterator[None]:
     """Calls `callback(type, inputs, attributes, outputs, name, graph)` after each operation of this thread."""
-    module = "tensorflow.python.framework.op_callbacks"
-    _private(module, "add_op_callback")(callback)
+    _private("tensorflow.python.framework.op_callbacks", "add_op_callback")(callback)
     try:
         yield
     finally:
-        _private(module, "remove_op_callback")(callback)
+        _private("tensorflow.python.framework.op_callbacks", "remove_op_callback")(callback)
 
 
 def eager_scope() -> str:

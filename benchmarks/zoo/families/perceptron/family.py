@@ -23,7 +23,7 @@ FAMILY = Family(
     inputs=lambda random: {"features": random.normal(size=(16, 12)).astype("float32")},
     rename=((r"^net/first/weights$", "net/first/kernel"), (r"^net/first/biases$", "net/first/bias")),
     shim=(
-        Fault("mean", "constant-factor", operation("net/sub")),
+        Fault("mean", "offset", operation("net/sub")),
         Fault("clip", "clip-value", operation("net/clip_by_value.*")),
         Fault("no_activation", "missing-activation", operation("net/first/Relu")),
         Fault("bias_start", "initializer", initializer("net/first/biases")),
