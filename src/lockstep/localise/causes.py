@@ -20,6 +20,7 @@ from lockstep.localise import activations
 from lockstep.localise.budget import Part, Standard
 from lockstep.localise.forcing import Blame
 from lockstep.localise.kernels import Kernels
+from lockstep.localise.pitfalls import Pitfall, Slug
 from lockstep.program import Operation, Program
 
 _MOST_SCALARS = 24
@@ -28,7 +29,7 @@ _SMALL = 0.02
 _MOST_TENSORS = 8
 _LARGEST_PERMUTED = 4
 
-OF_ATTRIBUTES = {
+OF_ATTRIBUTES: dict[str, Slug] = {
     "epsilon": "epsilon",
     "exponential_avg_factor": "momentum",
     "padding": "padding",
@@ -74,7 +75,7 @@ _DROPOUT_DEPTH = 5
 _HALF = frozenset({"float16", "bfloat16"})
 _REDUCTIONS = frozenset({"Mean", "Sum", "Max", "Min", "Prod", "ArgMax", "Cumsum", "ReverseV2", "All", "Any"})
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
-_OF_FAMILIES = {
+_OF_FAMILIES: dict[str, Slug] = {
     "Cast": "dtype",
     "SpaceToBatchND": "dilation",
     "BatchToSpaceND": "dilation",
@@ -92,7 +93,7 @@ _OF_FAMILIES = {
 }
 """Family of an operation that one side alone has -> the pitfall that it is about."""
 
-_OF_CONSTANTS = {
+_OF_CONSTANTS: dict[str, Slug] = {
     "Transpose": "flatten-order",
     "Pad": "padding",
     "PadV2": "padding",
@@ -128,7 +129,7 @@ class Cause:
     """
 
     sentence: str
-    pitfall: str = ""
+    pitfall: Pitfall = ""
     fix: str = ""
     attributes: tuple[str, ...] = ()
 
@@ -243,7 +244,7 @@ class _Case:
                 f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training"
             )
         told = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value")
-        pitfall = next(told, "missing-operation")
+        pitfall: Slug = next(told, "missing-operation")
         return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
 
     def _missing_number(self, ours: Operation) -> Cause | None:
@@ -260,7 +261,7 @@ class _Case:
             sentence = f"the reference's value is {how} by {told}, the candidate's is not"
             return Cause(sentence, "missing-scale", f"{do} by {told}")
         if ours.family in ("Add", "Sub"):
-            pitfall = "forget-bias" if number == 1.0 and self._feeds(ours, "Sigmoid") else "offset"
+            pitfall: Slug = "forget-bias" if number == 1.0 and self._feeds(ours, "Sigmoid") else "offset"
             return Cause(f"the candidate lacks the constant {told} that is added", pitfall, f"add {told}")
         return None
 
@@ -279,7 +280,8 @@ class _Case:
             return Cause(
                 f"only the candidate scales by {_short(number)}{before}", "constant-factor", "remove the factor"
             )
-        pitfall = next((pitfall for family, pitfall in _OF_FAMILIES.items() if family in families), "extra-operation")
+        fitting = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families)
+        pitfall: Slug = next(fitting, "extra-operation")
         return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
 
     def _wrong_input(self) -> Iterator[Cause]:
@@ -373,14 +375,14 @@ class _Case:
             fix = "rate = 1 - keep_prob"
         return Cause(sentence, pitfall, fix, (f"{what.removeprefix('the ')}: {told}",))
 
-    def _pitfall_of_constant(self, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> str:
+    def _pitfall_of_constant(self, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> Slug:
         if theirs.family in _REDUCTIONS:
             return "wrong-axis"
         if wanted.size == 1 and found.size == 1 and wanted.dtype.kind == "f":
             return self._pitfall_of_number(theirs, float(wanted.reshape(-1)[0]), float(found.reshape(-1)[0]))
         return _OF_CONSTANTS.get(theirs.family, "constant")
 
-    def _pitfall_of_number(self, theirs: Operation, ours: float, other: float) -> str:
+    def _pitfall_of_number(self, theirs: Operation, ours: float, other: float) -> Slug:
         family = theirs.family
         if self._draws(theirs) or family in ("GreaterEqual", "Less", "Greater", "LessEqual"):
             return "keep-prob-as-rate" if _close(ours + other, 1.0) else "dropout-rate"
@@ -426,8 +428,8 @@ class _Case:
             if None not in names and names[0] != names[1]:
                 gelu = all(str(name).startswith("gelu") for name in names)
                 slopes = all(str(name).startswith("leaky") for name in names)
-                pitfall = "gelu-form" if gelu else "leaky-slope" if slopes else "wrong-activation"
-                missing = "missing-activation" if names[1] == "linear" else pitfall
+                pitfall: Slug = "gelu-form" if gelu else "leaky-slope" if slopes else "wrong-activation"
+                missing: Slug = "missing-activation" if names[1] == "linear" else pitfall
                 yield Cause(f"{names[1]} in the candidate, {names[0]} in the reference", missing, f"use {names[0]}")
                 return
 
@@ -502,7 +504,7 @@ class _Case:
                             (f"{what}: {_short(value)} against {_short(found.value)}",),
                         )
 
-    def _pitfall_of_numbers(self, wanted: _Scalar, found: _Scalar) -> str:
+    def _pitfall_of_numbers(self, wanted: _Scalar, found: _Scalar) -> Slug:
         if isinstance(wanted.slot, str):
             return OF_ATTRIBUTES.get(wanted.slot, "attribute")
         if isinstance(found.slot, str):
@@ -589,8 +591,8 @@ class _Case:
                         f"multiply by {_short(factor)}",
                     )
 
-    def _usual_factors(self) -> dict[float, tuple[str, str]]:
-        factors: dict[float, tuple[str, str]] = {
+    def _usual_factors(self) -> dict[float, tuple[Slug, str]]:
+        factors: dict[float, tuple[Slug, str]] = {
             0.5: ("l2-half", "one half"),
             2.0: ("l2-half", "two"),
         }
@@ -642,7 +644,7 @@ class _Case:
             pieces = np.split(theirs, blocks, axis=-1)
             for order in itertools.permutations(range(blocks)):
                 if list(order) != list(range(blocks)) and _alike(np.concatenate([pieces[i] for i in order], -1), ours):
-                    pitfall = "gate-order" if blocks == 4 else "concat-order"
+                    pitfall: Slug = "gate-order" if blocks == 4 else "concat-order"
                     yield Cause(
                         f"the {blocks} blocks of the last axis come in another order", pitfall, f"order {order}"
                     )
