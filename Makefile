@@ -7,7 +7,12 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo test test-fast matrix lint format bench clean
+# A file's tests stay together, for what they share; the files are taken in order, the long ones come first. Each process
+# takes a GB or more. JOBS=0 runs all in one process, as a debugger wants it.
+JOBS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+.PHONY: setup demo test test-fast matrix lint format bench zoo clean
 
 setup: $(STAMP)
 
@@ -15,17 +20,18 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "make: Python 3.10 to 3.13 is needed, $(PYTHON) is %d.%d; say make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[tensorflow-cpu,slim,dev]'
+	@# Compiled now: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every import of TensorFlow would do it again.
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[tensorflow-cpu,slim,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/lockstep demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 # make matrix ONLY=oldest runs one row of tools/matrix.py; FAST=1 leaves out the slow tests.
 matrix: $(STAMP)
@@ -43,6 +49,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# make zoo ARGS='--no-slow --family perceptron'; docs/design/bug_zoo.md has the rest.
+zoo: $(STAMP)
+	$(BIN)/python -m benchmarks.zoo $(ARGS)
 
 clean:
 	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import bench_checkpoints
 import bench_metrics
 import bench_shim
 import bench_traces
@@ -15,6 +16,8 @@ def main() -> None:
     bench_metrics.show(rows, 50_000_000)
     print()
     bench_traces.main()
+    print()
+    bench_checkpoints.main()
     print()
     bench_shim.main()
 

@@ -1,6 +1,7 @@
 """Keras 3 layers that native rewrites of TF1 models need in several families."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -13,8 +14,10 @@ class FusedBatchNormalization(keras.layers.Layer):
 
     def __init__(self, momentum, epsilon, scale=True, unbiased=True, updates=True, **kwargs):
         super().__init__(**kwargs)
-        self.momentum, self.epsilon, self.scale = momentum, epsilon, scale
+        self.epsilon, self.scale = epsilon, scale
         self.unbiased, self.updates = unbiased, updates
+        # TF1 subtracts in float32: at 0.9997 that is 3e-5 away from what double precision gives.
+        self.rate = np.float32(1.0) - np.float32(momentum)
 
     def build(self, shape):
         shape = (shape[-1],)
@@ -30,8 +33,8 @@ class FusedBatchNormalization(keras.layers.Layer):
             mean, variance = ops.moments(inputs, axes=[0, 1, 2])
         if training and self.updates:
             count = inputs.shape[0] * inputs.shape[1] * inputs.shape[2]
-            correction = count / (count - 1) if self.unbiased else 1.0
+            correction = count / max(count - 1, 1) if self.unbiased else 1.0
             for average, value in ((self.moving_mean, mean), (self.moving_variance, variance * correction)):
-                average.assign(average * self.momentum + value * (1.0 - self.momentum))
+                average.assign(average - (average - value) * self.rate)
         gamma = self.gamma if self.scale else None
         return ops.batch_normalization(inputs, mean, variance, -1, self.beta, gamma, self.epsilon)

@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from lockstep.errors import InputError
+import numpy as np
+
+from lockstep.errors import InputError, nearest
 from lockstep.trace import VariableRecord
+from lockstep.transforms import Transform
 
 Rename = tuple[str, str]
 
 _LOOKED_AT = 40
+
+
+@dataclass(frozen=True)
+class TransformRule:
+    """Says how variables of the candidate are made from those of the reference.
+
+    Attributes:
+        pattern: What is looked for in the candidate's names; the first rule that is found applies.
+        transform: How the value is made.
+        source: The name of the reference's variable, as a replacement for what the pattern found; None: the one that
+            the rename rules lead to the candidate's name. It is needed where one variable becomes several.
+    """
+
+    pattern: str
+    transform: Transform
+    source: str | None = None
+
+    def source_of(self, name: str) -> str | None:
+        """Returns the name of the reference's variable that a variable of the candidate is made from."""
+        found = re.search(self.pattern, name)
+        return None if found is None or self.source is None else found.expand(self.source)
 
 
 @dataclass(frozen=True)
@@ -28,14 +52,27 @@ class Alignment:
     """Pairs of variables, and what has no partner.
 
     Attributes:
-        pairs: `(reference, candidate)`, in the reference's order.
+        pairs: `(reference, candidate)`, in the reference's order; one of the reference's may be in several, each
+            of the candidate's being a part of it.
         missing: Of the reference alone, each with its likely partner, if there is one.
         extra: Of the candidate alone, likewise.
+        transforms: Key of a variable of the candidate -> how its value is made; without one it is the same.
     """
 
     pairs: tuple[tuple[VariableRecord, VariableRecord], ...]
     missing: tuple[tuple[VariableRecord, Partner | None], ...]
     extra: tuple[tuple[VariableRecord, Partner | None], ...]
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
+
+    def shape(self, reference: VariableRecord, candidate: VariableRecord) -> tuple[int, ...]:
+        """Returns the shape that the candidate's partner of a variable must have."""
+        transform = self.transforms.get(candidate.key)
+        return tuple(reference.shape) if transform is None else transform.shape(tuple(reference.shape))
+
+    def carried(self, candidate: VariableRecord, value: np.ndarray) -> np.ndarray:
+        """Returns the candidate's value for the reference's."""
+        transform = self.transforms.get(candidate.key)
+        return value if transform is None else transform.apply(value)
 
 
 def rename(name: str, rules: Sequence[Rename]) -> str:
@@ -54,31 +91,105 @@ def rename(name: str, rules: Sequence[Rename]) -> str:
     return name
 
 
+def renamer(rules: Sequence[Rename]) -> Callable[[str], str]:
+    r"""Returns `rename` for these rules as a function of the name, made for many names and many rules.
+
+    Rules that stand for one name alone, as `lockstep map` writes them, are looked up instead of tried one by one.
+
+    >>> renamer([("^a/w$", "b/kernel"), ("^a/(.*)$", r"c/\1")])("a/w")
+    'b/kernel'
+    """
+    exact: dict[str, int] = {}
+    patterns: list[int] = []
+    for place, (pattern, replacement) in enumerate(rules):
+        name = re.sub(r"\\(.)", r"\1", pattern[1:-1])
+        if pattern == f"^{re.escape(name)}$" and "\\" not in replacement:
+            exact.setdefault(name, place)
+        else:
+            patterns.append(place)
+
+    def renamed(name: str) -> str:
+        known = exact.get(name, len(rules))
+        before = [rules[place] for place in patterns if place < known]
+        return rename(name, [*before, *rules[known : known + 1]])
+
+    return renamed
+
+
 def align(
-    reference: Sequence[VariableRecord], candidate: Sequence[VariableRecord], rules: Sequence[Rename] = ()
+    reference: Sequence[VariableRecord],
+    candidate: Sequence[VariableRecord],
+    rules: Sequence[Rename] = (),
+    transforms: Sequence[TransformRule] = (),
 ) -> Alignment:
     """Pairs the variables of both sides by name, after the rename rules.
 
     Several variables of one name are paired in their order. Nothing is paired by guess: a likely partner
     (same shape, closest name, same position) is only told.
+
+    Raises:
+        InputError: A rule cannot be applied, or names a variable that the reference does not have.
     """
+    ruled = {record.key: rule for record in candidate if (rule := _rule(record.name, transforms)) is not None}
+    made = _made_from(reference, candidate, ruled)
     waiting: dict[str, list[VariableRecord]] = {}
     for record in candidate:
-        waiting.setdefault(record.name, []).append(record)
+        waiting.setdefault(record.name, [])
+        if ruled.get(record.key) is None or ruled[record.key].source is None:
+            waiting[record.name].append(record)
     pairs: list[tuple[VariableRecord, VariableRecord]] = []
     missing: list[VariableRecord] = []
+    renamed = renamer(rules)
     for record in reference:
-        partners = waiting.get(rename(record.name, rules))
+        partners = waiting.get(renamed(record.name))
         if partners:
             pairs.append((record, partners.pop(0)))
-        else:
+        elif record.key not in made:
             missing.append(record)
+        pairs.extend((record, part) for part in made.get(record.key, ()))
     extra = [record for record in candidate if any(record is left for left in waiting[record.name])]
     return Alignment(
         tuple(pairs),
         tuple((r, _likely(r, index, extra, rules)) for index, r in enumerate(missing)),
         tuple((c, _likely(c, index, missing, ())) for index, c in enumerate(extra)),
+        dict(_checked(pairs, ruled)),
     )
+
+
+def _rule(name: str, transforms: Sequence[TransformRule]) -> TransformRule | None:
+    return next((rule for rule in transforms if re.search(rule.pattern, name)), None)
+
+
+def _made_from(
+    reference: Sequence[VariableRecord], candidate: Sequence[VariableRecord], ruled: Mapping[str, TransformRule]
+) -> dict[str, list[VariableRecord]]:
+    """Returns key of a variable of the reference -> what rules with a source make from it."""
+    made: dict[str, list[VariableRecord]] = {}
+    keys = {record.key for record in reference}
+    for record in candidate:
+        rule = ruled.get(record.key)
+        source = None if rule is None else rule.source_of(record.name)
+        if source is None:
+            continue
+        if source not in keys:
+            raise InputError(
+                f"transform rule {rule.pattern if rule else ''!r} makes {record.name} from {source!r}, and the "
+                f"reference has no such variable{nearest(source, keys) or '.'}"
+            )
+        made.setdefault(source, []).append(record)
+    return made
+
+
+def _checked(
+    pairs: Sequence[tuple[VariableRecord, VariableRecord]], ruled: Mapping[str, TransformRule]
+) -> Iterator[tuple[str, Transform]]:
+    for r, c in pairs:
+        if c.key in ruled:
+            try:
+                ruled[c.key].transform.shape(tuple(r.shape))
+            except InputError as error:
+                raise InputError(f"{c.name}, made from {r.name}: {error}") from None
+            yield c.key, ruled[c.key].transform
 
 
 def _likely(

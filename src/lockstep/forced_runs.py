@@ -66,7 +66,7 @@ class ForcedRuns:
         for known, before in self._done:
             if known is base:
                 return before
-        theirs = {c.key: base.before[r.key] for r, c in self._alignment.pairs if r.key in base.before}
+        theirs = filling.copied(base, self._alignment)[1].values
         located = self._at(base.before, theirs)
         if located is not None:
             self._done.append((base, located))
@@ -82,7 +82,9 @@ class ForcedRuns:
         try:
             reference = self._reference.program(ours).without_the_unused()
             candidate = self._candidate.program(theirs).without_the_unused()
-            partners = {c.key: r.key for r, c in self._alignment.pairs}
+            # What a transform makes has another value, and is no partner.
+            made = self._alignment.transforms
+            partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
             found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)
         except LockstepError as error:

@@ -24,7 +24,7 @@ from lockstep.recorder.folder import VERSION, TraceWriter
 from lockstep.recorder.records import FLAGS
 from lockstep.recorder.tensors import stored
 from lockstep.recorder_process import RECORDER, RecorderError, run_recorder
-from lockstep.subjects import Mode
+from lockstep.subjects import GivenValues, Mode
 
 if TYPE_CHECKING:
     from lockstep.adapters.tf1_graph import GraphInstance
@@ -67,6 +67,7 @@ class IsolatedSubject:
         fresh: Whether a kept trace is left alone and replaced.
         say: Told what is being done.
         fill_names: Variable key -> the name that its distinct values are a hash of.
+        given: The values of the setting `"given"`; None where there is no such run.
     """
 
     folder: Path
@@ -77,6 +78,7 @@ class IsolatedSubject:
     fresh: bool = False
     say: Callable[[str], None] = field(default=lambda _: None)
     fill_names: Mapping[str, str] = field(default_factory=dict)
+    given: GivenValues | None = None
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
 
@@ -139,7 +141,7 @@ class IsolatedSubject:
             request = self._request(inputs, Path(work), target, taps, replace=replace, key=key)
             file = Path(work) / "request.json"
             file.write_text(json.dumps(request), encoding="utf-8")
-            variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": _log_level()}, say=self.say)
+            variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level()}, say=self.say)
             try:
                 run_recorder(environment.python, file, variables, self.timeout_s, self.say)
             except RecorderError as error:
@@ -151,12 +153,17 @@ class IsolatedSubject:
         single = not isinstance(inputs, Mapping)
         given = named(inputs)
 
-        def write() -> None:
-            with TraceWriter(str(work / "inputs")) as writer:
-                writer.finish({"inputs": writer.add(given)})
+        def write(name: str, arrays: Mapping[str, np.ndarray]) -> None:
+            with TraceWriter(str(work / name)) as writer:
+                writer.finish({name: writer.add(arrays)})
 
-        refused(write)
-        tapped = [dict(build, tapped=["initial"]) if "operations" in build else build for build in BUILDS]
+        refused(lambda: write("inputs", given))
+        if self.given is not None:
+            values = self.given.values
+            self.say("handing over the checkpoint")
+            refused(lambda: write("values", values))
+        builds = self._builds()
+        tapped = [dict(build, tapped=["initial"]) if "operations" in build else build for build in builds]
         return {
             "label": self.label,
             "entry": self.entry,
@@ -167,9 +174,17 @@ class IsolatedSubject:
             "replace": replace,
             "key": key,
             "fill_names": dict(self.fill_names),
-            "builds": list(BUILDS) if taps is None else tapped,
+            "given": None if self.given is None else str(work / "values"),
+            "builds": builds if taps is None else tapped,
             "taps": None if taps is None else {"patterns": list(taps.patterns), "max_bytes": taps.max_bytes},
         }
+
+    def _builds(self) -> list[Mapping[str, Any]]:
+        if self.given is None:
+            return list(BUILDS)
+        return [
+            build if build["training"] else {**build, "settings": [*build["settings"], "given"]} for build in BUILDS
+        ]
 
     def _facts(self, environment: Environment, inputs: Arrays) -> dict[str, object]:
         """What the trace depends on and is known before; the files that are imported are checked afterwards."""
@@ -183,7 +198,8 @@ class IsolatedSubject:
             "machine": [platform.system(), platform.machine(), os.cpu_count()],
             "inputs": _digests(inputs),
             "fill_names": dict(self.fill_names),
-            "builds": list(BUILDS),
+            "builds": self._builds(),
+            "given": None if self.given is None else self.given.digest,
             "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *FLAGS)},
         }
 
@@ -198,7 +214,8 @@ class IsolatedSubject:
         raise error from None
 
 
-def _log_level() -> str:
+def log_level() -> str:
+    """How much TensorFlow may say in a child process."""
     return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lockstep.align import Rename, align
+from lockstep.align import Rename, TransformRule, align
 from lockstep.arrays import Arrays, named
 from lockstep.recorded import RecordedSubject, refused
 from lockstep.recorder.folder import TraceWriter
 from lockstep.steps import filling
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
-from lockstep.trace import Trace
+from lockstep.trace import Trace, VariableRecord
 
 MODES = (
     Mode(training=False, randomness="num_random_ops"),
@@ -29,6 +29,7 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
     *,
     reference: RecordedSubject | None = None,
     rules: tuple[Rename, ...] = (),
+    transforms: tuple[TransformRule, ...] = (),
     replace: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -41,6 +42,7 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
         reference: The reference's trace: its names are what distinct values are a hash of, and its initial values and
             draws are run too, so that a model which draws in another order can be judged.
         rules: Rename rules, from the reference's names to this subject's.
+        transforms: How variables of this subject are made from the reference's.
         replace: Whether a trace of that name may be replaced.
         say: Told what is being done.
 
@@ -57,7 +59,8 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
                 say(f"building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
                 instance = subject.build(mode, inputs)
                 try:
-                    builds.append(_build(writer, instance, mode, reference, rules, inputs))
+                    known = None if reference is None else reference.build(mode, inputs).run(INITIAL)
+                    builds.append(_build(writer, instance, mode, known, (rules, transforms)))
                 finally:
                     instance.close()
             environment = dict(subject.environment())
@@ -80,13 +83,13 @@ def _build(
     writer: TraceWriter,
     instance: Instance,
     mode: Mode,
-    reference: RecordedSubject | None,
-    rules: tuple[Rename, ...],
-    inputs: Arrays,
+    known: Trace | None,
+    rules: tuple[tuple[Rename, ...], tuple[TransformRule, ...]],
 ) -> dict[str, Any]:
     first = instance.run(INITIAL, repeats=0 if mode.training else _FURTHER_CALLS)
-    known = None if reference is None else reference.build(mode, inputs).run(INITIAL)
-    alignment = align(first.variables if known is None else known.variables, first.variables, rules if known else ())
+    alignment = align(first.variables, first.variables)
+    if known is not None:
+        alignment = align(known.variables, first.variables, *rules)
     runs = [(INITIAL, first)]
     if not mode.training:
         runs += [
@@ -95,22 +98,38 @@ def _build(
     if known is not None:
         copied = filling.copied(known, alignment)[1]
         runs.append((copied, instance.run(copied, draws=known.forward_draws)))
+    return described(writer, mode, first.variables, runs, transformed=alignment.transforms)
+
+
+def described(
+    writer: TraceWriter,
+    mode: Mode,
+    variables: tuple[VariableRecord, ...],
+    runs: list[tuple[Setting, Trace]],
+    *,
+    transformed: Collection[str] = (),
+) -> dict[str, Any]:
+    """Writes what runs in one mode did, and returns what the manifest has to say of the mode.
+
+    Variables in `transformed` are written out: their values are no longer a hash of a name.
+    """
     return {
         "training": mode.training,
         "randomness": mode.randomness,
-        "variables": [list(record) for record in first.variables],
+        "variables": [list(record) for record in variables],
         "draws": [],
         "seeds_taken": [],
         "inputs": {},
         "outputs": {},
         "graph": None,
         "graph_note": "a Keras model is no graph",
-        "runs": [_run(writer, setting, trace) for setting, trace in runs],
+        "runs": [_run(writer, setting, trace, transformed) for setting, trace in runs],
     }
 
 
-def _run(writer: TraceWriter, setting: Setting, trace: Trace) -> dict[str, Any]:
-    filled = setting.values if setting.kind in ("distinct", "constant") else {}
+def _run(writer: TraceWriter, setting: Setting, trace: Trace, transformed: Collection[str]) -> dict[str, Any]:
+    filled = [key for key in setting.values if key not in transformed]
+    filled = filled if setting.kind in ("distinct", "constant") else []
     return {
         **writer.add_run(setting.kind, {key: setting.names.get(key, key) for key in filled}, trace),
         "duration_s": trace.duration_s,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +17,12 @@ import numpy as np
 
 from lockstep import recorder
 from lockstep.arrays import numpy_dtype
-from lockstep.environments import Completed, run_child
+from lockstep.environments import Completed, KeptChild, run_child
 from lockstep.errors import InputError
 from lockstep.recorded import refused
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader, TraceWriter
-from lockstep.recorder.worker import PROGRESS
+from lockstep.recorder.worker import ANSWERED, PROGRESS
 from lockstep.trace import Trace
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 RECORDER = Path(recorder.__file__).parent
 RERUN_TIMEOUT_S = 1800.0
+IDLE_S = 60.0
+"""How long the process for other kernels is kept after a run: the next one of a check comes within seconds."""
 
 
 class RecorderError(Exception):
@@ -63,19 +67,92 @@ def run_recorder(
         if line.startswith(PROGRESS):
             say(line[len(PROGRESS) :])
 
-    done = run_child(
-        [python, "-u", RECORDER / "bootstrap.py", request],
-        environment_variables=variables,
-        folder=request.parent,
-        timeout_s=timeout_s,
-        say=heard,
+    _raise_failure(
+        request,
+        run_child(
+            [*_recorder(python), request],
+            environment_variables=variables,
+            folder=request.parent,
+            timeout_s=timeout_s,
+            say=heard,
+        ),
     )
+
+
+def _recorder(python: Path) -> list[str | Path]:
+    return [python, "-u", RECORDER / "bootstrap.py"]
+
+
+def _raise_failure(request: Path, done: Completed | None) -> None:
+    """Raises what the recorder says beside a request, or what its end says; None is a process that goes on."""
     told = request.with_name(request.name + ".failure")
     if told.exists():
         failure = json.loads(told.read_text(encoding="utf-8"))
         raise RecorderError(failure["message"], failure.get("doing", ""), failure.get("traceback", ""))
-    if not done.succeeded:
+    if done is not None and not done.succeeded:
         raise RecorderError(_ended(done))
+
+
+class _KeptRecorder:
+    """The process of this TensorFlow with other settings, in which graphs run one after the other.
+
+    Importing TensorFlow takes seconds, running a graph mostly tenths of one. A process is kept for further runs with
+    the same environment variables, and ended when there was none for `IDLE_S`, when others are asked for, and with
+    this process. A fork of this process starts its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: KeptChild | None = None
+        self._variables: Mapping[str, str] = {}
+        self._idle: threading.Timer | None = None
+        atexit.register(self._end)  # whoever holds the lock then never lets it go
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    def _leave_to_parent(self) -> None:
+        self._lock, self._idle = threading.Lock(), None
+        if self._child is not None:
+            self._child.leave_to_parent()
+            self._child = None
+
+    def carry_out(self, request: Path, variables: Mapping[str, str]) -> None:
+        """Has it carry out a request.
+
+        Raises:
+            RecorderError: It failed.
+        """
+        with self._lock:
+            if self._idle is not None:
+                self._idle.cancel()
+            child = self._child
+            if child is None or not child.lives or dict(variables) != self._variables:
+                self._end()
+                child = self._child = KeptChild(
+                    _recorder(Path(sys.executable)), environment_variables=variables, folder=Path(tempfile.gettempdir())
+                )
+                self._variables = dict(variables)
+            answer = request.with_name(request.name + ANSWERED)
+            ended = child.ask(json.dumps(str(request)), answered=answer.exists, timeout_s=RERUN_TIMEOUT_S)
+            self._idle = threading.Timer(IDLE_S, self.end)
+            self._idle.daemon = True
+            self._idle.start()
+        _raise_failure(request, ended)
+
+    def end(self) -> None:
+        """Ends the process, if there is one; but not one that has been asked since a timer went off."""
+        with self._lock:
+            timer = threading.current_thread()
+            if not isinstance(timer, threading.Timer) or timer is self._idle:
+                self._end()
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+
+_KEPT = _KeptRecorder()
 
 
 def rerun(
@@ -126,7 +203,7 @@ def _read_group(reader: TraceReader, group: str) -> dict[str, np.ndarray]:
 
 def _run_other(request: Path, variables: Mapping[str, str]) -> None:
     try:
-        run_recorder(Path(sys.executable), request, variables, RERUN_TIMEOUT_S, lambda _: None)
+        _KEPT.carry_out(request, variables)
     except RecorderError as error:
         raise InputError(f"running the graph on other kernels: {error}") from error
 

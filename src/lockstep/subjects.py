@@ -45,6 +45,19 @@ class Setting:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class GivenValues:
+    """Values that the inference mode is run from too.
+
+    Attributes:
+        values: Name in a checkpoint -> value; the recorder finds out which variable each belongs to.
+        digest: What tells these values from others.
+    """
+
+    values: Mapping[str, np.ndarray]
+    digest: str
+
+
 INITIAL = Setting("initial")
 
 

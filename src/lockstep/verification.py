@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lockstep.align import Alignment, Rename, align, rename
+from lockstep.align import Alignment, Rename, TransformRule, align, renamer
 from lockstep.arrays import Arrays, checked_inputs
+from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
 from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import NOISE_RULE, Judge, Traces
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
+from lockstep.steps import checkpoint as from_checkpoint
 from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
 from lockstep.steps.forced import judge as judge_forced
@@ -40,12 +44,14 @@ Progress = Callable[[Event], None]
 _Result = TypeVar("_Result")
 
 
-def verify(
+def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configuration may hold besides
     reference: Subject | Mapping[str, Any],
     candidate: Subject | Mapping[str, Any],
     inputs: Arrays,
     *,
     rename: Sequence[Rename] = (),
+    transforms: Sequence[TransformRule] = (),
+    checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -57,6 +63,8 @@ def verify(
         candidate: The migrated model, likewise.
         inputs: Input name -> array, handed to both sides as a dict of tensors; or one array, handed over as one tensor.
         rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
+        transforms: How variables of the candidate are made from the reference's, where they are not equal.
+        checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
         progress: Called with an `Event` whenever something begins and when a step is done.
@@ -65,18 +73,51 @@ def verify(
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
 
     Raises:
-        InputError: The inputs or a table cannot be used.
+        InputError: The inputs, a table or the checkpoint cannot be used.
         SubjectError: The code of one side failed; its cause is the original exception.
     """
     check = _Check(
         _subject(reference, "reference"),
         _subject(candidate, "candidate"),
         checked_inputs(inputs),
-        tuple(rename),
+        Rules(tuple(rename), tuple(transforms), _settings(checkpoint)),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
     return check.run()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is known of both sides' variables: how they are called, how they are made, where their values lie."""
+
+    rename: tuple[Rename, ...] = ()
+    transforms: tuple[TransformRule, ...] = ()
+    checkpoint: CheckpointSettings | None = None
+
+
+Reload = Callable[[Instance, Traces, Callable[[str], None]], Trace]
+"""Runs a candidate anew, from what was written of it, say; given what both sides did, and told what is being done."""
+
+
+def judge_reloaded(  # noqa: PLR0913 - as of `verify`
+    reference: Subject,
+    candidate: Subject,
+    inputs: Arrays,
+    *,
+    rules: Rules,
+    tolerance: FixedTolerance,
+    reload: Reload,
+    progress: Progress,
+) -> Report:
+    """Takes the step `checkpoint` alone, with a candidate that was written and loaded again in its place.
+
+    Raises:
+        InputError: The checkpoint cannot be read, or leaves a variable of either side without a value.
+        SubjectError: The code of one side failed.
+    """
+    check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
+    return check.reloaded(reload)
 
 
 @dataclass(frozen=True)
@@ -102,22 +143,52 @@ class _Check:
         reference: Subject,
         candidate: Subject,
         inputs: Arrays,
-        rules: tuple[Rename, ...],
+        rules: Rules,
         tolerance: FixedTolerance,
         progress: Progress,
     ) -> None:
         self._subjects = {"reference": reference, "candidate": candidate}
-        self._inputs, self._rules, self._tolerance, self._progress = inputs, rules, tolerance, progress
+        self._inputs, self._rules, self._tolerance, self._progress = inputs, rules.rename, tolerance, progress
+        self._transforms = rules.transforms
+        self._checkpoint = from_checkpoint.Source(rules.checkpoint)
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
-        self._judge = Judge(tolerance, rules, inputs, self._say, self._runtimes)
+        self._judge = Judge(tolerance, rules.rename, inputs, self._say, self._runtimes)
 
     def run(self) -> Report:
         """Runs all steps."""
         start = self._clock
+        self._open_checkpoint()
         self._inference()
         self._training()
+        self._clock -= self._checkpoint.duration_s
+        self._report("checkpoint", self._checkpoint.findings, self._rule)
+        return self._whole(start)
+
+    def reloaded(self, reload: Reload) -> Report:
+        """Runs the step `checkpoint` alone, the candidate as `reload` gives it back."""
+        start = self._clock
+        self._open_checkpoint()
+        with ExitStack() as stack:
+            built = self._build(stack, Mode(training=False, randomness="num_random_ops"))
+            first = self._initial(built)
+            alignment = self._align(first)
+            plan = self._checkpoint.plan(first.reference, alignment)
+            from_checkpoint.refuse_gaps(self._checkpoint.findings, alignment)
+            assert plan is not None, "what would keep it from running has been refused"
+            reference = built.reference.run(plan.reference)
+            candidate = built.candidate.run(plan.candidate)
+            again = reload(
+                getattr(built.candidate, "movable", built.candidate), Traces(reference, candidate), self._say
+            )
+            again = dataclasses.replace(candidate, outputs=again.outputs)
+            here = built.here.run(Setting("given", reference.before))
+            self._checkpoint.judged(self._judge.results(Traces(reference, again, here), alignment, built.movable))
+        self._report("checkpoint", self._checkpoint.findings, self._rule)
+        return self._whole(start)
+
+    def _whole(self, start: float) -> Report:
         return Report(
             verdict=overall([step.verdict for step in self._steps]),
             steps=tuple(self._steps),
@@ -131,7 +202,7 @@ class _Check:
         with ExitStack() as stack:
             built = self._build(stack, mode)
             first = self._initial(built, repeats=_FURTHER_CALLS)
-            alignment = align(first.reference.variables, first.candidate.variables, self._rules)
+            alignment = self._align(first)
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
@@ -139,6 +210,7 @@ class _Check:
             self._fixed(built, alignment, forced)
             found = self._random(mode, first, built, alignment, forced)
             self._report("inference-random", found, self._rule)
+            self._from_checkpoint(first.reference, built, alignment, forced)
 
     def _forced(self, mode: Mode, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
         ours = programmed((built.here.instance, getattr(built.reference, "movable", None)))
@@ -164,6 +236,32 @@ class _Check:
         located = None if self._tolerance.alone else forced.distinct
         return [] if located is None else [judge_forced(located)]
 
+    def _open_checkpoint(self) -> None:
+        if self._transforms and hasattr(self._subjects["candidate"], "fill_names"):
+            raise InputError(
+                "transform rules go with a candidate that runs in this process; take python, requirements and "
+                "interpreter out of its table, or rename rules alone."
+            )
+        if (settings := self._checkpoint.settings) is not None:
+            from lockstep.adapters.checkpoint_reader import open_checkpoint
+
+            self._say("opening the checkpoint")
+            opened = open_checkpoint(settings.path, moving_averages=settings.moving_averages)
+            self._checkpoint.hand_over(opened, self._subjects, self._rules)
+
+    def _from_checkpoint(self, initial: Trace, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
+        """Runs both sides from the checkpoint; what was found is reported after the training steps."""
+        if (plan := self._checkpoint.plan(initial, alignment)) is not None:
+            self._say("inference, every variable from the checkpoint")
+            reference = built.reference.run(plan.reference)
+            here = built.here.run(Setting("given", reference.before))
+            both = Traces(reference, built.candidate.run(plan.candidate), here)
+            self._checkpoint.judged(self._judge.results(both, alignment, built.movable, forced.explain))
+        self._clock = self._checkpoint.stopped(self._clock)
+
+    def _align(self, both: Traces) -> Alignment:
+        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms)
+
     def _training(self) -> None:
         findings: list[Finding] = []
         verdicts: list[Verdict] = []
@@ -174,7 +272,7 @@ class _Check:
             with ExitStack() as stack:
                 built = self._build(stack, mode)
                 both = self._initial(built)
-                alignment = align(both.reference.variables, both.candidate.variables, self._rules)
+                alignment = self._align(both)
                 forced = self._forced(mode, built, alignment, both.reference)
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
@@ -215,7 +313,8 @@ class _Check:
         for side, subject in self._subjects.items():
             self._say(f"{side}: building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
             if side == "candidate" and hasattr(subject, "fill_names"):
-                names = {rename(r.key, self._rules): r.key for r in built["reference"].variables}
+                renamed = renamer(self._rules)
+                names = {renamed(r.key): r.key for r in built["reference"].variables}
                 subject.fill_names = names
             instance = _on_side(side, functools.partial(subject.build, mode, self._inputs))
             stack.callback(instance.close)
@@ -227,6 +326,9 @@ class _Check:
     def _here(self, mode: Mode) -> _Here:
         """Builds the reference's graph on the candidate's runtime."""
         build: Any = getattr(self._subjects["reference"], "here", None)
+        elsewhere = self._elsewhere()
+        if elsewhere:
+            return _Here(None, note=elsewhere)
         if build is None:
             return _Here(None)
         self._say("the reference's graph: importing it into this TensorFlow")
@@ -234,6 +336,18 @@ class _Check:
             return _Here(build(mode, self._inputs))
         except (InputError, SubjectError) as error:
             return _Here(None, note=f"whose difference it is cannot be told: {error}")
+
+    def _elsewhere(self) -> str:
+        """Tells why no graph can be run on the candidate's TensorFlow: it is another one than this process's."""
+        reference, candidate = (subject.environment().get("tensorflow") for subject in self._subjects.values())
+        ours = sys.modules.get("tensorflow")
+        if candidate in (None, reference) or ours is None or candidate == ours.__version__:
+            return ""
+        return (
+            f"whose difference it is cannot be told: the candidate ran on TensorFlow {candidate}, which is neither the "
+            f"reference's ({reference}) nor that of Lockstep's own process ({ours.__version__}), where the reference's "
+            "graph could be run"
+        )
 
     def _runtimes(self) -> str:
         versions = [subject.environment().get("tensorflow", "?") for subject in self._subjects.values()]
@@ -317,6 +431,10 @@ def _on_side(side: str, action: Callable[[], _Result]) -> _Result:
         raise told from error.__cause__
     except InputError as error:
         raise InputError(f"the {side}: {error}") from error
+
+
+def _settings(given: CheckpointSettings | str | os.PathLike[str] | None) -> CheckpointSettings | None:
+    return given if given is None or isinstance(given, CheckpointSettings) else CheckpointSettings(Path(given))
 
 
 def _subject(given: Subject | Mapping[str, Any], side: str) -> Subject:

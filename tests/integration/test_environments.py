@@ -38,6 +38,13 @@ def environment(python37, cache):
     return provide(SPEC, say=print)
 
 
+def test_its_packages_are_compiled_before_anything_imports_them(python37, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCKSTEP_CACHE", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    found = provide(SPEC, say=print)
+    assert list(found.python.parents[1].glob("lib/*/site-packages/__pycache__/six.*.pyc"))
+
+
 def test_it_has_the_python_and_the_packages_and_nothing_of_ours(environment, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
     program = "import six, sys; print(sys.version_info[:2], six.__version__); import click"

@@ -38,7 +38,7 @@ def test_there_are_four_stages_each_with_its_model():
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_is_equivalent(stage):
     report, status = check(EXAMPLE / f"lockstep-stage-{stage}.toml")
-    assert {step["name"]: step["verdict"] for step in report["steps"]} == dict.fromkeys(
+    assert {step["name"]: step["verdict"] for step in report["steps"][:5]} == dict.fromkeys(
         ("variables-created-once", "variables-match", "inference-fixed", "inference-random", "training-random"),
         "equivalent",
     )

@@ -53,7 +53,7 @@ def check(build, reference=perceptron, inputs=None):
 
 
 def verdicts(report):
-    return {step.name: str(step.verdict) for step in report.steps}
+    return {step.name: str(step.verdict) for step in report.steps[:5]}
 
 
 def test_a_right_perceptron_with_dropout_is_equivalent_in_all_steps():
@@ -209,7 +209,7 @@ def test_another_order_of_dropouts_and_a_mask_used_twice_are_told_as_such(shared
             masks = [masks[0], masks[0]] if shared else masks[::-1]
             return {"a": inputs["x"] * masks[0], "b": 2.0 * inputs["x"] * masks[1]}
 
-    step = check(Net, reference).steps[-1]
+    step = check(Net, reference).steps[4]
     assert step.verdict == "diverged"
     assert "nothing differs in mode constant, where all draws are alike: look for another order" in step.summary
 

@@ -67,7 +67,7 @@ def check(mistake=None, **options):
 
 
 def verdicts(report):
-    return {step.name: str(step.verdict) for step in report.steps}
+    return {step.name: str(step.verdict) for step in report.steps[:5]}
 
 
 STEPS = ["variables-created-once", "variables-match", "inference-fixed", "inference-random", "training-random"]
@@ -80,7 +80,7 @@ def test_a_right_migration_is_equivalent_in_all_steps(base):
     assert report.verdict == "equivalent"
     assert report.culprits == ()
     report.raise_if_diverged()
-    assert report.steps[-1].figures["state_variables"] == 1
+    assert report.steps[4].figures["state_variables"] == 1
     assert report.environments["reference"]["tensorflow"] == tf.__version__
 
 
@@ -258,7 +258,7 @@ def test_recording_does_not_change_what_the_model_computes():
     with lockstep.DeterministicRandomTestTool(mode="num_random_ops").scope():
         plain = untraced({"x": tf.constant(BATCH)}, training=True)
     report = lockstep.verify(lockstep.tf1_graph(forward), lockstep.keras(Migrated), {"x": BATCH})
-    assert report.steps[-1].figures["candidate_first_output"] == float(plain["logits"][0, 0])
+    assert report.steps[4].figures["candidate_first_output"] == float(plain["logits"][0, 0])
 
 
 def test_a_module_is_judged_too_and_the_report_says_that_no_functional_model_was_made():
@@ -269,8 +269,8 @@ def test_a_module_is_judged_too_and_the_report_says_that_no_functional_model_was
 
     report = lockstep.verify(lockstep.tf1_graph(forward), lockstep.keras(Migrated), {"x": BATCH})
     assert report.verdict == "equivalent"
-    assert "constant: 5 initial values bit-equal" in report.steps[-1].summary
-    assert "a functional model takes Keras layers only" in report.steps[-1].summary
+    assert "constant: 5 initial values bit-equal" in report.steps[4].summary
+    assert "a functional model takes Keras layers only" in report.steps[4].summary
 
 
 def test_one_array_reaches_both_sides_as_one_tensor():

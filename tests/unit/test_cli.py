@@ -12,10 +12,11 @@ from click.testing import CliRunner
 
 import lockstep
 from lockstep import config
-from lockstep.cli import demo, failures, main, session, startup
+from lockstep.cli import demo, main, session, startup
 from lockstep.errors import InputError, SubjectError, UndecidedError
 from lockstep.report.json import from_json
 from lockstep.report.model import Report, StepReport, Verdict
+from lockstep.tracebacks import users_traceback
 
 CONFIGURATION = """
 [reference]
@@ -229,7 +230,7 @@ def failure(folder: Path, code: str) -> str:
     (folder / "legacy_model.py").write_text(code)
     with pytest.raises(SubjectError) as raised:
         config.subject_from_table({"runtime": "tf1", "entry": "legacy_model.py:forward"}, folder, "reference")
-    return failures.users_traceback(raised.value.__cause__)
+    return users_traceback(raised.value.__cause__)
 
 
 def test_a_subjects_error_shows_the_users_frames_without_ours(folder):

@@ -8,6 +8,7 @@ from lockstep import config
 from lockstep.config import Isolation
 from lockstep.environments import EnvironmentSpec
 from lockstep.errors import InputError
+from lockstep.isolated_keras import IsolatedKeras
 
 CONFIGURATION = """
 [reference]
@@ -108,10 +109,12 @@ def test_such_a_side_is_a_subject_of_its_own_and_nothing_of_it_is_imported(tmp_p
     assert subject.environment_variables == ("MY_FLAG",)
 
 
-def test_a_keras_side_runs_where_lockstep_runs(tmp_path):
-    configuration = read(tmp_path, REQUIREMENTS)
-    (tmp_path / "migrated_model.py").write_text("def build(): ...")
-    with pytest.raises(InputError, match="runs in the environment of Lockstep itself"):
-        config.subject_from_table(
-            configuration.candidate, tmp_path, "candidate", isolation=configuration.isolation["reference"]
-        )
+def test_a_keras_side_is_one_too(tmp_path):
+    configuration = read(tmp_path, f"{REQUIREMENTS}\ntimeout_s = 60")
+    (tmp_path / "migrated_model.py").write_text("raise RuntimeError('imported here')")
+    subject = config.subject_from_table(
+        configuration.candidate, tmp_path, "candidate", isolation=configuration.isolation["reference"]
+    )
+    assert isinstance(subject, IsolatedKeras)
+    assert (subject.entry, subject.side, subject.timeout_s) == ("migrated_model.py:build", "candidate", 60)
+    assert subject.environment_spec == configuration.isolation["reference"].environment

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.environments import Completed, children, inherited_variables, run_child
-from lockstep.environments.children import TAIL_BYTES
+from lockstep.environments.output import TAIL_BYTES, Reading
 from lockstep.environments.processes import Group
 from lockstep.errors import InputError
 
@@ -88,8 +88,6 @@ def test_only_the_end_of_a_long_output_is_kept():
 
 
 def test_the_memory_for_output_is_bounded_though_nobody_takes_it_quickly():
-    from lockstep.environments.children import _Reading
-
     reading_end, writing_end = os.pipe()
     written = [0]
 
@@ -98,7 +96,7 @@ def test_the_memory_for_output_is_bounded_though_nobody_takes_it_quickly():
             while written[0] < 16 * 2**20:
                 written[0] += os.write(writing_end, b"x" * 65536)
 
-    reading = _Reading(os.fdopen(reading_end, "rb", buffering=0))
+    reading = Reading(os.fdopen(reading_end, "rb", buffering=0))
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
     time.sleep(0.5)

@@ -68,6 +68,45 @@ class EagerInstance:
         self._takes_training = _takes_training(self._layer)
 
     @property
+    def layer(self) -> Any:
+        """What `build()` made."""
+        return self._layer
+
+    def as_model(self) -> keras.Model:
+        """Returns the layer as a Keras model, which alone can be saved; a layer is put into a functional one.
+
+        Raises:
+            InputError: It cannot be.
+        """
+        if isinstance(self._layer, keras.Model):
+            return self._layer
+        arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._inputs)
+        # For batches of any size, unless the code insists on the one that it is checked with.
+        model, notes = _functional(self._layer, arrays, any_batch=True)
+        if notes:
+            model, notes = _functional(self._layer, arrays)
+        if notes:
+            raise InputError(f"the candidate is no Keras model: {notes[0]}")
+        return model
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Returns variable key -> value, as they are now."""
+        return self._values()
+
+    @staticmethod
+    def values_of(model: Any) -> dict[str, np.ndarray]:
+        """Returns variable key -> value of another model, under the same names."""
+        return {key: _numpy(v) for key, v in zip(unique_keys(map(_name, model.weights)), model.weights, strict=True)}
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Gives the variables values by their keys."""
+        self._assign(values)
+
+    def run_as_it_is(self) -> Trace:
+        """Runs it once from the values that its variables have."""
+        return self.run(Setting("given"))
+
+    @property
     def variables(self) -> tuple[VariableRecord, ...]:
         """The inventory; empty before the first run."""
         weights = self._weights()
@@ -249,20 +288,27 @@ def _untraced(eagerly: bool) -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _functional(layer: Any, inputs: Arrays) -> tuple[Any, tuple[str, ...]]:
+def _functional(layer: Any, inputs: Arrays, *, any_batch: bool = False) -> tuple[Any, tuple[str, ...]]:
     """Puts a layer into a functional model; a layer that cannot be is called as it is, and the report says so."""
     if not isinstance(layer, keras.layers.Layer):
         return layer, ("called as it is: a functional model takes Keras layers only",)
     if isinstance(inputs, Mapping):
-        symbolic = {n: keras.Input(batch_shape=a.shape, dtype=a.dtype.name, name=n) for n, a in inputs.items()}
+        symbolic = {
+            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=a.dtype.name, name=n)
+            for n, a in inputs.items()
+        }
     else:
-        symbolic = keras.Input(batch_shape=inputs.shape, dtype=inputs.dtype.name)
+        symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=inputs.dtype.name)
     try:
         # Flat, because Keras 3.3 refuses nested outputs; the paths are what the outputs are compared by anyway.
         return keras.Model(inputs=symbolic, outputs=dict(flatten(layer(symbolic)))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return layer, (f"called as it is: no functional model can be made of it ({reason[0]})",)
+
+
+def _batch_shape(array: np.ndarray, any_batch: bool) -> tuple[int | None, ...]:
+    return (None, *array.shape[1:]) if any_batch and array.ndim else array.shape
 
 
 def _takes_training(model: Any) -> bool:

@@ -18,12 +18,15 @@ from lockstep.errors import LockstepError, nearest
 _COMMANDS = {
     "check": "lockstep.cli.check",
     "compare": "lockstep.cli.compare",
+    "convert": "lockstep.cli.convert",
     "demo": "lockstep.cli.demo",
     "env": "lockstep.cli.env",
     "init": "lockstep.cli.init",
+    "map": "lockstep.cli.map",
     "record": "lockstep.cli.record",
     "show": "lockstep.cli.show",
 }
+_OBJECTS = {"map": "map_"}  # where the command's name is one of Python's own
 
 
 class _Commands(click.Group):
@@ -36,7 +39,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             ctx.fail(f"no such command {cmd_name!r}{nearest(cmd_name, _COMMANDS) or '.'}")
-        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name]), _OBJECTS.get(cmd_name, cmd_name))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -18,7 +18,7 @@ from lockstep.cli import session
     "--config",
     "configuration",
     type=click.Path(path_type=Path),
-    help="A lockstep.toml whose rename rules and tolerance hold.",
+    help="A lockstep.toml whose rename rules, transforms and tolerance hold.",
 )
 @click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
 def compare(reference: Path, candidate: Path, configuration: Path | None, json_file: str | None) -> None:
@@ -42,6 +42,7 @@ def compare(reference: Path, candidate: Path, configuration: Path | None, json_f
             *subjects,
             next(iter(inputs.values())) if subjects[0].single_input else inputs,
             rename=settings.rename if settings else (),
+            transforms=settings.transforms if settings else (),
             tolerance=settings.tolerance if settings else None,
             progress=progress,
         )

@@ -136,5 +136,12 @@ def _record_model(
         getattr(settings, side), settings.folder, side, isolation=settings.isolation[side], say=progress.say
     )
     live_recording.record(
-        subject, inputs, target, reference=reference, rules=settings.rename, say=progress.say, replace=replace
+        subject,
+        inputs,
+        target,
+        reference=reference,
+        rules=settings.rename,
+        transforms=settings.transforms,
+        say=progress.say,
+        replace=replace,
     )

@@ -56,7 +56,7 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
             configuration.folder,
             side,
             isolation=configuration.isolation.get(side),
-            say=functools.partial(_say, progress, side),
+            say=functools.partial(say, progress, side),
             fresh=fresh,
         )
     return verify(
@@ -64,12 +64,15 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
         subjects["candidate"],
         inputs,
         rename=configuration.rename,
+        transforms=configuration.transforms,
+        checkpoint=configuration.checkpoint,
         tolerance=configuration.tolerance,
         progress=progress,
     )
 
 
-def _say(progress: Progress, side: str, text: str) -> None:
+def say(progress: Progress, side: str, text: str) -> None:
+    """Shows what is being done for one side."""
     progress.say(f"{side}: {text}")
 
 

@@ -90,7 +90,7 @@ def subject_from_table(
     file, _, name = checked["entry"].rpartition(":")
     path = entry_file(checked, folder, side)
     if isolation.environment is not None:
-        return _isolated(checked, folder, place, isolation, say=say, fresh=fresh)
+        return _isolated(checked, folder, side, isolation, say=say, fresh=fresh)
     _use_folder(str(folder))
     module = _module(path, folder, side)
     if not hasattr(module, name):
@@ -105,20 +105,26 @@ def subject_from_table(
 def _isolated(
     checked: Mapping[str, str],
     folder: Path,
-    place: str,
+    side: str,
     isolation: Isolation,
     *,
     say: Callable[[str], None] | None,
     fresh: bool,
 ) -> Subject:
-    if checked["runtime"] != "tf1":
-        raise InputError(
-            f'{place}: runtime "{checked["runtime"]}" runs in the environment of Lockstep itself; take python, '
-            'requirements and interpreter out, or use runtime = "tf1".'
-        )
     from lockstep.isolated import TIMEOUT_S, IsolatedSubject
 
     assert isolation.environment is not None
+    if checked["runtime"] == "keras":
+        from lockstep.isolated_keras import IsolatedKeras
+
+        return IsolatedKeras(
+            folder,
+            checked["entry"],
+            isolation.environment,
+            side=side,
+            timeout_s=isolation.timeout_s or TIMEOUT_S,
+            say=say or (lambda _: None),
+        )
     return IsolatedSubject(
         folder,
         checked["entry"],

@@ -9,20 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lockstep.align import TransformRule
+from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.config.arrays import InputSpec, read_input
 from lockstep.config.entries import check_entry
 from lockstep.config.isolation import Isolation, read_isolation
-from lockstep.config.tables import Table, missing_file, type_name
+from lockstep.config.tables import Table, leaves, missing_file, type_name
 from lockstep.environments.spec import EnvironmentSpec
 from lockstep.errors import InputError
 from lockstep.tolerance import FixedTolerance
+from lockstep.transforms import Transform
 
 if sys.version_info >= (3, 11):
-    import tomllib
+    pass
 else:
-    import tomli as tomllib
+    pass
 
-_TABLES = ("batches", "reference", "candidate", "inputs", "variables", "tolerance")
+_TABLES = ("batches", "reference", "candidate", "inputs", "variables", "tolerance", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Configuration:
         tolerance: The tolerance for floating tensors.
         isolation: Side -> how it is run.
         batches: How many batches of inputs the check is made on.
+        transforms: How variables of the candidate are made from the reference's, where they are not equal.
+        checkpoint: The checkpoint that both sides are run from; None where there is none.
     """
 
     folder: Path
@@ -48,6 +53,8 @@ class Configuration:
     tolerance: FixedTolerance = field(default_factory=FixedTolerance)
     isolation: Mapping[str, Isolation] = field(default_factory=dict)
     batches: int = 1
+    transforms: tuple[TransformRule, ...] = ()
+    checkpoint: CheckpointSettings | None = None
 
     @property
     def environments(self) -> dict[str, EnvironmentSpec | None]:
@@ -77,6 +84,8 @@ def read(path: Path) -> Configuration:
         tolerance=_tolerance(top.table("tolerance")),
         isolation={side: read_isolation(top.table(side), folder) for side in ("reference", "candidate")},
         batches=_batches(top),
+        transforms=_transforms(top.table("variables")),
+        checkpoint=_checkpoint(top, folder),
     )
 
 
@@ -86,6 +95,10 @@ def parsed(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is missing, cannot be read, or is no TOML.
     """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:  # imported here: an environment of a side's own need not have it
+        import tomli as tomllib
     try:
         tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
@@ -127,7 +140,7 @@ def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:
 
 
 def _rename(variables: Table) -> tuple[tuple[str, str], ...]:
-    variables.refuse_unknown(("rename",))
+    variables.refuse_unknown(("rename", "transform"))
     rules = variables.values.get("rename", [])
     form = 'it must be an array of [pattern, replacement] pairs, as in [["^old/(.*)$", "new/\\\\1"]]'
     if not isinstance(rules, list):
@@ -143,6 +156,55 @@ def _rename(variables: Table) -> tuple[tuple[str, str], ...]:
                 f"{variables.place}: rename {rule!r} is not a valid regular expression: {error}."
             ) from error
     return tuple((pattern, replacement) for pattern, replacement in rules)
+
+
+def _transforms(variables: Table) -> tuple[TransformRule, ...]:
+    rules = variables.values.get("transform", [])
+    form = (
+        'it must be an array of [pattern of the candidate\'s names, transform] pairs, as in [["/kernel$", '
+        '"transpose(1,0)"]]; a third string names the variable of the reference that it is made from'
+    )
+    if not isinstance(rules, list):
+        raise InputError(f"{variables.place}: transform is {type_name(rules)}; {form}.")
+    return tuple(_transform(variables, rule, form) for rule in rules)
+
+
+def _transform(variables: Table, rule: Any, form: str) -> TransformRule:
+    if not (isinstance(rule, list) and len(rule) in (2, 3) and all(isinstance(part, str) for part in rule)):
+        raise InputError(f"{variables.place}: transform holds {rule!r}; {form}.")
+    pattern, text, *source = rule
+    try:
+        re.compile(pattern).sub(source[0] if source else "", "")
+    except (re.error, IndexError) as error:
+        raise InputError(f"{variables.place}: transform {rule!r} is not a valid regular expression: {error}.") from None
+    try:
+        return TransformRule(pattern, Transform.parse(text), source[0] if source else None)
+    except InputError as error:
+        raise InputError(f"{variables.place}: {error}") from None
+
+
+def _checkpoint(top: Table, folder: Path) -> CheckpointSettings | None:
+    if "checkpoint" not in top.values:
+        return None
+    table = top.table("checkpoint")
+    table.refuse_unknown(("path", "moving_averages", "allow_missing"))
+    path, averages = table.text("path"), table.values.get("moving_averages", False)
+    if path is None:
+        raise InputError(f'{table.place} has no path; it names a checkpoint, as in path = "model.ckpt".')
+    if not isinstance(averages, bool):
+        raise InputError(f"{table.place}: moving_averages is {type_name(averages)}; it must be true or false.")
+    if not Path(path).is_absolute() and leaves(path, folder):
+        raise InputError(f'{table.place}: path "{path}" leaves the folder of the configuration; copy the checkpoint.')
+    patterns = table.values.get("allow_missing", [])
+    form = 'it must be an array of regular expressions, as in ["/global_step$"]'
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise InputError(f"{table.place}: allow_missing is {type_name(patterns)}; {form}.")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(f"{table.place}: allow_missing holds {pattern!r}: {error}; {form}.") from None
+    return CheckpointSettings(folder / path, moving_averages=averages, allow_missing=tuple(patterns))
 
 
 def _tolerance(table: Table) -> FixedTolerance:

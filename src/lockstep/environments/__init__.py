@@ -2,6 +2,7 @@
 
 from lockstep.environments.children import Completed, run_child
 from lockstep.environments.interpreters import Interpreter, find_interpreter
+from lockstep.environments.kept import KeptChild
 from lockstep.environments.providing import Environment, provide
 from lockstep.environments.spec import EnvironmentSpec
 from lockstep.environments.store import Listed, Record, clean, listed
@@ -12,6 +13,7 @@ __all__ = [
     "Environment",
     "EnvironmentSpec",
     "Interpreter",
+    "KeptChild",
     "Listed",
     "Record",
     "clean",

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import os
-import queue
 import signal
 import subprocess
 import sys
@@ -15,18 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
+from lockstep.environments.output import DRAIN_S, POLL_S, Reading
 from lockstep.environments.processes import Group
 from lockstep.errors import InputError
 
-TAIL_BYTES = 64 * 1024
-"""How much of a child's output is kept: its end."""
 GRACE_S = 3.0
 """How long a child may take to end after it was asked to (SIGTERM), before it is killed (SIGKILL)."""
-_POLL_S = 0.05
-_DRAIN_S = 0.5  # what was written before the end is read within this, though a grandchild holds the pipe open
-_LONGEST_LINE = 8 * 1024
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -101,37 +93,49 @@ def run_child(
         'hello\n'
     """
     begin = time.monotonic()
-    with _held_signals() as received:
-        process = _start(argv, environment_variables, folder)
+    with held_signals() as received:
+        process = start(argv, environment_variables, folder)
         group = Group(process)
         assert process.stdout is not None
-        reading = _Reading(process.stdout)
+        reading = Reading(process.stdout)
         timed_out = False
         try:
             while not group.has_ended() and not received:
                 timed_out = time.monotonic() - begin > timeout_s
                 if timed_out:
                     break
-                reading.take(say, _POLL_S)
+                reading.take(say, POLL_S)
             if group.has_ended():
-                reading.drain(say, _DRAIN_S)
+                reading.drain(say, DRAIN_S)
         finally:
             group.end(GRACE_S, impatient=lambda: len(received) > 1)
             reading.close()
         reading.flush(say)
+    return completed(process, reading.text, timed_out, time.monotonic() - begin)
+
+
+def completed(process: subprocess.Popen[bytes], output: str, timed_out: bool, duration_s: float) -> Completed:
+    """Describes how a process ended that has been waited for."""
     code = process.returncode
     name = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else None
-    return Completed(code, reading.text, name if not timed_out else None, timed_out, time.monotonic() - begin)
+    return Completed(code, output, name if not timed_out else None, timed_out, duration_s)
 
 
-def _start(argv: Sequence[str | Path], variables: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+def start(
+    argv: Sequence[str | Path], variables: Mapping[str, str], folder: Path, *, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    """Starts a program as the leader of a session of its own, its output in one pipe.
+
+    Raises:
+        InputError: It could not be started.
+    """
     flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     try:
         return subprocess.Popen(
             [str(part) for part in argv],
             env=dict(variables),
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             bufsize=0,
@@ -144,7 +148,7 @@ def _start(argv: Sequence[str | Path], variables: Mapping[str, str], folder: Pat
 
 
 @contextlib.contextmanager
-def _held_signals() -> Iterator[list[int]]:
+def held_signals() -> Iterator[list[int]]:
     """Notes signals that would end this process, and delivers them when the block is done.
 
     An exception raised by a handler could come between the start of a child and the line that remembers it. Only the
@@ -172,97 +176,3 @@ def _held_signals() -> Iterator[list[int]]:
                 signal.signal(number, handler)
         if received:
             signal.raise_signal(received[0])
-
-
-class _Reading:
-    """A child's output: a thread reads it, so that a full pipe never stops the child; the caller takes it."""
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._pipe = pipe
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=16)  # 1 MB at most
-        self._tail = bytearray()
-        self._left_out = 0
-        self._line = ""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._closing = threading.Event()
-        self._ended = False
-        self._thread = threading.Thread(target=self._read, daemon=True, name="lockstep child output")
-        self._thread.start()
-
-    def _read(self) -> None:
-        chunk: bytes | None = b""
-        while chunk is not None:
-            try:
-                chunk = os.read(self._pipe.fileno(), 64 * 1024) or None
-            except (OSError, ValueError):  # closed by `close`
-                chunk = None
-            while not self._closing.is_set():
-                try:
-                    self._chunks.put(chunk, timeout=_POLL_S)
-                    break
-                except queue.Full:
-                    continue
-            if self._closing.is_set():
-                return
-
-    def take(self, say: Callable[[str], None] | None, wait_s: float) -> bool:
-        """Takes one chunk, waiting for it at most `wait_s`; tells whether there was one."""
-        if self._ended:
-            time.sleep(wait_s)  # it has closed its output and goes on
-            return False
-        try:
-            chunk = self._chunks.get(timeout=wait_s)
-        except queue.Empty:
-            return False
-        if chunk is None:
-            self._ended = True
-            return False
-        self._keep(chunk)
-        if say is not None:
-            self._line += self._decoder.decode(chunk).replace("\r\n", "\n").replace("\r", "\n")
-            *lines, self._line = self._line.split("\n")
-            if len(self._line) > _LONGEST_LINE:
-                lines, self._line = [*lines, self._line], ""
-            for line in lines:
-                say(line)
-        return True
-
-    def drain(self, say: Callable[[str], None] | None, wait_s: float) -> None:
-        """Takes what a child that has ended wrote before."""
-        end = time.monotonic() + wait_s
-        while not self._ended and time.monotonic() < end:
-            self.take(say, _POLL_S)
-
-    def flush(self, say: Callable[[str], None] | None) -> None:
-        """Hands over a last line without a line end."""
-        if say is not None and self._line:
-            say(self._line)
-
-    def close(self) -> None:
-        """Keeps what has been read, without saying it, and gives the pipe back."""
-        while not self._ended:
-            try:
-                chunk = self._chunks.get(timeout=_POLL_S)
-            except queue.Empty:
-                break
-            self._ended = chunk is None
-            self._keep(chunk or b"")
-        self._closing.set()
-        # A process that got away from its session may hold the other end: the thread then ends with it, not before.
-        self._thread.join(timeout=_POLL_S * 4)
-        if not self._thread.is_alive():
-            self._pipe.close()
-
-    def _keep(self, chunk: bytes) -> None:
-        self._tail += chunk
-        if len(self._tail) > 2 * TAIL_BYTES:
-            self._left_out += len(self._tail) - TAIL_BYTES
-            del self._tail[:-TAIL_BYTES]
-
-    @property
-    def text(self) -> str:
-        """The tail; its first line says how much is missing before it."""
-        beyond = max(len(self._tail) - TAIL_BYTES, 0)
-        text = self._tail[beyond:].decode("utf-8", "replace").replace("\r\n", "\n")
-        left_out = self._left_out + beyond
-        return f"... ({left_out:,} bytes before this are left out)\n{text}" if left_out else text

@@ -170,8 +170,9 @@ def _install(spec: EnvironmentSpec, python: Path, venv: Path, say: Callable[[str
     wanted = [requirement.text for requirement in spec.parsed()]
     say(f"installing {', '.join(wanted)}")
     installed = run_uv(
-        # What stands behind -- is a requirement, whatever it looks like.
-        ["pip", "install", "--python", python_of(venv), *options, "--", *wanted],
+        # Compiled now: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every recording would do it again
+        # (importing TensorFlow 1.15 takes 3 s instead of 1). What stands behind -- is a requirement, however it looks.
+        ["pip", "install", "--python", python_of(venv), *options, "--compile-bytecode", "--", *wanted],
         folder=home,
         timeout_s=INSTALL_S,
         say=say,

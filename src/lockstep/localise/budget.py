@@ -7,6 +7,7 @@ value, and how far both sides move when the last place of every rounded number t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,12 +154,12 @@ class Standard:
 
     @classmethod
     def of(cls, kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray) -> Standard:
-        """Evaluates both parts, undisturbed and with other last places."""
+        """Evaluates both parts, undisturbed and with other last places; a part of another shape tells no noise."""
         exact, double = _in_double(kernels, reference, candidate, ours)
         noise = np.abs(_wide(ours) - exact[0]) if double else np.zeros(ours.shape)
-        for number in range(JITTERS):
-            for part, at_rest in ((reference, exact[0]), (candidate, exact[1])):
-                noise = np.maximum(noise, _movement(kernels, part, at_rest, ours.shape, number, double=double))
+        parts = [(reference, exact[0])] + ([] if exact[1] is None else [(candidate, exact[1])])
+        for number, (part, at_rest) in itertools.product(range(JITTERS), parts):
+            noise = np.maximum(noise, _movement(kernels, part, at_rest, ours.shape, number, double=double))
         noise = np.where(np.isfinite(noise), noise, 0.0)
         return cls(exact[0], FACTOR * (_smoothed(noise) + _rounding(ours, reference.program, reference)), double)
 
@@ -186,7 +187,7 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 def _in_double(
     kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray
-) -> tuple[tuple[np.ndarray, np.ndarray], bool]:
+) -> tuple[tuple[np.ndarray, np.ndarray | None], bool]:
     for double in (True, False):
         try:
             found = [_wide(kernels.numpy(part.run(kernels, double=double))) for part in (reference, candidate)]
@@ -194,10 +195,10 @@ def _in_double(
             if not double:
                 raise
             continue
-        sides = shaped(found[0], ours.shape), shaped(found[1], ours.shape)
-        if sides[0] is not None and sides[1] is not None:
-            return (sides[0], sides[1]), double
-    raise AssertionError("two parts of one shape have none any more")
+        exact = shaped(found[0], ours.shape)
+        if exact is not None:
+            return (exact, shaped(found[1], ours.shape)), double
+    raise AssertionError("the reference's part has another shape when it runs again")
 
 
 def _movement(

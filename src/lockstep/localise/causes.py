@@ -194,6 +194,7 @@ class _Case:
         yield from self._transposed_variable()
         yield from self._frozen()
         yield from self._scaled_inside()
+        yield from self._surplus()
         yield from self._relation()
 
     def differing(self) -> tuple[str, ...]:
@@ -445,6 +446,15 @@ class _Case:
             yield Cause(
                 f"it is computed in {told}; without that the difference vanishes", "dtype", "compute in float32"
             )
+
+    def _surplus(self) -> Iterator[Cause]:
+        """Kinds of operations that one side alone has in a place that both compute; the rest is the same."""
+        ours, theirs = ({o.family for o in side} for side in (self._blame.reference, self._blame.candidate))
+        alone = (ours - theirs, theirs - ours)
+        for who, families in zip(("the reference", "the candidate"), alone, strict=True):
+            for family in sorted(families & _OF_FAMILIES.keys()):
+                if not alone[who == "the reference"]:
+                    yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family])
 
     def _dilation(self) -> Iterator[Cause]:
         """TF1 dilates by spreading the input out in space; the candidate's convolution, dilated, has to do the same."""

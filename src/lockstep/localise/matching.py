@@ -79,12 +79,16 @@ class Roles:
     """Operations that have the same role on both sides.
 
     Attributes:
+        reference: The reference's program.
+        candidate: The candidate's.
+        variables: Candidate's variable key -> the reference's.
         partners: Index of the candidate's operation -> the reference's operation.
         taken: Indices of the reference's operations among them.
     """
 
     reference: Program
     candidate: Program
+    variables: Mapping[str, str]
     partners: dict[int, Operation] = field(default_factory=dict)
     taken: set[int] = field(default_factory=set)
 
@@ -131,7 +135,12 @@ class Roles:
         """Gives each input the place of the one that it is likest to, the surest first."""
         fits = sorted(
             (
-                (self._likeness(tensor, wanted, _DEPTH), slot == place, -slot, -place)
+                (
+                    self._likeness(tensor, wanted, _DEPTH) + self._shared_variables(tensor, wanted),
+                    slot == place,
+                    -slot,
+                    -place,
+                )
                 for slot, tensor in enumerate(theirs.inputs)
                 for place, wanted in enumerate(ours.inputs)
             ),
@@ -142,6 +151,15 @@ class Roles:
             if -slot not in order and -place not in order.values():
                 order[-slot] = -place
         return [order[slot] for slot in range(len(theirs.inputs))]
+
+    def _shared_variables(self, theirs: int, ours: int) -> float:
+        """How many of the variables that are read on the way to two tensors are the same, 10 for all."""
+        sides = (
+            {self.variables.get(key, key) for key in _variables_near(self.candidate, theirs)},
+            _variables_near(self.reference, ours),
+        )
+        union = sides[0] | sides[1]
+        return 10.0 * len(sides[0] & sides[1]) / len(union) if union else 0.0
 
     def _likeness(self, theirs: int, ours: int, depth: int) -> int:
         """How much two tensors have in common: that both are constants, their producers' roles, families and shapes."""
@@ -164,6 +182,23 @@ class Roles:
 _OF_EQUALS = COMMUTATIVE | {"ConcatV2", "Pack"}
 _MOST_ORDERED = 12
 _DEPTH = 6
+_NEAR = 16
+
+
+def _variables_near(program: Program, tensor: int) -> set[str]:
+    """Keys of the variables that are read by the last operations on the way to a tensor."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    waiting = [tensor]
+    while waiting and len(seen) < _NEAR:
+        current = waiting.pop(0)
+        source, made_by = program.sources.get(current), program.producers.get(current)
+        if source is not None and source.kind == "variable":
+            found.add(source.name)
+        elif made_by is not None and made_by.index not in seen:
+            seen.add(made_by.index)
+            waiting.extend(made_by.inputs)
+    return found
 
 
 def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Roles:
@@ -174,7 +209,7 @@ def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) 
         candidate: The candidate's.
         variables: Candidate's variable key -> the reference's.
     """
-    found = Roles(reference, candidate)
+    found = Roles(reference, candidate, variables)
     waiting: list[tuple[Operation, Operation]] = []
 
     def pair(ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:

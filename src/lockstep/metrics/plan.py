@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from lockstep.errors import InputError
@@ -37,6 +38,7 @@ class Plan:
         return block_size(self.common)
 
 
+@functools.lru_cache(maxsize=64)
 def make_plan(reference: DType, candidate: DType, rtol: float, atol: float) -> Plan:
     """Decides how two dtypes are compared; `InputError` if they cannot be."""
     kinds = {kind_of(reference), kind_of(candidate)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
 
 from lockstep.metrics.blocks import cut_pieces
-from lockstep.metrics.dtypes import Array, name_of, precision
+from lockstep.metrics.dtypes import Array, DType, name_of, precision
 from lockstep.metrics.plan import Plan
 from lockstep.metrics.tally import Partial, Tally
 from lockstep.metrics.ulp import ulp_distance
@@ -41,9 +42,11 @@ class Screen:
         self.exact = name_of(plan.common) == "float64"
         self.margin = 0.0 if self.exact else _FLOAT32_MARGIN
         self.steps = 2.0 ** precision(plan.common)
-        self.widened = [np.empty(plan.block, np.float32) for _ in range(2)] if plan.common.itemsize == 2 else []
-        self.error = np.empty(plan.block, self.work)
-        self.quotient = np.empty(plan.block, self.work)
+        widened = ("reference", "candidate") if plan.common.itemsize == 2 else ()
+        self.widened = [_scratch(name, plan.block, self.work) for name in widened]
+        self.error = _scratch("error", plan.block, self.work)
+        self.quotient = _scratch("quotient", plan.block, self.work)
+        self.mask = _scratch("mask", plan.block, np.dtype(bool))
         self.ones = np.ones(_ROW, self.work)
 
     def add(self, start: int, reference: Array, candidate: Array) -> bool:
@@ -71,8 +74,8 @@ class Screen:
         at_zero = ratio == math.inf and self._set_zeros_apart(raw, reference, error, quotient)
         if at_zero:
             ratio = float(quotient.max())
-        self._locate(start, reference, candidate, largest, ratio)
-        self._count_ulps(raw, quotient, ratio)
+        self._locate(start, reference, candidate, largest)
+        self._look_at_largest_quotients(start, raw, (reference, candidate), ratio)
         self._judge(start, reference, candidate, largest, math.inf if at_zero else ratio)
         return True
 
@@ -106,7 +109,7 @@ class Screen:
     def _set_zeros_apart(self, raw: tuple[Array, Array], reference: Array, error: Array, quotient: Array) -> bool:
         """Counts the nonzero candidates at zero references and takes their infinite quotients out."""
         zero = reference == 0
-        nonzero = np.flatnonzero(zero & (error > 0))
+        nonzero = _where(zero & (error > 0))
         if nonzero.size == 0:
             return False  # the quotient of two finite numbers overflowed
         self.tally.nonzero_at_zero += nonzero.size
@@ -114,32 +117,43 @@ class Screen:
         np.copyto(quotient, 0, where=zero)
         return True
 
-    def _locate(self, start: int, reference: Array, candidate: Array, largest: float, ratio: float) -> None:
-        """Finds the block's largest errors in float64, if they can be the largest so far."""
-        count = reference.size
+    def _locate(self, start: int, reference: Array, candidate: Array, largest: float) -> None:
+        """Finds the block's largest error in float64, if it can be the largest so far."""
         if largest >= float(self.work.type(self.tally.absolute.value)):
-            for places in _pieces(np.flatnonzero(self.error[:count] == self.work.type(largest))):
+            error, mask = self.error[: reference.size], self.mask[: reference.size]
+            np.equal(error, self.work.type(largest), out=mask)
+            for places in _pieces(_where(mask)):
                 error = np.abs(candidate[places].astype(np.float64) - reference[places].astype(np.float64))
                 index = int(error.argmax())
                 self.tally.absolute.offer(float(error[index]), start + int(places[index]))
-        if ratio > 0 and ratio * (1 + self.margin) >= self.tally.relative.value:
-            close = self.quotient[:count] >= self.work.type(ratio * (1 - self.margin))
-            for places in _pieces(np.flatnonzero(close)):
-                scale = reference[places].astype(np.float64)
-                relative = np.abs(candidate[places].astype(np.float64) - scale) / np.abs(scale)
-                index = int(relative.argmax())
-                self.tally.relative.offer(float(relative[index]), start + int(places[index]))
 
-    def _count_ulps(self, raw: tuple[Array, Array], quotient: Array, ratio: float) -> None:
-        if not ratio > self._ulp_threshold():
+    def _look_at_largest_quotients(
+        self, start: int, raw: tuple[Array, Array], wide: tuple[Array, Array], ratio: float
+    ) -> None:
+        """Finds the block's largest relative error and largest distance in ULPs, if they can be the largest so far."""
+        relative = ratio > 0 and ratio * (1 + self.margin) >= self.tally.relative.value
+        if not (relative or ratio > self._ulp_threshold()):
             return
-        # The largest quotient is close to the largest distance: taken first, it leaves few others to look at.
-        places = quotient == self.work.type(ratio)
-        for _ in range(2):
-            for selected in _pieces(np.flatnonzero(places)):
-                distance = ulp_distance(raw[0][selected], raw[1][selected])
-                self.tally.ulp = max(self.tally.ulp, int(distance.max()))
-            places = quotient > self._ulp_threshold()
+        quotient, mask = self.quotient[: raw[0].size], self.mask[: raw[0].size]
+        np.greater_equal(quotient, self.work.type(ratio * (1 - self.margin)), out=mask)
+        for places in _pieces(_where(mask)):
+            if relative:
+                self._offer_relative(start, places, *wide)
+            self._offer_ulps(places, *raw)
+        # The largest quotients are close to the largest distance: taken first, they leave few others to look at.
+        if ratio > self._ulp_threshold():
+            np.greater(quotient, self._ulp_threshold(), out=mask)
+            for places in _pieces(_where(mask)):
+                self._offer_ulps(places, *raw)
+
+    def _offer_relative(self, start: int, places: Array, reference: Array, candidate: Array) -> None:
+        scale = reference[places].astype(np.float64)
+        relative = np.abs(candidate[places].astype(np.float64) - scale) / np.abs(scale)
+        index = int(relative.argmax())
+        self.tally.relative.offer(float(relative[index]), start + int(places[index]))
+
+    def _offer_ulps(self, places: Array, reference: Array, candidate: Array) -> None:
+        self.tally.ulp = max(self.tally.ulp, int(ulp_distance(reference[places], candidate[places]).max()))
 
     def _ulp_threshold(self) -> np.floating[Any]:
         """What a quotient must exceed for a distance larger than the largest so far."""
@@ -151,7 +165,7 @@ class Screen:
         rtol, atol = self.plan.rtol, self.plan.atol
         error, limit = self.error[: reference.size], self.quotient[: reference.size]
         if rtol == 0 and atol == 0:
-            self.tally.count_beyond(error > 0, start)
+            self.tally.count_beyond(np.greater(error, 0, out=self.mask[: reference.size]), start)
             return
         if largest < atol * (1 - self.margin) or ratio < rtol * (1 - self.margin):
             return
@@ -164,7 +178,7 @@ class Screen:
             beyond = np.zeros(reference.size, dtype=bool)
         else:
             may, beyond = (self._exceeds(reference, error, limit, side) for side in (-1, 1))
-            places = np.flatnonzero(may & ~beyond)
+            places = _where(may & ~beyond)
         for some in _pieces(places):
             scale = reference[some].astype(np.float64)
             beyond[some] = np.abs(candidate[some].astype(np.float64) - scale) > atol + rtol * np.abs(scale)
@@ -177,6 +191,31 @@ class Screen:
         np.multiply(np.absolute(reference, out=limit), np.float32(self.plan.rtol * factor), out=limit)
         np.add(limit, np.float32(self.plan.atol * factor + subnormal), out=limit)
         return error > limit
+
+
+class _Scratch(threading.local):
+    """Arrays of one thread that are written over by each tensor.
+
+    New ones for every tensor would cost more than all arithmetic on a small one: the system fills each page with zeros
+    when it is first written to.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[tuple[str, int, DType], Array] = {}
+
+
+_SCRATCH = _Scratch()
+
+
+def _scratch(name: str, elements: int, dtype: DType) -> Array:
+    key = name, elements, dtype
+    if key not in _SCRATCH.arrays:
+        _SCRATCH.arrays[key] = np.empty(elements, dtype)
+    return _SCRATCH.arrays[key]
+
+
+def _where(mask: Array) -> Array:
+    return mask.nonzero()[0]
 
 
 def _pieces(places: Array) -> Iterator[Array]:

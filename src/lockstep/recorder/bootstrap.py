@@ -1,5 +1,6 @@
 """Started by an old interpreter: `python bootstrap.py REQUEST`. Loads the recorder under a name of its own.
 
+Without a request it is asked for one after the other on standard input.
 Lockstep's own folder is not put on the import path: only the packages of that environment, and the user's folder.
 """
 
@@ -26,4 +27,4 @@ if __name__ == "__main__":
     load()
     from lockstep_recorder import worker  # type: ignore[import-not-found]
 
-    sys.exit(worker.main(sys.argv[1]))
+    sys.exit(worker.main(sys.argv[1]) if len(sys.argv) > 1 else worker.serve())

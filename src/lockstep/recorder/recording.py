@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import numpy as np
 import tensorflow as tf
 
-from . import fill, graph, operations, taps
+from . import fill, graph, operations, restoring, taps
 from .failures import RecordingError
 from .folder import TraceReader, TraceWriter
 from .randomness import GraphSeeds
@@ -32,7 +32,8 @@ def record(
         forward: The user's function.
         inputs: Input name -> array.
         request: `target`, `replace`, `label`, `entry`, `folder`, `single_input`; `builds`, each with `training`,
-            `randomness` and `settings`; `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `notes`.
+            `randomness` and `settings`; `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `given`, a
+            folder with the `values` of the setting `"given"` by name, or null.
         say: Told what is being done.
         files: Lists the user's files that have been imported.
     """
@@ -120,7 +121,8 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
         say("running %s, %s values" % (mode, setting))
         wanted = request.get("taps") if setting in build.get("tapped", ()) else None
         try:
-            description["runs"].append(_run(writer, model, inputs, setting, request.get("fill_names"), wanted, say))
+            names, given = request.get("fill_names"), request.get("given")
+            description["runs"].append(_run(writer, model, inputs, setting, names, wanted, given, say))
         except RecordingError:
             raise
         except Exception as error:
@@ -129,9 +131,9 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
 
 
 def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
-    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, say: Say
+    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, given: Any, say: Say
 ) -> Dict[str, Any]:  # fmt: skip
-    values = filled(model.variables, setting, names)
+    values = _given(model.variables, given) if setting == "given" else filled(model.variables, setting, names)
     plan = taps.plan(model, wanted["patterns"], wanted["max_bytes"]) if wanted else taps.Plan([], {}, [])
     start = time.time()
     first = model.run(values, inputs, plan.blocks[0] if plan.blocks else ())
@@ -144,7 +146,7 @@ def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
         again = model.run(first.before, inputs, block)
         differing += [path for path, value in again.outputs.items() if not same_bits(value, first.outputs[path])]
         tapped.update(writer.add(again.taps))
-    filled_by = {key: (names or {}).get(key, key) for key in values}
+    filled_by = {} if setting == "given" else {key: (names or {}).get(key, key) for key in values}
     return dict(
         writer.add_run(setting, filled_by, first),
         taps=tapped,
@@ -171,6 +173,18 @@ def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> 
             name = (names or {}).get(record.key, record.key)
             values[record.key] = fill.values(setting, name, record.shape, numpy_dtype(record.dtype))
     return values
+
+
+def _given(variables: Any, folder: str) -> Dict[str, np.ndarray]:
+    """Returns the values of a checkpoint for the variables that it fits; the rest start from their initializers.
+
+    What does not fit is told by whoever asked, who knows the inventory afterwards.
+    """
+    reader = TraceReader(folder, numpy_dtype)
+    entries = reader.body["values"]
+    held = {name: restoring.Held(tuple(entry["shape"]), entry["dtype"]) for name, entry in entries.items()}
+    sources = restoring.match(variables, held).sources
+    return {key: restoring.value(s, lambda name: reader.tensor(entries[name])) for key, s in sources.items()}
 
 
 def _exported(writer: TraceWriter, model: Any, name: str) -> Dict[str, Any]:

@@ -4,6 +4,7 @@ The request is JSON: what to run, where the inputs lie, where the trace is to go
 it, as JSON too; the exit status is 0, or 1 where something is written there.
 """
 
+import gc
 import hashlib
 import importlib
 import json
@@ -17,6 +18,8 @@ from .folder import TraceReader
 
 PROGRESS = "\x1elockstep: "
 """What a line begins with that tells what the recorder is doing; all other lines are the user's or TensorFlow's."""
+ANSWERED = ".answered"
+"""What is added to a request's name for the file that tells that it has been carried out, well or not."""
 
 
 class SubjectError(Exception):
@@ -37,9 +40,33 @@ def main(request_file: str) -> int:
         told = {"kind": "recording", "message": str(error)}
     else:
         return 0
-    with open(request_file + ".failure", "w", encoding="utf-8") as file:
-        json.dump(told, file)
+    _tell(request_file, told)
     return 1
+
+
+def _tell(request_file: str, failure: Dict[str, Any]) -> None:
+    with open(request_file + ".failure", "w", encoding="utf-8") as file:
+        json.dump(failure, file)
+
+
+def serve() -> int:
+    """Carries out one request after the other, until standard input ends; each line of it is a file's name as JSON.
+
+    For graphs only: what importing a user's module leaves behind stays for the next request.
+    """
+    for number, line in enumerate(iter(sys.stdin.readline, "")):
+        request_file = json.loads(line)
+        try:
+            main(request_file)
+        except Exception as error:  # TensorFlow's, say, about a graph that calls Python; the next may be a better one
+            _tell(request_file, {"kind": "recording", "message": "%s: %s" % (type(error).__name__, error)})
+        gc.collect()  # graphs are full of cycles
+        if number == 0:
+            gc.freeze()  # TensorFlow itself stays: looking through it takes longer than most graphs
+        with open(request_file + ANSWERED, "w", encoding="utf-8"):
+            pass
+        say("answered")
+    return 0
 
 
 def say(text: str) -> None:
@@ -55,12 +82,12 @@ def _record(request: Dict[str, Any]) -> None:
         importlib.import_module("tensorflow")
     except Exception as error:
         raise RecordingError("TensorFlow cannot be imported in this environment: %s" % error)
-    _enable_legacy_code()
     from . import recording
 
     if "graph" in request:
         recording.rerun(request, say)
         return
+    _enable_legacy_code()
     inputs = TraceReader(request["inputs"], recording.numpy_dtype)
     arrays = {name: inputs.tensor(entry) for name, entry in inputs.body["inputs"].items()}
     say("importing %s" % request["entry"])

@@ -21,9 +21,10 @@ def filled(kind: str, alignment: Alignment) -> tuple[Setting, Setting]:
     reference: _Values = {}
     candidate: _Values = {}
     names: dict[str, str] = {}
-    for r, c in _alike(alignment):
+    for r, c in alike(alignment):
         if fill.takes_values(r.dtype):
-            reference[r.key] = candidate[c.key] = _values(kind, r)
+            reference[r.key] = _values(kind, r)
+            candidate[c.key] = alignment.carried(c, reference[r.key])
             names[c.key] = r.key
     for alone, side in ((alignment.missing, reference), (alignment.extra, candidate)):
         side.update({record.key: _values(kind, record) for record, _ in alone if fill.takes_values(record.dtype)})
@@ -33,12 +34,13 @@ def filled(kind: str, alignment: Alignment) -> tuple[Setting, Setting]:
 def copied(reference: Trace, alignment: Alignment) -> tuple[Setting, Setting]:
     """Returns the reference's own initial values, for both sides."""
     ours = {record.key: reference.before[record.key] for record in reference.variables}
-    theirs = {c.key: reference.before[r.key] for r, c in _alike(alignment)}
+    theirs = {c.key: alignment.carried(c, reference.before[r.key]) for r, c in alike(alignment)}
     return Setting("given", ours), Setting("given", theirs)
 
 
-def _alike(alignment: Alignment) -> list[tuple[VariableRecord, VariableRecord]]:
-    return [(r, c) for r, c in alignment.pairs if r.shape == c.shape and r.dtype == c.dtype]
+def alike(alignment: Alignment) -> list[tuple[VariableRecord, VariableRecord]]:
+    """Returns the pairs that can have the same values, where a transform is given after it."""
+    return [(r, c) for r, c in alignment.pairs if alignment.shape(r, c) == tuple(c.shape) and r.dtype == c.dtype]
 
 
 def _values(kind: str, record: VariableRecord) -> np.ndarray:

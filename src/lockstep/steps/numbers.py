@@ -67,11 +67,15 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
         "candidate_losses": counts[1],
     }
     phrase = f"loss {totals[0]:.9g} {'=' if _close(*totals) else 'against'} {totals[1]:.9g}"
-    partners = {r.name: c.name for r, c in alignment.pairs}
+    partners: dict[str, list[str]] = {}
+    for r, c in alignment.pairs:
+        partners.setdefault(r.name, []).append(c.name)
     culprits: list[Culprit] = []
     if all(loss.variable is not None for loss in (*reference.losses, *candidate.losses)):
         ours, theirs = _by_variable(reference.losses), _by_variable(candidate.losses)
-        expected = {partners.get(name, rename(name, rules)): name for name in ours}
+        for parts in partners.values():
+            _sum_up(theirs, parts)
+        expected = {partners[name][0] if name in partners else rename(name, rules): name for name in ours}
         for theirs_name, name in expected.items():
             if theirs_name not in theirs:
                 cause = f"the candidate has no regularization loss for it (reference: {ours[name]:.6g})"
@@ -117,7 +121,9 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
 
 def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: FixedTolerance) -> Finding:
     """Compares the values that the initializers gave, which aligned randomness makes equal."""
-    pairs = [(r.key, reference.before[r.key], candidate.before[c.key]) for r, c in alignment.pairs]
+    # The draws of a variable that is transposed, or cut from another, fill it in another order.
+    untransformed = [(r, c) for r, c in alignment.pairs if c.key not in alignment.transforms]
+    pairs = [(r.key, reference.before[r.key], candidate.before[c.key]) for r, c in untransformed]
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
     comparison = compare_pairs(pairs, tolerance)
@@ -150,9 +156,8 @@ def state(
         if any(sides):
             after = reference.after.get(r.key), candidate.after.get(c.key)
             before = reference.before[r.key], candidate.before[c.key]
-            pairs.append(
-                (r.key, before[0] if after[0] is None else after[0], before[1] if after[1] is None else after[1])
-            )
+            ours = alignment.carried(c, before[0] if after[0] is None else after[0])
+            pairs.append((r.key, ours, before[1] if after[1] is None else after[1]))
             if not all(sides):
                 moved_alone[r.key] = NEVER_CHANGED if sides[0] else CHANGED_ALONE
     if not pairs:
@@ -207,6 +212,13 @@ def _by_variable(records: Sequence[LossRecord]) -> dict[str, float]:
         assert record.variable is not None
         sums[record.variable] = sums.get(record.variable, 0.0) + float(record.value)
     return sums
+
+
+def _sum_up(losses: dict[str, float], names: Sequence[str]) -> None:
+    """Gives the first of several variables, which are parts of one of the reference's, the loss of them all."""
+    found = [losses.pop(name) for name in names if name in losses]
+    if found:
+        losses[names[0]] = sum(found)
 
 
 def _structure(comparison: Comparison) -> list[str]:

@@ -30,7 +30,10 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
         return Finding(Verdict.NOT_ASKED, "neither side has variables", (), figures)
     culprits = list(_differences(reference, candidate, alignment))
     duplicates = [*_duplicates("reference", reference.variables), *_duplicates("candidate", candidate.variables)]
-    same = f"{counts[0]:,} = {counts[1]:,} names, shapes, dtypes, trainable flags, initial distributions"
+    equals = "=" if counts[0] == counts[1] else "make"
+    same = f"{counts[0]:,} {equals} {counts[1]:,} names, shapes, dtypes, trainable flags, initial distributions"
+    if alignment.transforms:
+        same += f"; {len(alignment.transforms):,} transformed"
     if not culprits:
         return Finding(Verdict.EQUIVALENT, same, tuple(duplicates), figures)
     kinds = [
@@ -53,17 +56,18 @@ def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> It
         yield Culprit(None, record.key, "variable", cause, pitfall="extra-variable")
     for r, c in alignment.pairs:
         for what, a, b in (
-            ("shape", r.shape, c.shape),
+            ("shape", alignment.shape(r, c), tuple(c.shape)),
             ("dtype", r.dtype, c.dtype),
             ("trainable", r.trainable, c.trainable),
         ):
             if a != b:
                 yield Culprit(r.key, c.key, "variable", f"{what} is {a} in the reference, {b} in the candidate")
         before = reference.before.get(r.key), candidate.before.get(c.key)
-        if r.shape != c.shape or before[0] is None or before[1] is None:
+        if alignment.shape(r, c) != tuple(c.shape) or before[0] is None or before[1] is None:
             continue
-        if not distributions.same_distribution(before[0], before[1]):
-            cause = f"initial values: {distributions.describe(before[0])} against {distributions.describe(before[1])}"
+        carried = alignment.carried(c, before[0])
+        if not distributions.same_distribution(carried, before[1]):
+            cause = f"initial values: {distributions.describe(carried)} against {distributions.describe(before[1])}"
             yield Culprit(r.key, c.key, "initializer", cause, pitfall="initializer")
 
 

@@ -45,7 +45,7 @@ class Convolutional(keras.Model):
         super().__init__(name="net")
         self.faults = faults
         second = faults - {"no_activation", "activation_first"}
-        self.pad = keras.layers.ZeroPadding2D(1)
+        self.pad = keras.layers.ZeroPadding2D(1) if "padding" in faults else None
         valid = {"padding": "valid"} if "padding" in faults else {}
         self.conv_1 = Normalized(8, 3, strides=2, name="conv_1", **valid)
         self.conv_2 = Normalized(12, 3, second, name="conv_2")
@@ -66,7 +66,7 @@ class Convolutional(keras.Model):
     def call(self, inputs, training=None):
         training = bool(training)
         net = inputs["image"] * 2.0 - 1.0
-        if "padding" in self.faults:
+        if self.pad is not None:
             net = self.pad(net)
         net = self.conv_2(self.conv_1(net, training=training), training=training)
         net = self.mixed(self.pool(net), training)

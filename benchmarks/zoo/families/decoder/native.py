@@ -32,7 +32,7 @@ class Decoder(keras.Model):
         activation = None if "no_activation" in faults else "elu" if "elu" in faults else "softplus"
         self.up_2 = keras.layers.Conv2DTranspose(6, 3, padding="same", activation=activation, name="up_2")
         self.colours = keras.layers.Conv2D(3, 3, padding="same", activation="tanh", name="colours")
-        self.resize = keras.layers.Resizing(13, 13)
+        self.resize = keras.layers.Resizing(13, 13) if "half_pixel" in faults else None
 
     def call(self, inputs, training=None):
         faults = self.faults

@@ -29,8 +29,8 @@ class Block(keras.layers.Layer):
         self.norm_2 = norm("norm_2", faults & {"keras_epsilon"})
         slope = 0.3 if "leaky_slope" in faults else 0.2  # 0.3 is Keras's default
         self.activation = keras.layers.LeakyReLU(slope)
-        self.pad = keras.layers.ZeroPadding2D(1)
         padded = stride != 1 and "same_padding" not in faults
+        self.pad = keras.layers.ZeroPadding2D(1) if padded else None
         decay = keras.regularizers.L1(1e-3) if "l1" in faults else DECAY
         self.conv_1 = keras.layers.Conv2D(
             filters,
@@ -42,17 +42,16 @@ class Block(keras.layers.Layer):
             name="conv_1",
         )
         self.conv_2 = keras.layers.Conv2D(filters, 3, padding="same", name="conv_2")
-        self.shortcut = keras.layers.Conv2D(filters, 1, stride, use_bias=False, name="shortcut") if padded else None
-        if stride != 1 and self.shortcut is None:
+        self.shortcut = None
+        if stride != 1:
             self.shortcut = keras.layers.Conv2D(filters, 1, stride, use_bias=False, name="shortcut")
-        self.padded = padded
 
     def call(self, net, training=False):
         shortcut = net
         net = self.activation(self.norm_1(net, training=training))
         if self.shortcut is not None:
             shortcut = self.shortcut(net)
-        net = self.conv_1(self.pad(net) if self.padded else net)
+        net = self.conv_1(self.pad(net) if self.pad else net)
         net = self.norm_2(net, training=training)
         if "no_activation" not in self.faults:
             net = self.activation(net)

@@ -48,7 +48,7 @@ class Separable(keras.Model):
         rate = 2 if "dilation" in faults else 1
         self.depthwise_1 = Normalized(depthwise(dilation_rate=rate), faults & {"silu"}, name="depthwise_1")
         self.pointwise_1 = Normalized(convolution(12, 1), faults & {"epsilon", "no_updates"}, name="pointwise_1")
-        self.pad = keras.layers.ZeroPadding2D(1)
+        self.pad = keras.layers.ZeroPadding2D(1) if "padding" in faults else None
         padding = {"padding": "valid"} if "padding" in faults else {}
         self.depthwise_2 = Normalized(depthwise(strides=2, **padding), faults & {"momentum"}, name="depthwise_2")
         self.pointwise_2 = Normalized(convolution(16, 1), name="pointwise_2")
@@ -70,7 +70,7 @@ class Separable(keras.Model):
         net = inputs["image"] / 255.0 if "image_range" in self.faults else (inputs["image"] - 127.5) / 127.5
         for layer in (self.stem, self.depthwise_1, self.pointwise_1):
             net = layer(net, training=training)
-        if "padding" in self.faults:
+        if self.pad is not None:
             net = self.pad(net)
         net = self.pointwise_2(self.depthwise_2(net, training=training), training=training)
         net = self.excited(net)

@@ -1,0 +1,56 @@
+"""Loads converted weights in a process of its own and runs them: `python -m lockstep.adapters.reloading REQUEST`.
+
+The request is JSON: the candidate's table, the file and its format, where inputs lie and where the result is to go. A
+failure is written beside it; then the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from lockstep.arrays import numpy_dtype
+from lockstep.checkpoints.formats import Format
+from lockstep.errors import LockstepError
+from lockstep.recorder.folder import TraceReader, TraceWriter
+from lockstep.subjects import INITIAL, Mode
+
+
+def main(request_file: Path) -> int:
+    """Carries out a request; returns the exit status."""
+    request = json.loads(request_file.read_text(encoding="utf-8"))
+    try:
+        _run(request)
+    except LockstepError as error:
+        request_file.with_name(f"{request_file.name}.failure").write_text(str(error), encoding="utf-8")
+        return 1
+    return 0
+
+
+def _run(request: dict[str, Any]) -> None:
+    from lockstep.adapters import weight_formats
+    from lockstep.adapters.keras_eager import EagerInstance
+    from lockstep.config import subject_from_table
+
+    reader = TraceReader(request["inputs"], numpy_dtype)
+    arrays: Any = {name: reader.tensor(entry) for name, entry in reader.body["inputs"].items()}
+    inputs = next(iter(arrays.values())) if request["single_input"] else arrays
+    subject = subject_from_table(request["candidate"], Path(request["folder"]), "candidate")
+    kind, path = Format(request["format"]), Path(request["file"])
+    instance = subject.build(Mode(training=False, randomness="num_random_ops"), inputs)
+    assert isinstance(instance, EagerInstance)
+    if kind is Format.KERAS:
+        outputs, values = weight_formats.run_archive(path, inputs)
+    else:
+        instance.run(INITIAL)
+        weight_formats.load(instance, path, kind)
+        trace = instance.run_as_it_is()
+        outputs, values = dict(trace.outputs), dict(trace.before)
+    with TraceWriter(request["target"]) as writer:
+        writer.finish(writer.add_groups({"outputs": outputs, "values": values}))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

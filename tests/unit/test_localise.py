@@ -1,0 +1,249 @@
+"""Forced lockstep on small programs whose operations NumPy computes: what it finds, and what it must not blame."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lockstep.localise import budget
+from lockstep.localise.causes import cause_of
+from lockstep.localise.culprits import culprits
+from lockstep.localise.forcing import localise
+from lockstep.localise.values import Values
+from lockstep.program import Place, ProgramBuilder, Spec
+
+RNG = np.random.default_rng(7)
+X = RNG.normal(size=(8, 6)).astype(np.float32)
+KERNELS = {
+    "a": RNG.normal(size=(6, 6)).astype(np.float32),
+    "b": RNG.normal(size=(6, 6)).astype(np.float32),
+    "bias": RNG.normal(size=6).astype(np.float32),
+}
+OPERATIONS = {
+    "MatMul": lambda x, w, **_: x @ w,
+    "Mul": lambda x, y, **_: x * y,
+    "AddV2": lambda x, y, **_: x + y,
+    "Sub": lambda x, y, **_: x - y,
+    "Relu": lambda x, **_: np.maximum(x, 0),
+    "Elu": lambda x, **_: np.where(x > 0, x, np.expm1(x)).astype(x.dtype),
+    "Tanh": lambda x, **_: np.tanh(x),
+    "Mean": lambda x, axis, keep_dims=False, **_: x.mean(int(axis), keepdims=keep_dims, dtype=x.dtype),
+    "LeakyRelu": lambda x, alpha, **_: np.where(x > 0, x, x.dtype.type(alpha) * x),
+    "ConcatV2": lambda *given, **_: np.concatenate(given[:-1], int(given[-1])),
+}
+
+
+class NumpyKernels:
+    """The operations above."""
+
+    def __init__(self):
+        self.ran = 0
+
+    def run(self, operation, inputs):
+        self.ran += 1
+        return [np.asarray(OPERATIONS[operation.type](*inputs, **operation.attributes))]
+
+    def run_double(self, operation, inputs, *, halves=False):
+        wide = [a.astype(np.float64) if np.asarray(a).dtype == np.float32 else a for a in map(np.asarray, inputs)]
+        return self.run(operation, wide)
+
+    def numpy(self, value):
+        return np.asarray(value)
+
+    def changed(self, operation, attributes):
+        return replace(operation, attributes={**operation.attributes, **attributes})
+
+
+class Writer:
+    """Writes a program down as one would write a model."""
+
+    def __init__(self):
+        self.builder, self.kernels = ProgramBuilder(), NumpyKernels()
+        self.x = self.builder.source("input", "x", X, spec(X))
+
+    def variable(self, name):
+        return self.builder.variable(name, KERNELS[name], spec(KERNELS[name]))
+
+    def constant(self, value, dtype=np.float32):
+        array = np.asarray(value, dtype)
+        return self.builder.constant(array, spec(array))
+
+    def __call__(self, kind, *inputs, scope="net", **attributes):
+        shapes = [np.zeros(s.shape, s.dtype) for s in (self.builder.program.specs[t] for t in inputs)]
+        sources = self.builder.program.sources
+        given = [sources[t].value if t in sources else a for t, a in zip(inputs, shapes, strict=True)]
+        value = OPERATIONS[kind](*given, **attributes)
+        place = Place(f"{scope}/{kind}", scope, f"{scope}.py:{len(self.builder.program.operations) + 1}")
+        return self.builder.operation(kind, attributes, inputs, [(spec(value), value)], place)[0]
+
+    def done(self, output):
+        self.builder.program.outputs[""] = output
+        return self.builder.program.without_the_unused()
+
+
+def spec(array):
+    return Spec(array.dtype.name, array.shape)
+
+
+def network(scale=0.1, activation="Relu", kernel="b", slope=None, order=(0, 1), extra=None):
+    """relu(x a) + scale * (x a), times b, joined with itself."""
+    net = Writer()
+    hidden = net("MatMul", net.x, net.variable("a"), scope="first")
+    active = hidden if activation is None else net(activation, hidden, scope="first")
+    scaled = hidden if scale is None else net("Mul", hidden, net.constant(scale), scope="branch")
+    if extra:
+        scaled = net(extra, scaled, scope="branch")
+    both = net("AddV2", active, scaled, scope="sum")
+    if slope is not None:
+        both = net("LeakyRelu", both, scope="sum", alpha=slope)
+    last = net("MatMul", both, net.variable(kernel), scope="last")
+    joined = [last, both]
+    return net.done(net("ConcatV2", joined[order[0]], joined[order[1]], net.constant(1, np.int32), scope="joined"))
+
+
+def found(reference, candidate, variables=("a", "b", "bias")):
+    kernels = NumpyKernels()
+    result = localise(reference, candidate, {name: name for name in variables}, kernels)
+    return result, culprits(result, reference, candidate, kernels)
+
+
+def test_equal_programs_are_identical_without_running_the_candidate():
+    kernels = NumpyKernels()
+    reference = network()
+    result = localise(reference, network(), {"a": "a", "b": "b"}, kernels)
+    assert (result.blames, result.compared, result.complete, result.bit_equal) == ([], 0, True, True)
+    assert result.identical == len(reference.operations) == kernels.ran
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "name", "pitfall"),
+    [
+        ({}, {"scale": 0.11}, "branch/Mul", "constant-factor"),
+        ({}, {"scale": None}, "branch/Mul", "missing-scale"),
+        ({}, {"activation": "Elu"}, "first/Relu", "wrong-activation"),
+        ({}, {"activation": None}, "first/Relu", "missing-activation"),
+        ({}, {"kernel": "a"}, "last/MatMul", "wrong-variable"),
+        ({"slope": 0.2}, {"slope": 0.3}, "sum/LeakyRelu", "leaky-slope"),
+        ({}, {"order": (1, 0)}, "joined/ConcatV2", "concat-order"),
+        ({}, {"scale": 0.1 * (1 + 1e-5)}, "branch/Mul", "constant-factor"),
+    ],
+)
+def test_one_wrong_operation_is_named_alone_with_its_cause(right, wrong, name, pitfall):
+    _, named = found(network(**right), network(**{**right, **wrong}))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [(name, pitfall)]
+    assert named[0].ratio > 5
+    assert named[0].reference_source.startswith(f"{name.split('/', maxsplit=1)[0]}.py:")
+
+
+def test_what_only_the_candidate_computes_is_told_with_what_reads_it():
+    _, named = found(network(), network(extra="Tanh"))
+    assert [(culprit.candidate, culprit.pitfall) for culprit in named] == [("branch/Tanh", "wrong-activation")]
+
+
+def test_all_wrong_operations_are_found_in_one_pass():
+    _, named = found(network(slope=0.2), network(scale=0.11, activation="Elu", slope=0.3, kernel="a"))
+    assert {culprit.reference for culprit in named} == {"branch/Mul", "first/Relu", "sum/LeakyRelu", "last/MatMul"}
+
+
+def mean_of_squares(parts):
+    """The variance of each row, by its definition or by the mean of squares."""
+    net = Writer()
+    axis = net.constant(1, np.int32)
+    hidden = net("MatMul", net.x, net.variable("a"))
+    mean = net("Mean", hidden, axis, keep_dims=True)
+    if parts:
+        off = net("Sub", hidden, mean)
+        return net.done(net("Mean", net("Mul", off, off), axis))
+    square = net("Mean", net("Mul", hidden, hidden), axis, keep_dims=True)
+    return net.done(net("Sub", square, net("Mul", mean, mean)))
+
+
+def test_code_that_is_written_otherwise_is_right_within_its_noise_budget():
+    result, named = found(mean_of_squares(parts=True), mean_of_squares(parts=False))
+    assert named == ()
+    assert result.compared
+    assert result.complete
+    assert not result.bit_equal
+    assert max(result.ratios) < 0.1  # the mean that both start from is rounded, which leaves a little
+
+
+def test_an_error_without_any_effect_on_what_is_returned_is_none():
+    net = Writer()
+    net("Elu", net("MatMul", net.x, net.variable("a")))
+    program = net.done(net("Relu", net("MatMul", net.x, net.variable("b"))))
+    assert [operation.type for operation in program.operations] == ["MatMul", "Relu"]
+
+
+def test_an_output_that_one_side_lacks_leaves_the_answer_incomplete():
+    reference = network()
+    reference.outputs["more"] = reference.outputs[""]
+    result, _ = found(reference, network())
+    assert not result.complete
+    assert "output more" in result.unmatched[0]
+
+
+def test_a_variable_without_a_partner_is_no_ground_to_blame_what_follows():
+    _, named = found(network(), network(), variables=("a",))
+    assert [culprit.reference for culprit in named] == []
+
+
+def averaging(momentum, changes=True):
+    net = Writer()
+    mean = net("Mean", net("MatMul", net.x, net.variable("a")), net.constant(0, np.int32))
+    kept = net("Mul", net.variable("bias"), net.constant(momentum), scope="average")
+    taken = net("Mul", mean, net.constant(1 - momentum), scope="average")
+    if changes:
+        net.builder.write("bias", net("AddV2", kept, taken, scope="average"))
+    return net.done(net("Tanh", mean))
+
+
+def test_what_leads_to_an_update_alone_is_a_state():
+    _, named = found(averaging(0.99), averaging(0.9))
+    assert {(culprit.kind, culprit.reference, culprit.pitfall) for culprit in named} == {("state", "bias", "momentum")}
+
+
+def test_an_update_that_one_side_lacks_is_a_state():
+    for sides, pitfall in (((True, False), "missing-update"), ((False, True), "extra-update")):
+        _, named = found(averaging(0.9, sides[0]), averaging(0.9, sides[1]))
+        assert [(culprit.kind, culprit.reference, culprit.pitfall) for culprit in named] == [("state", "bias", pitfall)]
+
+
+def test_values_beyond_the_bound_are_read_back_bit_for_bit():
+    program, kernels = network(), NumpyKernels()
+    with Values(program, kernels) as free, Values(program, kernels, max_memory=500) as bound:
+        for operation in program.operations:
+            for tensor in operation.outputs:
+                np.testing.assert_array_equal(free[tensor], bound[tensor])
+        assert bound.peak < 1000 < free.peak
+
+
+@given(st.floats(-30, 30, width=32), st.integers(0, 2**31 - 1))
+@settings(max_examples=50, deadline=None)
+def test_rounding_alone_is_within_the_budget_and_a_millionth_more_is_not(scale, seed):
+    """A sum in another order is rounding; one in which a term is a hundred-thousandth larger is not."""
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(4, 50)) * 2.0**scale).astype(np.float32)
+    w = rng.normal(size=(50, 3)).astype(np.float32)
+
+    def part(factor, order):
+        net = ProgramBuilder()
+        a = net.source("input", "x", x[:, order], spec(x))
+        b = net.source("variable", "w", (w * factor)[order].astype(np.float32), spec(w))
+        (out,) = net.operation("MatMul", {}, (a, b), [(Spec("float32", (4, 3)), None)], Place("m", ""))
+        values = {a: x[:, order], b: net.program.sources[b].value}
+        return budget.Part(net.program, net.program.operations, values, out, {})
+
+    kernels = NumpyKernels()
+    plain = part(np.ones((50, 1)), np.arange(50))
+    here = plain.run(kernels)
+    assert budget.judged(kernels, plain, part(np.ones((50, 1)), np.arange(50)[::-1]), here).within
+    assert not budget.judged(kernels, plain, part(np.full((50, 1), 1 + 1e-4), np.arange(50)), here).within
+
+
+def test_a_cause_is_told_only_if_the_difference_vanishes_with_it():
+    reference, candidate = network(activation="Tanh"), network(activation="Elu", scale=0.3)
+    result, _ = found(reference, candidate)
+    by_name = {cause_of(b, reference, candidate, NumpyKernels()).pitfall for b in result.blames}
+    assert by_name == {"wrong-activation", "constant-factor"}
