@@ -1,4 +1,4 @@
-"""For every pitfall a pair of models that fall into it: the same few lines of TF1 code, with the mistake in the second."""
+"""For every pitfall a pair of models that falls into it: a few lines of TF1 code, and the same with the mistake."""
 
 from __future__ import annotations
 
@@ -101,15 +101,15 @@ def _averaged(x: Any, training: bool, *, updates: bool) -> Any:
 
 
 def _gates(x: Any, order: tuple[int, ...]) -> Any:
-    kernel = v1.get_variable("kernel", (8, 16))
-    pieces = tf.split(kernel, 4, axis=1)
-    i, j, f, o = tf.split(tf.matmul(x, tf.concat([pieces[place] for place in order], 1)), 4, axis=1)
+    pieces = tf.split(tf.matmul(x, v1.get_variable("kernel", (8, 32))), 4, axis=1)
+    i, j, f, o = (pieces[place] for place in order)
     return tf.tanh(tf.sigmoid(f) + tf.sigmoid(i) * tf.tanh(j)) * tf.sigmoid(o)
 
 
-def _two(x: Any, first: str, second: str) -> Any:
-    made = {name: v1.get_variable(name, (8, 8)) for name in ("first", "second")}
-    return tf.matmul(tf.tanh(tf.matmul(x, made[first])), made[second])
+def _two(x: Any, *names: str) -> Any:
+    made = {name: v1.get_variable(name, 8) for name in ("first", "second")}
+    first, second = (x * made[name] for name in names)
+    return tf.exp(first) + tf.tanh(second)
 
 
 def _regularized(x: Any, regularizer: Callable[[Any], Any] | None) -> Any:
@@ -213,9 +213,7 @@ PAIRS: dict[str, Pair] = {
         lambda x, _: _regularized(x, lambda w: 0.01 * tf.reduce_sum(w * w)),
     ),
     "leaky-slope": Pair(lambda x, _: tf.nn.leaky_relu(x, 0.2), lambda x, _: tf.nn.leaky_relu(x, 0.3)),
-    "mask": Pair(
-        lambda x, _: tf.linalg.band_part(x, -1, 0), lambda x, _: tf.linalg.band_part(x, 0, -1), (2, 8, 8)
-    ),
+    "mask": Pair(lambda x, _: tf.linalg.band_part(x, -1, 0), lambda x, _: tf.linalg.band_part(x, -1, 1), (2, 8, 8)),
     "missing-activation": Pair(lambda x, _: tf.nn.relu(_dense(x)), lambda x, _: _dense(x)),
     "missing-bias": Pair(lambda x, _: _dense(x), lambda x, _: _dense(x, use_bias=False)),
     "missing-operation": Pair(lambda x, _: tf.abs(_dense(x)), lambda x, _: _dense(x)),
@@ -227,9 +225,7 @@ PAIRS: dict[str, Pair] = {
         lambda x, t: _averaged(x, t, updates=True), lambda x, t: _averaged(x, t, updates=False), training=True
     ),
     "missing-variable": Pair(lambda x, _: _scaled(x, scale=True), lambda x, _: _scaled(x, scale=False)),
-    "momentum": Pair(
-        lambda x, t: _norm(_dense(x), t), lambda x, t: _norm(_dense(x), t, momentum=0.99), training=True
-    ),
+    "momentum": Pair(lambda x, t: _norm(_dense(x), t), lambda x, t: _norm(_dense(x), t, momentum=0.99), training=True),
     "offset": Pair(lambda x, _: x * 2.0 - 1.0, lambda x, _: x * 2.0 - 0.5),
     "operation-order": Pair(
         lambda x, t: tf.nn.relu(_norm(_conv(x), t)), lambda x, t: _norm(tf.nn.relu(_conv(x)), t), IMAGES
@@ -266,12 +262,8 @@ PAIRS: dict[str, Pair] = {
     ),
     "wrong-activation": Pair(lambda x, _: tf.nn.relu(_dense(x)), lambda x, _: tf.tanh(_dense(x))),
     "wrong-axis": Pair(lambda x, _: tf.reduce_mean(x, 1), lambda x, _: tf.reduce_mean(x, 2), (2, 8, 8, 4)),
-    "wrong-input": Pair(
-        lambda x, _: tf.tanh(x) + _dense(tf.tanh(x)), lambda x, _: tf.tanh(x) + _dense(x)
-    ),
-    "wrong-operation": Pair(
-        lambda x, _: tf.add(_dense(x), tf.exp(x)), lambda x, _: tf.multiply(_dense(x), tf.exp(x))
-    ),
-    "wrong-variable": Pair(lambda x, _: _two(x, "first", "second"), lambda x, _: _two(x, "second", "first")),
+    "wrong-input": Pair(lambda x, _: tf.tanh(x) + _dense(tf.tanh(x)), lambda x, _: tf.tanh(x) + _dense(x)),
+    "wrong-operation": Pair(lambda x, _: tf.add(_dense(x), tf.exp(x)), lambda x, _: tf.multiply(_dense(x), tf.exp(x))),
+    "wrong-variable": Pair(lambda x, _: _two(x, "first", "second"), lambda x, _: _two(x, "first", "first")),
 }
 """Slug -> the pair that falls into it."""

@@ -304,6 +304,16 @@ class _Case:
             return
         made_by = self._candidate.producers.get(read)
         should_be = self._reference.producers.get(self._blame.wanted)
+        if made_by is not None and should_be is not None and made_by.family == should_be.family == "Split":
+            places = should_be.outputs.index(self._blame.wanted), made_by.outputs.index(read)
+            if places[0] != places[1] and len(should_be.outputs) == len(made_by.outputs):
+                # Recurrent cells split what one matrix gives into their gates.
+                yield Cause(
+                    f"it reads piece {places[1]} of {made_by.place.name}, where the reference reads piece {places[0]}",
+                    "gate-order",
+                    f"read piece {places[0]}",
+                )
+                return
         what = made_by.place.name if made_by is not None else source.name if source is not None else "another tensor"
         if should_be is not None:
             should = should_be.place.name
@@ -352,6 +362,7 @@ class _Case:
             for ours in self._ours.operations:
                 if ours.family != theirs.family or len(ours.inputs) != len(theirs.inputs):
                     continue
+                yield from self._constants_together(ours, theirs)
                 for slot, other in itertools.product(range(len(theirs.inputs)), range(len(ours.inputs))):
                     a, b = ours.inputs[other], theirs.inputs[slot]
                     if not (self._reference.is_constant(a) and self._candidate.is_constant(b)):
@@ -359,9 +370,29 @@ class _Case:
                     wanted, found = self._reference.constant(a), self._candidate.constant(b)
                     if np.array_equal(wanted, found) and wanted.shape == found.shape:
                         continue
-                    changed = self._with_inputs({(theirs.index, slot): self._reference.sources[a].value})
+                    # An axis or a size may be of another integer type: the operation's own stays.
+                    changed = self._with_inputs({(theirs.index, slot): wanted.astype(found.dtype)})
                     if self._vanishes(changed):
                         yield self._told_of_constant(theirs, wanted, found)
+
+    def _constants_together(self, ours: Operation, theirs: Operation) -> Iterator[Cause]:
+        """Several constants at once: where a slice begins and where it ends."""
+        slots = {}
+        for slot, (a, b) in enumerate(zip(ours.inputs, theirs.inputs, strict=True)):
+            if self._reference.is_constant(a) and self._candidate.is_constant(b):
+                wanted, found = self._reference.constant(a), self._candidate.constant(b)
+                if not np.array_equal(wanted, found):
+                    slots[slot] = wanted.astype(found.dtype), found
+        changed = self._with_inputs({(theirs.index, slot): wanted for slot, (wanted, _) in slots.items()})
+        if len(slots) < 2 or not self._vanishes(changed):
+            return
+        sides = [", ".join(_short(pair[side]) for pair in slots.values()) for side in (0, 1)]
+        yield Cause(
+            f"the constants of {theirs.type} are {sides[1]}; with {sides[0]} the difference vanishes",
+            self._pitfall_of_constant(theirs, *next(iter(slots.values()))),
+            f"use {sides[0]}",
+            (f"constants: {sides[0]} against {sides[1]}",),
+        )
 
     def _told_of_constant(self, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> Cause:
         told = f"{_short(wanted)} against {_short(found)}"
