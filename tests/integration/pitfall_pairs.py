@@ -70,7 +70,7 @@ def _in_scope(function: Forward) -> Forward:
 
 class _Migrated(keras.layers.Layer):
     def __init__(self, function: Forward) -> None:
-        super().__init__()
+        super().__init__(name="migrated")
         self._forward = _in_scope(function)
 
     @tf1.track_tf1_style_variables

@@ -28,6 +28,7 @@ _SMALL = 0.02
 """What is added to a variance is smaller than this; what is added to an activation rarely is."""
 _MOST_TENSORS = 8
 _LARGEST_PERMUTED = 4
+_MOST_PRINTED = 16
 
 OF_ATTRIBUTES: dict[str, Slug] = {
     "epsilon": "epsilon",
@@ -402,6 +403,9 @@ class _Case:
         )
         sentence = f"{what} is {_short(found)}; with {_short(wanted)} the difference vanishes"
         fix = f"{'epsilon=' if pitfall == 'epsilon' else 'use '}{_short(wanted)}"
+        if wanted.size > _MOST_PRINTED:
+            sentence = f"{what} has other values; with the reference's the difference vanishes"
+            fix = "use the reference's array"
         if pitfall == "keep-prob-as-rate":
             sentence += " (a probability to keep taken for a rate to drop, or the other way round)"
             fix = "rate = 1 - keep_prob"
@@ -905,6 +909,8 @@ def _short(value: Any) -> str:
     ('0.1', '(1, 2, 2, 1)', 'SAME')
     """
     if isinstance(value, np.ndarray):
+        if value.size > _MOST_PRINTED:
+            return f"an array of shape {value.shape}"
         return _short(value.reshape(-1)[0]) if value.size == 1 else str(value.tolist())
     if isinstance(value, (float, np.floating)):
         return f"{float(value):.6g}"
