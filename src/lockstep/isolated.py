@@ -18,7 +18,7 @@ from lockstep import trace_cache
 from lockstep.arrays import Arrays, named
 from lockstep.environments import Environment, EnvironmentSpec, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
-from lockstep.recorded import RecordedInstance, RecordedSubject, refused
+from lockstep.recorded import RecordedInstance, RecordedOptimizer, RecordedSubject, refused
 from lockstep.recorder.checksum import checksum
 from lockstep.recorder.folder import VERSION, TraceWriter
 from lockstep.recorder.records import FLAGS
@@ -68,6 +68,10 @@ class IsolatedSubject:
         say: Told what is being done.
         fill_names: Variable key -> the name that its distinct values are a hash of.
         given: The values of the setting `"given"`; None where there is no such run.
+        loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
+        optimizer: `file.py:function` of the optimizer; empty where there is none.
+        trajectory: For how many steps it is trained, where it has a loss and an optimizer.
+        differentiated: Whether gradients are taken, of the loss or of the outputs.
     """
 
     folder: Path
@@ -79,6 +83,10 @@ class IsolatedSubject:
     say: Callable[[str], None] = field(default=lambda _: None)
     fill_names: Mapping[str, str] = field(default_factory=dict)
     given: GivenValues | None = None
+    loss: str = ""
+    optimizer: str = ""
+    trajectory: int = 0
+    differentiated: bool = False
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
 
@@ -103,6 +111,16 @@ class IsolatedSubject:
     def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns its graph on the TensorFlow of this process; see `RecordedSubject.here`."""
         return None if self._recorded is None else self._recorded.here(mode, inputs)
+
+    def wanted_of_training(self, *, gradients: bool, steps: int) -> None:
+        """Says what the recording has to hold besides the guide's steps."""
+        self.differentiated, self.trajectory = gradients, steps
+
+    def make_optimizer(
+        self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
+    ) -> RecordedOptimizer | None:
+        """Returns what its optimizer did; see `RecordedSubject.make_optimizer`."""
+        return None if self._recorded is None else self._recorded.make_optimizer(make, shapes, names)
 
     def record(self, inputs: Arrays, target: Path, *, taps: Taps | None = None, replace: bool = False) -> None:
         """Records every mode into a trace folder.
@@ -167,6 +185,8 @@ class IsolatedSubject:
         return {
             "label": self.label,
             "entry": self.entry,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
             "folder": str(self.folder),
             "inputs": str(work / "inputs"),
             "single_input": single,
@@ -180,11 +200,15 @@ class IsolatedSubject:
         }
 
     def _builds(self) -> list[Mapping[str, Any]]:
-        if self.given is None:
-            return list(BUILDS)
-        return [
-            build if build["training"] else {**build, "settings": [*build["settings"], "given"]} for build in BUILDS
-        ]
+        """The builds of `BUILDS`; more settings where there is a checkpoint, or gradients are wanted."""
+        return [self._asked(build) for build in BUILDS]
+
+    def _asked(self, build: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not build["training"]:
+            return build if self.given is None else {**build, "settings": [*build["settings"], "given"]}
+        if not self.differentiated or build["randomness"] != "num_random_ops":
+            return build
+        return dict(build, settings=["initial", "distinct"], differentiated=True, trajectory=self.trajectory)
 
     def _facts(self, environment: Environment, inputs: Arrays) -> dict[str, object]:
         """What the trace depends on and is known before; the files that are imported are checked afterwards."""
@@ -193,6 +217,8 @@ class IsolatedSubject:
             "recorder": _recorder_digest(),
             "folder": str(self.folder),
             "entry": self.entry,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
             "python": environment.python_version,
             "packages": list(environment.packages),
             "machine": [platform.system(), platform.machine(), os.cpu_count()],

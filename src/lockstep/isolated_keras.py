@@ -23,7 +23,7 @@ from lockstep.recorded import RecordedBuild, refused
 from lockstep.recorder.folder import TraceReader, TraceWriter
 from lockstep.recorder.worker import PROGRESS
 from lockstep.served import ANSWER
-from lockstep.subjects import Mode, Setting
+from lockstep.subjects import Mode, Objective, Setting
 from lockstep.trace import Trace, VariableRecord
 
 OLDEST_PYTHON = (3, 10)
@@ -107,8 +107,16 @@ class RemoteInstance:
         """The inventory, in order of creation; a Keras model has it from its first run on."""
         return self._variables
 
-    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
-        """Runs it; see `Instance.run`."""
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[int] | None = None,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it; see `Instance.run`. No gradients come from the other process, so that step is not asked for."""
+        del objective
         with self._process.folder() as place:
             values = self._process.write(place / "values", "values", setting.values)
             self._process.ask(

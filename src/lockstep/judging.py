@@ -15,15 +15,19 @@ from lockstep.arrays import Arrays
 from lockstep.compare import Budgets
 from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import Movable, Noise
-from lockstep.steps import numbers, shares
+from lockstep.steps import gradients, numbers, shares
 from lockstep.steps.finding import Finding
 from lockstep.steps.forced import Located
+from lockstep.subjects import Objective
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 
 Explain = Callable[[Trace], Located | None]
 NOISE_RULE = f"noise budget ({sensitivity.FACTOR:g} x the reference's own movement)"
 """How the report names the rule where the budget decided."""
+
+GRADIENT_RULE = f"noise budget ({gradients.FACTOR:g} x the reference's own movement)"
+"""The same about gradients."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,6 @@ class Judge:
                 cannot be.
             explain: Returns what forced lockstep finds at the values of a trace; None where it cannot be had.
         """
-        of_pairs = functools.partial(self._state, alignment)
-        of_itself = functools.partial(self._state, _identity(traces.reference))
         losses = numbers.losses(traces.reference, traces.candidate, alignment, self.rules)
 
         def noise() -> Noise | None:
@@ -89,8 +91,54 @@ class Judge:
         return [
             losses,
             self._judged("output", traces, self._outputs, self._outputs, noise, explain),
-            self._judged("state", traces, of_pairs, of_itself, noise, explain),
+            self.state(traces, alignment, movable, explain),
         ]
+
+    def state(
+        self, traces: Traces, alignment: Alignment, movable: Movable | None, explain: Explain = lambda _: None
+    ) -> Finding:
+        """Compares the state that runs left behind."""
+
+        def noise() -> Noise | None:
+            return None if movable is None or self.tolerance.alone else self._noise_of(movable, traces.base)
+
+        of_pairs = functools.partial(self._state, alignment)
+        of_itself = functools.partial(self._state, _identity(traces.reference))
+        return self._judged("state", traces, of_pairs, of_itself, noise, explain)
+
+    def gradients(self, traces: Traces, alignment: Alignment, movable: Movable | None, objective: Objective) -> Finding:
+        """Compares training losses and gradients.
+
+        Args:
+            traces: Differentiated runs.
+            alignment: Reference's variables -> candidate's.
+            movable: What `traces.base` is of; None if it cannot be run again.
+            objective: What the gradients were taken of.
+        """
+
+        def judged(*, other_kernels: bool) -> Finding:
+            def noise() -> Noise | None:
+                if movable is None or self.tolerance.alone:
+                    return None
+                return sensitivity.measure(
+                    movable, traces.base, self.inputs, self.say, objective=objective, other_kernels=other_kernels
+                )
+
+            of_pairs = functools.partial(self._gradients, alignment)
+            of_itself = functools.partial(self._gradients, _identity(traces.reference))
+            return self._judged("gradient", traces, of_pairs, of_itself, noise, lambda _: None)
+
+        # Other kernels take a process of their own, which nothing but a close case is worth.
+        found = judged(other_kernels=False)
+        close = found.verdict is not Verdict.EQUIVALENT and not gradients.beyond_doubt(found)
+        if close and movable is not None and not self.tolerance.alone:
+            found = judged(other_kernels=True)
+        return gradients.with_cause_of_all(found, traces.base, traces.candidate, alignment)
+
+    def _gradients(
+        self, alignment: Alignment, reference: Trace, candidate: Trace, budgets: Budgets | None = None
+    ) -> Finding:
+        return gradients.compare(reference, candidate, alignment, self.tolerance, budgets)
 
     def _noise_of(self, movable: Movable, base: Trace) -> Noise:
         """Measures once for one trace: outputs, state, and a candidate's second run are held against the same."""
@@ -138,12 +186,15 @@ class Judge:
         found = noise()
         if found is None:
             return total
-        moved = found.outputs if kind == "output" else found.state
-        budgets = {name: sensitivity.FACTOR * movement for name, movement in moved.items()}
-        sizes = traces.base.outputs if kind == "output" else traces.base.after
+        moved = {"output": found.outputs, "state": found.state, "gradient": found.gradients}[kind]
+        factor = gradients.FACTOR if kind == "gradient" else sensitivity.FACTOR
+        budgets = {name: factor * movement for name, movement in moved.items()}
+        if kind == "gradient":
+            hidden = gradients.hidden(budgets, traces.base)
+        else:
+            hidden = _hidden(budgets, traces.base.outputs if kind == "output" else traces.base.after)
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
-        hides = {} if explained else _hidden(budgets, sizes)
-        judged = shares.judged(fixed, differences(budgets), hides, kind, explained=explained)
+        judged = shares.judged(fixed, differences(budgets), {} if explained else hidden, kind, explained=explained)
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
 
 

@@ -15,13 +15,23 @@ from lockstep.recorder import fill, operations
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
-from lockstep.subjects import Mode, Setting
+from lockstep.recorder.training import TrainingStep, after_update, state_after
+from lockstep.subjects import Mode, Objective, Setting
 from lockstep.trace import Trace
 
 if TYPE_CHECKING:
     from lockstep.adapters.tf1_graph import GraphInstance
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update of an optimizer left: variables, slots (`"<key>: <role>"`), and the step counter."""
+
+    variables: Mapping[str, np.ndarray]
+    slots: Mapping[str, np.ndarray]
+    step: int
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -72,6 +82,8 @@ class RecordedBuild:
         graph_note: Why there is no graph to run elsewhere; empty where there is one.
         inputs: Input name -> name of the graph's tensor.
         outputs: Path in the returned structure -> name of the graph's tensor.
+        objective: Names of the tensors of the training loss and its gradients; None where none were taken.
+        objective_note: Why none were taken; empty where they were, or where nobody asked for them.
     """
 
     def __init__(self, reader: TraceReader, body: Mapping[str, Any]) -> None:
@@ -83,12 +95,27 @@ class RecordedBuild:
         self.graph_note = str(body.get("graph_note", ""))
         self.inputs = {str(name): str(tensor) for name, tensor in body["inputs"].items()}
         self.outputs = {str(path): str(tensor) for path, tensor in body["outputs"].items()}
+        objective = body.get("objective")
+        self.objective: dict[str, Any] | None = None if objective is None else dict(objective)
+        self.objective_note = str(body.get("objective_note", ""))
         self._runs = {str(run["setting"]): run for run in body["runs"]}
 
     @property
     def settings(self) -> tuple[str, ...]:
         """The settings that it was run in."""
         return tuple(self._runs)
+
+    def trajectory(self) -> tuple[list[TrainingStep], list[float]]:
+        """Returns the training steps that were recorded, and the reference's own drift; none where none were."""
+        body = self._body.get("trajectory")
+        if body is None:
+            return [], []
+        steps = []
+        for entry in body["steps"]:
+            done = self._trace(entry["run"], "trajectory")
+            update = Update(Tensors(self._reader, entry["update"], {}), {}, int(entry["step"]))
+            steps.append(TrainingStep(done, update, after_update(state_after(done), update)))
+        return steps, [float(distance) for distance in body["own_drift"]]
 
     def fill_names(self, setting: str) -> Mapping[str, str]:
         """Variable key -> the name that its distinct values are a hash of."""
@@ -102,9 +129,11 @@ class RecordedBuild:
 
     def trace(self, setting: str) -> Trace:
         """What the run in a setting did."""
-        run = self._runs[setting]
+        return self._trace(self._runs[setting], setting)
+
+    def _trace(self, run: Mapping[str, Any], setting: str) -> Trace:
         records = {record.key: record for record in self.variables}
-        names = self.fill_names(setting)
+        names = {key: run["fill_names"].get(key, key) for key in run["filled"]}
         filled = {key: Filling(setting, name, records[key].shape, records[key].dtype) for key, name in names.items()}
         return Trace(
             variables=self.variables,
@@ -113,6 +142,9 @@ class RecordedBuild:
             losses=tuple(LossRecord(variable, self._read(entry)) for variable, entry in run["losses"]),
             total_loss=None if run["total_loss"] is None else self._read(run["total_loss"]),
             after=Tensors(self._reader, run["after"], {}),
+            training_loss=None if run.get("training_loss") is None else self._read(run["training_loss"]),
+            gradients=Tensors(self._reader, run.get("gradients", {}), {}),
+            unconnected=tuple(str(key) for key in run.get("unconnected", ())),
             duration_s=float(run["duration_s"]),
             **self._conduct(run),
         )
@@ -167,6 +199,8 @@ class RecordedSubject:
             body = self._reader.body
             self.label = str(body["subject"]["label"])
             self.subject = {str(key): str(value) for key, value in body["subject"].items()}
+            self.loss = self.subject.get("loss", "")
+            self.optimizer = self.subject.get("optimizer", "")
             self.recorded_environment: Mapping[str, Any] = dict(body["environment"])
             self.files: Mapping[str, str] = dict(body["files"])
             self.inputs = Tensors(self._reader, dict(body["inputs"]), {})
@@ -197,6 +231,17 @@ class RecordedSubject:
                 "`lockstep record`."
             )
         return RecordedInstance(self.folder, found)
+
+    def make_optimizer(
+        self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
+    ) -> RecordedOptimizer | None:
+        """Returns what the optimizer did when this was recorded; None where it was recorded without one."""
+        del make, shapes, names
+        body = self._reader.body.get("optimizer")
+        if body is None:
+            return None
+        with _described(self.folder):
+            return RecordedOptimizer(self._reader, body)
 
     def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns the graph of a mode on the TensorFlow of this process; None where that would tell nothing new.
@@ -251,7 +296,7 @@ class RecordedSubject:
             build.graph()
             for setting in build.settings:
                 trace = build.trace(setting)
-                for tensors in (trace.before, trace.outputs, trace.after, build.taps(setting)):
+                for tensors in (trace.before, trace.outputs, trace.after, trace.gradients, build.taps(setting)):
                     count += sum(1 for _ in tensors.values())
         return count
 
@@ -272,6 +317,37 @@ class RecordedSubject:
                 )
 
 
+class RecordedOptimizer:
+    """What the optimizer of a recording did in the trial."""
+
+    def __init__(self, reader: TraceReader, body: Mapping[str, Any]) -> None:
+        self._reader = reader
+        self.description: Mapping[str, Any] | None = body["description"]
+        self._rates = {int(step): float(rate) for step, rate in body["rates"]}
+        self._updates = [
+            Update(Tensors(reader, update["variables"], {}), Tensors(reader, update["slots"], {}), int(update["step"]))
+            for update in body["updates"]
+        ]
+        self._done = 0
+
+    def apply(self, variables: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Update:
+        """Returns what the next update of the trial left."""
+        del variables, gradients  # those of the trial, here as there
+        self._done += 1
+        return self._updates[self._done - 1]
+
+    def learning_rates(self, steps: Sequence[int]) -> Mapping[int, float]:
+        """Returns step -> learning rate, as far as it was recorded."""
+        return {step: self._rates[step] for step in steps if step in self._rates}
+
+    def turning_points(self) -> Sequence[int]:
+        """Returns the steps that it was recorded at."""
+        return sorted(self._rates)
+
+    def close(self) -> None:
+        """Holds nothing that has to be let go."""
+
+
 class RecordedInstance:
     """What was recorded in one mode, as an instance.
 
@@ -287,13 +363,20 @@ class RecordedInstance:
         """The inventory, in order of creation."""
         return self.build.variables
 
-    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
-        """Returns what the run in that setting did.
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[int] | None = None,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Returns what the run in that setting did; its gradients are there where the recording took them.
 
         Raises:
             InputError: It was not recorded in that setting.
         """
-        del repeats, draws  # a graph makes no variables when it runs, and its seeds are part of it
+        del repeats, draws, objective  # a graph makes no variables when it runs, and its seeds are part of it
         if setting.kind not in self.build.settings:
             raise InputError(
                 f"the trace {self._folder} holds no run with {setting.kind} values (it holds "

@@ -156,9 +156,21 @@ _KEPT = _KeptRecorder()
 
 
 def rerun(
-    model: GraphModel, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray], variables: Mapping[str, str]
+    model: GraphModel,
+    values: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray],
+    variables: Mapping[str, str],
+    *,
+    differentiated: bool = False,
 ) -> Trace:
     """Runs a graph of this process in another one, with other environment variables.
+
+    Args:
+        model: The graph.
+        values: Variable key -> value to start from.
+        inputs: Input name -> array.
+        variables: The environment variables that are to differ.
+        differentiated: Whether its training loss and gradients are computed along.
 
     Raises:
         InputError: The graph cannot be exported, or the process failed; its output is in the text.
@@ -178,8 +190,11 @@ def rerun(
                     "input_names": {name: tensor.name for name, tensor in model.inputs.items()},
                     "output_names": {path: tensor.name for path, tensor in model.outputs.items()},
                 }
+                objective = model.objective.names() if differentiated and model.objective is not None else None
                 groups = writer.add_groups({"values": values, "inputs": inputs})
-                writer.finish({"graph": exported, "training": model.training, **names, **groups})
+                writer.finish(
+                    {"graph": exported, "training": model.training, "objective": objective, **names, **groups}
+                )
 
         refused(write)
         file.write_text(json.dumps({"graph": str(given), "target": str(target)}), encoding="utf-8")
@@ -193,6 +208,8 @@ def rerun(
             outputs=read("outputs"),
             total_loss=total.get(""),
             after=read("after"),
+            training_loss=read("training_loss").get(""),
+            gradients=read("gradients"),
         )
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
 from lockstep.arrays import Arrays, named
 from lockstep.errors import LockstepError
-from lockstep.recorder.fill import hashed_uniform
+from lockstep.recorder.fill import jittered
+from lockstep.subjects import Objective
 from lockstep.trace import Trace
 
 JITTERS = 3
@@ -31,7 +32,8 @@ batch norms over constant activations amplify rounding: see docs/design/noise.md
 HIDING = 0.1
 """A budget above this share of a tensor's largest magnitude hides any answer about the code."""
 
-_FLOAT_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
+TRAINING_LOSS = "the training loss"
+"""What the loss is called among the gradients."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Noise:
     Attributes:
         outputs: Path -> movement.
         state: Variable key -> movement of its value after the run.
+        gradients: Variable key -> movement of its gradient; `TRAINING_LOSS` -> that of the loss; of differentiated
+            runs.
         runs: How many runs it comes from.
         failed: What is to be said of runs that could not be made.
     """
@@ -48,22 +52,44 @@ class Noise:
     outputs: Mapping[str, float]
     state: Mapping[str, float]
     runs: int
+    gradients: Mapping[str, float] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
 
 
 class Movable(Protocol):
     """A subject that can be run with other values, inputs and numbers of threads than it was built for."""
 
-    def run_changed(self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray], *, threads: int) -> Trace:
-        """Runs it once."""
+    def run_changed(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        threads: int,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it once, and takes gradients along where there is an objective."""
         ...
 
-    def run_on_other_kernels(self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> Trace:
+    def run_on_other_kernels(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        objective: Objective | None = None,
+    ) -> Trace:
         """Runs it once on kernels that sum in another order."""
         ...
 
 
-def measure(instance: Movable, base: Trace, inputs: Arrays, say: Callable[[str], None]) -> Noise:
+def measure(
+    instance: Movable,
+    base: Trace,
+    inputs: Arrays,
+    say: Callable[[str], None],
+    *,
+    objective: Objective | None = None,
+    other_kernels: bool = True,
+) -> Noise:
     """Runs a subject again and again and returns how far it moves.
 
     Args:
@@ -71,19 +97,23 @@ def measure(instance: Movable, base: Trace, inputs: Arrays, say: Callable[[str],
         base: What it did undisturbed.
         inputs: What it ran on; one that is no dict is named `input`.
         say: Told what is being done.
+        objective: What gradients are taken of, where theirs is the noise that is asked for.
+        other_kernels: Whether the run on other kernels is made, which takes a process of its own.
     """
     given = named(inputs)
+    extra: dict[str, Any] = {} if objective is None else {"objective": objective}
 
     def jitter(number: int) -> Trace:
         values = {key: jittered(array, f"{number}/{key}") for key, array in base.before.items()}
         fed = {name: jittered(array, f"{number}/input/{name}") for name, array in given.items()}
-        return instance.run_changed(values, fed, threads=0)
+        return instance.run_changed(values, fed, threads=0, **extra)
 
     runs: list[tuple[str, Callable[[], Trace]]] = [
         ("with other last places", functools.partial(jitter, number)) for number in range(1, JITTERS + 1)
     ]
-    runs.append(("on one thread", lambda: instance.run_changed(dict(base.before), given, threads=1)))
-    runs.append(("on other kernels", lambda: instance.run_on_other_kernels(dict(base.before), given)))
+    runs.append(("on one thread", lambda: instance.run_changed(dict(base.before), given, threads=1, **extra)))
+    if other_kernels:
+        runs.append(("on other kernels", lambda: instance.run_on_other_kernels(dict(base.before), given, **extra)))
     moved, failed = [], []
     for number, (how, run) in enumerate(runs, 1):
         say(f"how far rounding alone moves the reference: run {number} of {len(runs)}, {how}")
@@ -97,32 +127,23 @@ def measure(instance: Movable, base: Trace, inputs: Arrays, say: Callable[[str],
             path: _largest(_distance(base.outputs[path], run.outputs[path]) for run in moved) for path in base.outputs
         },
         state={key: _largest(_distance(_after(base, key), _after(run, key)) for run in moved) for key in base.after},
+        gradients=_gradients(base, moved),
         runs=len(moved),
         failed=tuple(failed),
     )
 
 
+def _gradients(base: Trace, moved: Iterable[Trace]) -> dict[str, float]:
+    def values(trace: Trace) -> dict[str, np.ndarray]:
+        loss = {} if trace.training_loss is None else {TRAINING_LOSS: trace.training_loss}
+        return {**loss, **trace.gradients}
+
+    runs = [values(run) for run in moved]
+    return {key: _largest(_distance(value, run[key]) for run in runs) for key, value in values(base).items()}
+
+
 def _largest(distances: Iterable[float]) -> float:
     return max(distances, default=0.0)
-
-
-def jittered(array: np.ndarray, name: str) -> np.ndarray:
-    """Moves every finite element that is not zero up or down by one unit in the last place, as a hash of `name` says.
-
-    Zeros stay: what is exactly zero in both computations (padding, an initial bias) is no rounded number.
-
-    >>> jittered(np.array([1.0, 0.0], np.float32), "x").tolist() in ([1.0 + 2.0**-23, 0.0], [1.0 - 2.0**-24, 0.0])
-    True
-    """
-    bits = _FLOAT_BITS.get(array.dtype.itemsize)
-    if array.dtype.kind != "f" or bits is None:  # integers, strings; bfloat16 and complex numbers stay as they are
-        return array
-    steps = np.where(hashed_uniform(name, array.size) < 0.5, -1, 1).astype(bits).reshape(array.shape)
-    movable = np.isfinite(array) & (array != 0)
-    plain = np.ascontiguousarray(array).reshape(array.shape)  # which makes a scalar an array of one
-    moved = plain.view(bits) + np.where(movable, steps, 0).astype(bits)
-    result = moved.view(array.dtype)
-    return np.where(np.isfinite(result), result, array)
 
 
 def _after(trace: Trace, key: str) -> np.ndarray:

@@ -61,6 +61,18 @@ class GivenValues:
 INITIAL = Setting("initial")
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What gradients are taken of, regularization losses added.
+
+    Attributes:
+        loss: The user's `loss(outputs, batch)`, which returns a scalar; None: the outputs weighted with cotangents
+            that are a hash of their paths.
+    """
+
+    loss: Callable[[Any, Any], Any] | None = None
+
+
 class Instance(Protocol):
     """One built subject."""
 
@@ -69,7 +81,14 @@ class Instance(Protocol):
         """The inventory of its variables, in order of creation."""
         ...
 
-    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[int] | None = None,
+        objective: Objective | None = None,
+    ) -> Trace:
         """Runs it once on its inputs, and `repeats` times more to see whether new variables appear.
 
         Args:
@@ -77,6 +96,7 @@ class Instance(Protocol):
             repeats: Further calls; their results are dropped.
             draws: With values: the operation seeds for the draws of the forward pass, in order; a subject whose
                 seeds are part of it (a graph) keeps its own. None to count from 0.
+            objective: What gradients are taken of; None: none are.
         """
         ...
 

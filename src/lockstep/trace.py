@@ -24,6 +24,9 @@ class Trace:
         losses: The regularization losses.
         total_loss: Their sum as the framework computes it (0-d); None where there is none.
         after: Variable key -> value after the run, for the variables that the run changed.
+        training_loss: What gradients were taken of (0-d), regularization included; None where none were taken.
+        gradients: Variable key -> gradient of the training loss, in the variable's shape.
+        unconnected: Keys of the trainable variables that the training loss does not depend on: their gradient is None.
         created: Descriptions of the variables that further calls made anew.
         calls: How often the subject was called.
         draws: How many seeds its random operations asked for, variable initializers included.
@@ -44,6 +47,9 @@ class Trace:
     losses: tuple[LossRecord, ...] = ()
     total_loss: np.ndarray | None = None
     after: Mapping[str, np.ndarray] = field(default_factory=dict)
+    training_loss: np.ndarray | None = None
+    gradients: Mapping[str, np.ndarray] = field(default_factory=dict)
+    unconnected: tuple[str, ...] = ()
     created: tuple[str, ...] = ()
     calls: int = 1
     draws: int = 0

@@ -13,21 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lockstep import training_questions
 from lockstep.align import Alignment, Rename, TransformRule, align, renamer
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
 from lockstep.forced_runs import ForcedRuns, programmed
-from lockstep.judging import NOISE_RULE, Judge, Traces
+from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
+from lockstep.localise.values import MAX_MEMORY
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
 from lockstep.steps import checkpoint as from_checkpoint
 from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
 from lockstep.steps.finding import Finding, step_report
 from lockstep.steps.forced import judge as judge_forced
-from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
+from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
+from lockstep.training_questions import Losses, Makers, TrainingQuestions, TrainingWishes
 
 _FURTHER_CALLS = 2
 
@@ -44,7 +47,7 @@ Progress = Callable[[Event], None]
 _Result = TypeVar("_Result")
 
 
-def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configuration may hold besides
+def verify(  # noqa: PLR0913 - the one entry that everything is given to
     reference: Subject | Mapping[str, Any],
     candidate: Subject | Mapping[str, Any],
     inputs: Arrays,
@@ -54,6 +57,11 @@ def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configu
     checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
+    loss: Losses | None = None,
+    gradients: bool | None = None,
+    optimizers: Makers | None = None,
+    trajectory: int | None = None,
+    max_memory: int | None = None,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -68,6 +76,16 @@ def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configu
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
         progress: Called with an `Event` whenever something begins and when a step is done.
+        loss: `loss(outputs, batch)`, which returns the training loss without regularization, as a scalar: for both
+            sides, or one for each as `(reference's, candidate's)`. `outputs` is what the model returned, `batch` what
+            it was given.
+        gradients: Whether gradients are compared: of the loss, or, where there is none, of the outputs weighted with
+            a fixed random vector; regularization is added. By default they are where there is a loss.
+        optimizers: The reference's and the candidate's `optimizer()`, each of which returns a new optimizer of
+            `tf.compat.v1.train` or Keras, or a function that is given (gradient, variable) pairs and applies them.
+        trajectory: How many training steps are compared; 20 by default where there are a loss and optimizers.
+        max_memory: Bytes of the reference's values that forced lockstep may hold in memory, the rest being in a
+            temporary file; 2 GiB by default.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -84,6 +102,8 @@ def verify(  # noqa: PLR0913 - two sides, what they run on, and what the configu
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
+    check.max_memory = max_memory or MAX_MEMORY
+    check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     return check.run()
 
 
@@ -155,6 +175,13 @@ class _Check:
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
         self._judge = Judge(tolerance, rules.rename, inputs, self._say, self._runtimes)
+        self._beyond: TrainingQuestions | None = None
+        self._later: dict[str, tuple[list[Finding], float]] = {}
+        self.max_memory = MAX_MEMORY
+
+    def ask_about_training(self, wishes: TrainingWishes) -> None:
+        """Says what is asked beyond the forward pass; see `verify`."""
+        self._beyond = training_questions.chosen(self._subjects, wishes, self._judge, _on_side)
 
     def run(self) -> Report:
         """Runs all steps."""
@@ -164,6 +191,9 @@ class _Check:
         self._training()
         self._clock -= self._checkpoint.duration_s
         self._report("checkpoint", self._checkpoint.findings, self._rule)
+        for name, (findings, duration_s) in self._later.items():
+            self._clock -= duration_s
+            self._report(name, findings, training_questions.rule(name, findings, self._rule))
         return self._whole(start)
 
     def reloaded(self, reload: Reload) -> Report:
@@ -218,7 +248,7 @@ class _Check:
         if ours is None and recorded is not None and not built.here.note:
             ours = recorded(mode, self._inputs)  # of the same TensorFlow, which told nothing new until now
         theirs = programmed((getattr(built.candidate, "movable", None),))
-        return ForcedRuns(ours, theirs, alignment, reference.before, self._say)
+        return ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory)
 
     def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
         findings: list[Finding] = []
@@ -277,6 +307,9 @@ class _Check:
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))
+                if not mode.functional and self._beyond is not None:
+                    for name, answer in self._beyond.answers(both, built, alignment):
+                        self._answer_later(name, answer)
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
@@ -286,13 +319,25 @@ class _Check:
             findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
+    def _answer_later(self, name: str, answer: Callable[[], list[Finding]]) -> None:
+        """Answers a step's question now, while the models of a mode are there; it is reported in its turn."""
+        start = time.perf_counter()
+        found = answer()
+        duration_s = time.perf_counter() - start
+        self._clock += duration_s
+        self._later[name] = found, duration_s
+
     def _random(
         self, mode: Mode, both: Traces, built: _Built, alignment: Alignment, forced: ForcedRuns
     ) -> list[Finding]:
         """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
-        results = self._judge.results(both, alignment, built.movable, forced.explain)
-        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
+        results: list[Finding] = []
+        within_loops = repeated_draws.cannot_be_aligned(both.reference, both.candidate)
+        # Other initial values from other draws tell nothing by their results, whose noise takes seconds to measure.
+        if within_loops or not (native_order.may_differ(both.candidate) and initial.verdict is Verdict.DIVERGED):
+            results = self._judge.results(both, alignment, built.movable, forced.explain)
+        if within_loops:
             initial, *results = repeated_draws.undecided([initial, *results], both.reference)
         if not native_order.may_differ(both.candidate) or not any(
             finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
@@ -366,7 +411,7 @@ class _Check:
 
     def _report(self, name: str, findings: Sequence[Finding], judged_by: str) -> None:
         if any(figure.endswith("_explained_by_noise") for finding in findings for figure in finding.figures):
-            judged_by = NOISE_RULE
+            judged_by = GRADIENT_RULE if name in ("gradients", "trajectory") else NOISE_RULE
         now = time.perf_counter()
         step = step_report(name, findings, judged_by, now - self._clock)
         self._clock = now
@@ -389,11 +434,11 @@ class _Here:
     def __init__(self, instance: Instance | None, note: str = "") -> None:
         self.instance, self.note = instance, note
 
-    def run(self, setting: Setting) -> Trace | None:
+    def run(self, setting: Setting, *, objective: Objective | None = None) -> Trace | None:
         if self.instance is None:
             return None
         try:
-            return self.instance.run(setting)
+            return self.instance.run(setting, objective=objective)
         except SubjectError as error:
             # An operation that this TensorFlow no longer has, or does otherwise, is no fault of either side.
             self.instance, self.note = None, f"whose difference it is cannot be told: {error}"
@@ -415,8 +460,17 @@ class _Sided:
     def variables(self) -> tuple[VariableRecord, ...]:
         return self._instance.variables
 
-    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
-        return _on_side(self._side, lambda: self._instance.run(setting, repeats=repeats, draws=draws))
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[int] | None = None,
+        objective: Objective | None = None,
+    ) -> Trace:
+        return _on_side(
+            self._side, lambda: self._instance.run(setting, repeats=repeats, draws=draws, objective=objective)
+        )
 
     def close(self) -> None:
         self._instance.close()

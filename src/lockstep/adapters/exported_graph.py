@@ -53,7 +53,7 @@ def run_here(
     if not trusted:
         _refuse_reaching_out(exported.graph_def)
     with running.users_code(label, f"importing its graph ({running.describe(mode)})"):
-        model = imported(exported, build.inputs, build.outputs, mode.training)
+        model = imported(exported, build.inputs, build.outputs, mode.training, build.objective)
     return GraphInstance(label, model, mode, inputs, build.seeds_taken, sources)
 
 

@@ -17,13 +17,18 @@ import tensorflow as tf
 
 from lockstep.adapters import running
 from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
+from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
 from lockstep.program import Program
+from lockstep.recorder import trials
+from lockstep.recorder.failures import RecordingError
+from lockstep.recorder.fill import cotangent, takes_values
+from lockstep.recorder.objective import scalar
 from lockstep.recorder.records import ONLY_INPUT
-from lockstep.subjects import Mode, Setting
+from lockstep.subjects import Mode, Objective, Setting
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
@@ -44,6 +49,10 @@ class KerasEager:
     def build(self, mode: Mode, inputs: Arrays) -> EagerInstance:
         """Makes the model; its variables come with the first run."""
         return EagerInstance(self.label, self._build, mode, inputs)
+
+    def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
+        """Makes what the user's function returns: a Keras optimizer, or one of `tf.compat.v1.train` in a graph."""
+        return make_optimizer(make, shapes, self.label, eagerly=True, names=names)
 
 
 class EagerInstance:
@@ -117,7 +126,14 @@ class EagerInstance:
             for v, name, key in zip(weights, names, unique_keys(names), strict=True)
         )
 
-    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[int] | None = None,
+        objective: Objective | None = None,
+    ) -> Trace:
         """Calls the model once; the very first call also makes its variables.
 
         In the initial setting the random operations of the call have to interleave with the initializers as they do
@@ -134,18 +150,25 @@ class EagerInstance:
             tool = RecordedDraws(self._mode.randomness, draws or ())
         generators = self._generator_states()
         with _untraced(draws is not None), tool.scope(), _noting_initial_values(self._initial):
-            outputs = _arrays(self._call())
+            with tf.GradientTape() if objective else contextlib.nullcontext() as tape:
+                returned = self._call()
+                total = self._training_loss(objective, returned) if objective else None
+            outputs = _arrays(returned)
+            differentials = self._gradients(tape, total) if objective else {}
         if initial:
             before = self._initial_values()
         after = changed(before, self._values()) if self._mode.training else {}
-        losses, total = self._losses()
+        losses, total_loss = self._losses()
         return Trace(
             variables=self.variables,
             before=before,
             outputs=outputs,
             losses=losses,
-            total_loss=total,
+            total_loss=total_loss,
             after=after,
+            training_loss=None if total is None else np.asarray(total),
+            gradients={key: gradient for key, gradient in differentials.items() if gradient is not None},
+            unconnected=tuple(key for key, gradient in differentials.items() if gradient is None),
             created=tuple(str(c) for c in self._repeat(repeats)),
             calls=1 + repeats,
             draws=tool.draws,
@@ -193,6 +216,33 @@ class EagerInstance:
         arguments = {"training": self._mode.training} if self._takes_training else {}
         with self._users_code("running"):
             return self._model(self._inputs, **arguments)
+
+    def _training_loss(self, objective: Objective, returned: Any) -> Any:
+        """Computes what gradients are taken of, on the tape that is recording."""
+        if objective.loss is None:
+            loss = _weighted(returned)
+        else:
+            with self._users_code("computing loss(outputs, batch)"):
+                loss = tf.convert_to_tensor(objective.loss(returned, self._inputs))
+            try:
+                scalar(loss)
+            except RecordingError as error:
+                raise InputError(str(error)) from error
+        if isinstance(self._layer, keras.layers.Layer):
+            terms = list(self._layer.losses)
+        else:
+            terms = [term() for _, term in self._regularizers()]
+        return tf.add_n([loss, *(tf.cast(tf.reduce_sum(term), loss.dtype) for term in terms)])
+
+    def _gradients(self, tape: tf.GradientTape, total: Any) -> dict[str, np.ndarray | None]:
+        trained = {
+            key: private.raw_variable(variable)
+            for key, variable in self._keyed()
+            if variable.trainable and takes_values(_dtype_name(variable))
+        }
+        with self._users_code("taking gradients"):
+            gradients = tape.gradient(total, trained)
+        return {key: None if g is None else _dense(g, trained[key]) for key, g in gradients.items()}
 
     def _repeat(self, repeats: int) -> list[CreatedVariable]:
         created: list[CreatedVariable] = []
@@ -328,6 +378,24 @@ def _arrays(outputs: Any) -> dict[str, np.ndarray]:
                 "tuple, list or dict if there are several."
             ) from error
     return arrays
+
+
+def _weighted(returned: Any) -> Any:
+    floating = [(path, tf.convert_to_tensor(leaf)) for path, leaf in flatten(returned)]
+    terms = [
+        tf.cast(tf.reduce_sum(tensor * cotangent(path, tuple(tensor.shape), tensor.dtype.as_numpy_dtype)), tf.float32)
+        for path, tensor in floating
+        if tensor.dtype.is_floating
+    ]
+    if not terms:
+        raise InputError("no output is floating, so there is nothing to take gradients of.")
+    return tf.add_n(terms)
+
+
+def _dense(gradient: Any, variable: Any) -> np.ndarray:
+    if isinstance(gradient, tf.IndexedSlices):
+        gradient = tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+    return np.asarray(gradient)
 
 
 def _taken(left: Counter[float], value: float) -> bool:

@@ -15,9 +15,9 @@ from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError
 from lockstep.program import Program
-from lockstep.recorder import graph, operations
+from lockstep.recorder import graph, operations, trials
 from lockstep.recorder.failures import RecordingError
-from lockstep.subjects import Mode, Setting
+from lockstep.subjects import Mode, Objective, Setting
 from lockstep.trace import Trace, VariableRecord
 
 
@@ -45,6 +45,13 @@ class TF1Graph:
             raise InputError(str(error)) from error
         return GraphInstance(self.label, model, mode, inputs, tool.taken)
 
+    def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
+        """Makes what the user's function returns: an optimizer in a graph of its own."""
+        del names  # its variables are called as their keys
+        from lockstep.adapters.optimizing import make_optimizer
+
+        return make_optimizer(make, shapes, self.label, eagerly=False)
+
 
 class GraphInstance:
     """One graph."""
@@ -67,16 +74,38 @@ class GraphInstance:
         """The inventory, in order of creation."""
         return self._model.variables
 
-    def run(self, setting: Setting, *, repeats: int = 0, draws: Sequence[int] | None = None) -> Trace:
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[int] | None = None,
+        objective: Objective | None = None,
+    ) -> Trace:
         """Runs the graph once; see `GraphModel.run`."""
         del repeats, draws  # a graph cannot make variables when it runs, and its seeds are part of it
-        return self.run_changed(setting.values, {}, threads=0)
+        return self.run_changed(setting.values, {}, threads=0, objective=objective)
 
-    def run_changed(self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray], *, threads: int) -> Trace:
-        """Runs it with other inputs than it was built for, where given, or with another number of threads."""
+    def run_changed(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        threads: int,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it with other inputs than it was built for, where given, or with another number of threads.
+
+        Raises:
+            InputError: It cannot be differentiated for the objective.
+        """
+        if objective is not None:
+            self._differentiate(objective)
         start = time.perf_counter()
         with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
-            got = self._model.run(values, {**self._inputs, **inputs}, threads=threads)
+            got = self._model.run(
+                values, {**self._inputs, **inputs}, threads=threads, differentiated=objective is not None
+            )
         return Trace(
             variables=self._model.variables,
             before=got.before,
@@ -84,13 +113,29 @@ class GraphInstance:
             losses=got.losses,
             total_loss=got.total_loss,
             after=got.after,
+            training_loss=got.training_loss,
+            gradients=got.gradients,
+            unconnected=got.unconnected,
             draws=len(self._taken),
             forward_draws=operations.forward_draws(self._model.draws, self._taken),
             repeated_draws=sum(draw.repeated for draw in self._model.draws),
             duration_s=time.perf_counter() - start,
         )
 
-    def run_on_other_kernels(self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> Trace:
+    def _differentiate(self, objective: Objective) -> None:
+        try:
+            with running.users_code(self._label, f"taking gradients ({running.describe(self._mode)})"):
+                self._model.differentiate(objective.loss)
+        except RecordingError as error:
+            raise InputError(str(error)) from error
+
+    def run_on_other_kernels(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        objective: Objective | None = None,
+    ) -> Trace:
         """Runs it in a process whose TensorFlow has oneDNN's kernels switched the other way.
 
         Raises:
@@ -99,7 +144,9 @@ class GraphInstance:
         from lockstep.recorder_process import rerun
 
         other = "1" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else "0"
-        return rerun(self._model, values, {**self._inputs, **inputs}, {"TF_ENABLE_ONEDNN_OPTS": other})
+        switched = {"TF_ENABLE_ONEDNN_OPTS": other}
+        inputs = {**self._inputs, **inputs}
+        return rerun(self._model, values, inputs, switched, differentiated=objective is not None)
 
     def program(self, values: Mapping[str, np.ndarray]) -> Program:
         """Follows what the graph computes, operation by operation.

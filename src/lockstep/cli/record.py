@@ -6,28 +6,17 @@ import contextlib
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from lockstep.cli.sizes import Bytes
 from lockstep.errors import InputError
 
 if TYPE_CHECKING:
     from lockstep.cli.progress import Progress
     from lockstep.config import Configuration
     from lockstep.isolated import Taps
-
-_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "": 1}
-
-
-class _Bytes(click.ParamType):  # type: ignore[type-arg] # click 8.1 has no argument there
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]B|)\s*", str(value), re.IGNORECASE)
-        if not found or float(found[1]) <= 0:
-            self.fail(f"{value!r} is no size; write it as in 300MB or 2GB", param, ctx)
-        return int(float(found[1]) * _SIZES[found[2].upper()])
 
 
 @click.command()
@@ -47,7 +36,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg] # click 8.1 has no argu
     metavar="PATTERN",
     help="Also record the floating tensors of operations whose name PATTERN is found in; .* is all. May be repeated.",
 )
-@click.option("--max-memory", type=_Bytes(), default="2GB", show_default=True, help="What tapped tensors may take.")
+@click.option("--max-memory", type=Bytes(), default="2GB", show_default=True, help="What tapped tensors may take.")
 @click.option("--replace", is_flag=True, help="Replace a trace of that name.")
 def record(  # noqa: PLR0913, PLR0917 - one argument an option
     configuration: Path,
@@ -98,6 +87,7 @@ def _record_graph(  # noqa: PLR0913
     from lockstep.environments import EnvironmentSpec
     from lockstep.isolated import TIMEOUT_S, IsolatedSubject
     from lockstep.recorded import RecordedSubject
+    from lockstep.steps.trajectory import STEPS
 
     table, isolation = getattr(settings, side), settings.isolation[side]
     config.entry_file(table, settings.folder, side)
@@ -108,6 +98,13 @@ def _record_graph(  # noqa: PLR0913
         timeout_s=isolation.timeout_s or TIMEOUT_S,
         environment_variables=isolation.environment_variables,
         say=progress.say,
+        loss=table.get("loss", ""),
+        optimizer=table.get("optimizer", ""),
+    )
+    trained = bool(subject.loss and subject.optimizer)
+    subject.wanted_of_training(
+        gradients=bool(settings.gradients or (settings.gradients is None and subject.loss)),
+        steps=(STEPS if settings.trajectory is None else settings.trajectory) if trained else 0,
     )
     if reference_trace is not None:
         build = next(iter(RecordedSubject(reference_trace).builds.values()))

@@ -6,8 +6,9 @@ import contextlib
 import functools
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -25,8 +26,10 @@ EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2,
 _PIPED_WIDTH = 120
 
 
-def run(path: Path, *, fresh: bool = False) -> Report:
+def run(path: Path, *, fresh: bool = False, max_memory: int | None = None) -> Report:
     """Runs the check that a configuration describes; `fresh` leaves kept traces alone.
+
+    `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default.
 
     What the user's code prints meanwhile goes to standard error: standard output is for the results.
     """
@@ -38,14 +41,20 @@ def run(path: Path, *, fresh: bool = False) -> Report:
     batches = config.make_batches(configuration)
     sides = {"reference": configuration.reference, "candidate": configuration.candidate}
     for side, table in sides.items():
-        config.entry_file(table, configuration.folder, side)  # told at once, not after TensorFlow's import
+        for key in ("entry", "loss", "optimizer"):
+            if key in table:
+                config.entry_file(table, configuration.folder, side, key)  # told at once, not after TensorFlow's import
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
-        return merged([_check(configuration, inputs, progress, fresh=fresh) for inputs in batches])
+        return merged(
+            [_check(configuration, inputs, progress, fresh=fresh, max_memory=max_memory) for inputs in batches]
+        )
 
 
-def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, fresh: bool) -> Report:
+def _check(
+    configuration: Configuration, inputs: Arrays, progress: Progress, *, fresh: bool, max_memory: int | None
+) -> Report:
     from lockstep import config, verify
 
     subjects = {}
@@ -68,7 +77,23 @@ def _check(configuration: Configuration, inputs: Arrays, progress: Progress, *, 
         checkpoint=configuration.checkpoint,
         tolerance=configuration.tolerance,
         progress=progress,
+        loss=_functions(configuration, "loss"),
+        gradients=configuration.gradients,
+        optimizers=_functions(configuration, "optimizer"),
+        trajectory=configuration.trajectory,
+        max_memory=max_memory,
     )
+
+
+def _functions(configuration: Configuration, key: str) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+    """The functions of both sides that a key names; None where a side has none, or its recorder imports it."""
+    from lockstep import config
+
+    def of(side: str, table: Mapping[str, str]) -> Callable[..., Any] | None:
+        isolated = configuration.environments[side] is not None
+        return config.training_function(table, configuration.folder, side, key, isolated=isolated)
+
+    return of("reference", configuration.reference), of("candidate", configuration.candidate)
 
 
 def say(progress: Progress, side: str, text: str) -> None:

@@ -1,7 +1,7 @@
 """The configuration of one migration: `lockstep.toml`, the arrays that it describes, the code that it names."""
 
 from lockstep.config.arrays import InputSpec, make_batches, make_inputs
-from lockstep.config.entries import entry_file, subject_from_table
+from lockstep.config.entries import entry_file, subject_from_table, training_function
 from lockstep.config.isolation import Isolation
 from lockstep.config.reading import Configuration, read
 
@@ -14,4 +14,5 @@ __all__ = [
     "make_inputs",
     "read",
     "subject_from_table",
+    "training_function",
 ]

@@ -17,6 +17,10 @@ from lockstep.subjects import Subject, keras, tf1_graph
 
 _RUNTIMES = {"tf1": tf1_graph, "keras": keras}
 
+TRAINING = ("loss", "optimizer")
+"""The keys of a side's table that name functions of its training."""
+EXAMPLES = {"entry": "forward", "loss": "loss", "optimizer": "optimizer"}
+
 _imported: set[str] = set()
 """Names in `sys.modules` that came from the folder of the configuration in use."""
 _import_folder: list[str] = []
@@ -27,31 +31,43 @@ def check_entry(table: Table, folder: Path) -> dict[str, str]:
     """Checks the table of one side; the file itself is not looked at yet.
 
     Returns:
-        `runtime` and `entry`.
+        `runtime` and `entry`; `loss` and `optimizer` where they are given.
     """
-    table.refuse_unknown(("runtime", "entry", *KEYS))
+    table.refuse_unknown(("runtime", "entry", *TRAINING, *KEYS))
     runtime = table.choice("runtime", tuple(_RUNTIMES), None)
-    entry = table.text("entry")
-    if entry is None:
+    if table.text("entry") is None:
         raise InputError(f'{table.place} has no entry; it names a file and a function, as in "model.py:forward".')
+    named = {key: check_function(table, key, folder) for key in ("entry", *TRAINING)}
+    return {"runtime": runtime, **{key: entry for key, entry in named.items() if entry is not None}}
+
+
+def check_function(table: Table, key: str, folder: Path) -> str | None:
+    """Checks what a key names: `file.py:function`, with the file in the configuration's folder.
+
+    Returns:
+        The text; None where the key is missing. The file itself is not looked at yet.
+    """
+    entry = table.text(key)
+    if entry is None:
+        return None
     file, colon, function = entry.rpartition(":")
     if not colon or not file.endswith(".py") or not function.isidentifier():
-        raise InputError(f'{table.place}: entry is "{entry}"; it must look like "model.py:forward".')
+        raise InputError(f'{table.place}: {key} is "{entry}"; it must look like "model.py:{EXAMPLES[key]}".')
     if Path(file).is_absolute() or leaves(file, folder):
         raise InputError(
-            f'{table.place}: entry "{entry}" leads out of the folder of the configuration; put lockstep.toml into a '
+            f'{table.place}: {key} "{entry}" leads out of the folder of the configuration; put lockstep.toml into a '
             "folder that holds both sides."
         )
-    return {"runtime": runtime, "entry": entry}
+    return entry
 
 
-def entry_file(table: Mapping[str, Any], folder: Path, side: str) -> Path:
-    """Returns the path of the file that a checked table's entry names.
+def entry_file(table: Mapping[str, Any], folder: Path, side: str, key: str = "entry") -> Path:
+    """Returns the path of the file that a checked table's entry, loss or optimizer names.
 
     Raises:
         InputError: There is no such file; the nearest name in its folder is told.
     """
-    path: Path = folder / table["entry"].rpartition(":")[0]
+    path: Path = folder / table[key].rpartition(":")[0]
     if not path.is_file():
         raise missing_file(f"[{side}]", path)
     return path
@@ -87,10 +103,44 @@ def subject_from_table(
     folder = folder.absolute()
     checked = check_entry(Table(place, table), folder)
     isolation = isolation or read_isolation(Table(place, table), folder)
-    file, _, name = checked["entry"].rpartition(":")
-    path = entry_file(checked, folder, side)
+    for key in TRAINING:
+        if key in checked:
+            entry_file(checked, folder, side, key)
     if isolation.environment is not None:
+        entry_file(checked, folder, side)
         return _isolated(checked, folder, side, isolation, say=say, fresh=fresh)
+    function = _function(checked, folder, side, "entry")
+    return _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
+
+
+def training_function(
+    table: Mapping[str, Any], folder: Path, side: str, key: str, *, isolated: bool
+) -> Callable[..., Any] | None:
+    """Returns the `loss` or `optimizer` of a side that runs in this process.
+
+    Args:
+        table: A side's checked table.
+        folder: What its paths are relative to.
+        side: `"reference"` or `"candidate"`.
+        key: `"loss"` or `"optimizer"`.
+        isolated: Whether the side runs in an environment of its own, whose recorder imports the function itself.
+
+    Returns:
+        The function; None where the table names none, or the side is isolated.
+
+    Raises:
+        InputError: The file or the function does not exist.
+        SubjectError: The file failed while it was imported.
+    """
+    if key not in table or isolated:
+        return None
+    return _function(table, folder.absolute(), side, key)
+
+
+def _function(table: Mapping[str, Any], folder: Path, side: str, key: str) -> Callable[..., Any]:
+    place = f"[{side}]"
+    file, _, name = table[key].rpartition(":")
+    path = entry_file(table, folder, side, key)
     _use_folder(str(folder))
     module = _module(path, folder, side)
     if not hasattr(module, name):
@@ -99,7 +149,8 @@ def subject_from_table(
     function = getattr(module, name)
     if not callable(function):
         raise InputError(f"{place}: {name!r} in {file} is a {type(function).__name__}; it must be a function.")
-    return _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
+    found: Callable[..., Any] = function
+    return found
 
 
 def _isolated(
@@ -131,6 +182,8 @@ def _isolated(
         isolation.environment,
         timeout_s=isolation.timeout_s or TIMEOUT_S,
         environment_variables=isolation.environment_variables,
+        loss=checked.get("loss", ""),
+        optimizer=checked.get("optimizer", ""),
         fresh=fresh,
         say=say or (lambda _: None),
     )

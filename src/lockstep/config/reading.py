@@ -12,7 +12,7 @@ from typing import Any
 from lockstep.align import TransformRule
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.config.arrays import InputSpec, read_input
-from lockstep.config.entries import check_entry
+from lockstep.config.entries import check_entry, check_function
 from lockstep.config.isolation import Isolation, read_isolation
 from lockstep.config.tables import Table, leaves, missing_file, type_name
 from lockstep.environments.spec import EnvironmentSpec
@@ -20,12 +20,18 @@ from lockstep.errors import InputError
 from lockstep.tolerance import FixedTolerance
 from lockstep.transforms import Transform
 
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
-
-_TABLES = ("batches", "reference", "candidate", "inputs", "variables", "tolerance", "checkpoint")
+_TABLES = (
+    "batches",
+    "loss",
+    "gradients",
+    "trajectory",
+    "reference",
+    "candidate",
+    "inputs",
+    "variables",
+    "tolerance",
+    "checkpoint",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,9 @@ class Configuration:
         batches: How many batches of inputs the check is made on.
         transforms: How variables of the candidate are made from the reference's, where they are not equal.
         checkpoint: The checkpoint that both sides are run from; None where there is none.
+        gradients: Whether gradients are compared; None: as Lockstep chooses.
+        trajectory: How many training steps are compared where there are a loss and optimizers; None: as Lockstep
+            chooses.
     """
 
     folder: Path
@@ -55,6 +64,8 @@ class Configuration:
     batches: int = 1
     transforms: tuple[TransformRule, ...] = ()
     checkpoint: CheckpointSettings | None = None
+    gradients: bool | None = None
+    trajectory: int | None = None
 
     @property
     def environments(self) -> dict[str, EnvironmentSpec | None]:
@@ -86,6 +97,8 @@ def read(path: Path) -> Configuration:
         batches=_batches(top),
         transforms=_transforms(top.table("variables")),
         checkpoint=_checkpoint(top, folder),
+        gradients=_flag(top, "gradients"),
+        trajectory=_steps(top),
     )
 
 
@@ -119,10 +132,29 @@ def _batches(top: Table) -> int:
     return count
 
 
+def _flag(top: Table, key: str) -> bool | None:
+    value = top.values.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"{top.place}: {key} is {value!r}; it must be true or false, and stand above all tables.")
+    return value
+
+
+def _steps(top: Table) -> int | None:
+    count = top.values.get("trajectory")
+    if count is not None and (type(count) is not int or count < 0):
+        raise InputError(
+            f"{top.place}: trajectory is {count!r}; it must be a number of training steps (0: none), and stand above "
+            "all tables."
+        )
+    return count
+
+
 def _side(top: Table, side: str, folder: Path) -> dict[str, str]:
     if side not in top.values:
         raise InputError(f"{top.place} has no table [{side}]; it names the {side}'s runtime and entry.")
-    return check_entry(top.table(side), folder)
+    checked = check_entry(top.table(side), folder)
+    loss = check_function(top, "loss", folder)
+    return checked if loss is None else {"loss": loss, **checked}
 
 
 def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
-from lockstep.sensitivity import jittered
+from lockstep.recorder.fill import jittered
 
 JITTERS = 2
 """Evaluations with other last places. Each element takes the largest movement of them and of its neighbours' mean, so

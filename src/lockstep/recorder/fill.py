@@ -59,6 +59,66 @@ def distinct(name: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
     return values.astype(dtype).reshape(shape)
 
 
+def cotangent(path: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Returns what an output is weighted with where gradients are taken of it and the user gave no loss.
+
+    The weights are uniform with mean 0, and the expectation of their squares' sum is 1: whatever the output's size, its
+    random projection is as large as one of its elements (root mean square).
+
+    Args:
+        path: The output's path in the returned structure; two paths give unrelated weights.
+        shape: The output's shape.
+        dtype: A floating dtype.
+    """
+    count = int(np.prod(shape, dtype=np.int64))
+    unit = hashed_uniform("cotangent/" + path, count)
+    weights: np.ndarray = (2.0 * unit - 1.0) * np.sqrt(3.0 / max(count, 1))
+    return weights.astype(dtype).reshape(shape)
+
+
+def update_gradient(name: str, number: int, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Returns the gradient that the optimizers of both sides are given for a variable in a trial update.
+
+    Magnitudes are spread over seven powers of ten, from 1e-7 to 1, times 1, 100, 0.01, 10 and 1 for one update after
+    the other: among the small ones an epsilon shows, among the large ones clipping. The first element is as large as
+    any.
+
+    Args:
+        name: The variable's name.
+        number: Which update it is for, from 0.
+        shape: The variable's shape.
+        dtype: Its dtype.
+    """
+    count = int(np.prod(shape, dtype=np.int64))
+    magnitude: np.ndarray = 10.0 ** (-7.0 * hashed_uniform("update/%d/%s" % (number, name), count))
+    magnitude[:1] = 1.0
+    sign = np.where(hashed_uniform("update sign/%d/%s" % (number, name), count) < 0.5, -1.0, 1.0)
+    scaled: np.ndarray = sign * magnitude * (1.0, 100.0, 0.01, 10.0, 1.0)[number % 5]
+    return scaled.astype(dtype).reshape(shape)
+
+
+_FLOAT_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
+
+
+def jittered(array: np.ndarray, name: str) -> np.ndarray:
+    """Moves every finite element that is not zero up or down by one unit in the last place, as a hash of `name` says.
+
+    Zeros stay: what is exactly zero in both computations (padding, an initial bias) is no rounded number.
+
+    >>> jittered(np.array([1.0, 0.0], np.float32), "x").tolist() in ([1.0 + 2.0**-23, 0.0], [1.0 - 2.0**-24, 0.0])
+    True
+    """
+    bits = _FLOAT_BITS.get(array.dtype.itemsize)
+    if array.dtype.kind != "f" or bits is None:  # integers, strings; bfloat16 and complex numbers stay as they are
+        return array
+    steps = np.where(hashed_uniform(name, array.size) < 0.5, -1, 1).astype(bits).reshape(array.shape)
+    movable = np.isfinite(array) & (array != 0)
+    plain = np.ascontiguousarray(array).reshape(array.shape)  # which makes a scalar an array of one
+    moved = plain.view(bits) + np.where(movable, steps, 0).astype(bits)
+    result = moved.view(array.dtype)
+    return np.where(np.isfinite(result), result, array)
+
+
 def hashed_uniform(name: str, count: int) -> np.ndarray:
     """Returns `count` float64 values in [0, 1), a hash of `name` and of each index.
 

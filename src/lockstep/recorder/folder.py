@@ -104,7 +104,8 @@ class TraceWriter:
             setting: Where its variables started from.
             names: Key of each variable that was filled -> the name that its values are a hash of; these values need no
                 file.
-            run: Anything with `before`, `outputs`, `losses`, `total_loss` and `after`.
+            run: Anything with `before`, `outputs`, `losses`, `total_loss`, `after`, `training_loss`, `gradients` and
+                `unconnected`.
         """
         written = self.add_groups(
             {
@@ -113,6 +114,8 @@ class TraceWriter:
                 "losses": {str(place): loss.value for place, loss in enumerate(run.losses)},
                 "total": {} if run.total_loss is None else {"": run.total_loss},
                 "after": run.after,
+                "gradients": run.gradients,
+                "training_loss": {} if run.training_loss is None else {"": run.training_loss},
             }
         )
         return {
@@ -124,6 +127,9 @@ class TraceWriter:
             "losses": [[loss.variable, written["losses"][str(place)]] for place, loss in enumerate(run.losses)],
             "total_loss": written["total"].get(""),
             "after": written["after"],
+            "gradients": written["gradients"],
+            "unconnected": list(run.unconnected),
+            "training_loss": written["training_loss"].get(""),
             "taps": {},
             "tap_aliases": {},
             "untapped": [],

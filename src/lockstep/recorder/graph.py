@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 import numpy as np
 import tensorflow as tf
 
-from . import operations
+from . import objective, operations
 from .failures import RecordingError
 from .records import ONLY_INPUT, LossRecord, VariableRecord
 from .structure import changed, flatten, unique_keys
@@ -23,9 +23,13 @@ Run = NamedTuple(
         ("total_loss", Optional[np.ndarray]),
         ("after", Dict[str, np.ndarray]),
         ("taps", Dict[str, np.ndarray]),
+        ("training_loss", Optional[np.ndarray]),
+        ("gradients", Dict[str, np.ndarray]),
+        ("unconnected", Tuple[str, ...]),
     ],
 )
-"""What one run gave: variables before, outputs, losses, their sum, variables that the run changed, tapped tensors."""
+"""What one run gave: variables before, outputs, losses, their sum, variables that the run changed, tapped tensors; of a
+differentiated run the training loss, its gradients, and the variables that it does not depend on."""
 
 
 class GraphModel:
@@ -41,10 +45,16 @@ class GraphModel:
         variables: The inventory, in order of creation.
         draws: The random operations, in the order of the program.
         updates: What runs along with the outputs, in training mode.
+        objective: The training loss and its gradients, once `objective.differentiate` has added them.
+        returned: What `forward` returned, as it was nested; None of an imported graph.
+        given: What `forward` was given: a dict of placeholders, or one; None of an imported graph.
     """
 
     def __init__(self, graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any], training: bool) -> None:
         self.graph, self.inputs, self.outputs, self.training = graph, dict(inputs), dict(outputs), training
+        self.objective: Optional[objective.Objective] = None
+        self.returned: Any = None
+        self.given: Any = None
         with graph.as_default():
             self._raw = list(v1.global_variables()) + list(v1.local_variables())
             self._losses = [tf.convert_to_tensor(loss) for loss in _collected("REGULARIZATION_LOSSES")]
@@ -59,12 +69,30 @@ class GraphModel:
             for v, name, key in zip(self._raw, names, unique_keys(names))
         )
 
+    @property
+    def regularization(self) -> List[Any]:
+        """The regularization losses."""
+        return list(self._losses)
+
+    @property
+    def raw_variables(self) -> List[Any]:
+        """The variables themselves, in the order of `variables`."""
+        return list(self._raw)
+
+    def differentiate(self, loss: Optional[Callable[[Any, Any], Any]]) -> None:
+        """Adds the training loss and its gradients, once; see `objective.differentiate`."""
+        if self.objective is None:
+            if loss is not None and self.returned is None:
+                raise RecordingError("this graph was recorded without its loss; record it anew with it.")
+            self.objective = objective.differentiate(self, loss)
+
     def run(
         self,
         values: Mapping[str, np.ndarray],
         inputs: Mapping[str, np.ndarray],
         taps: Iterable[Any] = (),
         threads: int = 0,
+        differentiated: bool = False,
     ) -> Run:
         """Runs the graph once in a session of its own, so that every random operation starts anew.
 
@@ -73,15 +101,21 @@ class GraphModel:
             inputs: Input name -> array.
             taps: Tensors to be fetched along.
             threads: How many threads an operation may use; 0 leaves it to TensorFlow.
+            differentiated: Whether the training loss and its gradients are computed along.
         """
         keys = [record.key for record in self.variables]
         feed = {self.inputs[name]: array for name, array in inputs.items() if name in self.inputs}
         tapped = list(taps)
-        fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates]
+        wanted = self.objective if differentiated else None
+        connected = {} if wanted is None else wanted.connected
+        if wanted is not None:
+            feed.update(objective.cotangents_of(wanted, self._output_shapes(values, inputs)))
+        backward = [] if wanted is None else [wanted.loss] + list(connected.values())
+        fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
         with v1.Session(graph=self.graph, config=session_config(threads)) as session:
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
-            outputs, losses, total, tap_values, _ = session.run(fetches, feed)
+            outputs, losses, total, tap_values, _, differentials = session.run(fetches, feed)
             after: Dict[str, np.ndarray] = {}
             if self.training and keys:
                 after = changed(before, dict(zip(keys, session.run(self._raw))))
@@ -92,7 +126,18 @@ class GraphModel:
             total_loss=np.asarray(total[0]) if total else None,
             after=after,
             taps={tensor.name: np.asarray(value) for tensor, value in zip(tapped, tap_values)},
+            training_loss=np.asarray(differentials[0]) if differentials else None,
+            gradients={key: np.asarray(value) for key, value in zip(connected, differentials[1:])},
+            unconnected=() if wanted is None else tuple(k for k in wanted.gradients if k not in connected),
         )
+
+    def _output_shapes(
+        self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]
+    ) -> Dict[str, Tuple[int, ...]]:
+        if all(tensor.shape.is_fully_defined() for tensor in self.outputs.values()):
+            return {path: _shape(tensor) for path, tensor in self.outputs.items()}
+        # A run of its own: within the same session the random operations would go on to their next numbers.
+        return {path: value.shape for path, value in self.run(values, inputs).outputs.items()}
 
     def _initialize(self, session: Any, values: Mapping[str, np.ndarray], feed: Mapping[Any, Any]) -> None:
         keyed = list(zip((record.key for record in self.variables), self._raw))
@@ -133,7 +178,10 @@ def build(
         else:
             placeholders = {ONLY_INPUT: _placeholder(inputs, "input")}
             outputs = forward(placeholders[ONLY_INPUT], training=training)
-        return GraphModel(graph, placeholders, _tensors(outputs), training)
+        model = GraphModel(graph, placeholders, _tensors(outputs), training)
+        model.returned = outputs
+        model.given = placeholders if isinstance(inputs, Mapping) else placeholders[ONLY_INPUT]
+        return model
 
 
 def export(model: GraphModel) -> bytes:
@@ -147,7 +195,13 @@ def export(model: GraphModel) -> bytes:
     return exported
 
 
-def imported(content: Any, inputs: Mapping[str, str], outputs: Mapping[str, str], training: bool) -> GraphModel:
+def imported(
+    content: Any,
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    training: bool,
+    objective_names: Optional[Mapping[str, Any]] = None,
+) -> GraphModel:
     """Builds an exported graph.
 
     Args:
@@ -155,6 +209,7 @@ def imported(content: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]
         inputs: Input name -> name of the placeholder.
         outputs: Path -> name of the tensor.
         training: Whether the operations in `UPDATE_OPS` run along.
+        objective_names: As `Objective.names` gave them, where the graph was differentiated.
     """
     if isinstance(content, bytes):
         content = parsed(content)
@@ -162,12 +217,15 @@ def imported(content: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]
     with graph.as_default():
         v1.train.import_meta_graph(content)
         tensor = graph.get_tensor_by_name
-        return GraphModel(
+        model = GraphModel(
             graph,
             {name: tensor(place) for name, place in inputs.items()},
             {path: tensor(place) for path, place in outputs.items()},
             training,
         )
+        if objective_names is not None:
+            model.objective = objective.named(graph, objective_names)
+        return model
 
 
 def parsed(content: bytes) -> Any:

@@ -8,11 +8,11 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import numpy as np
 import tensorflow as tf
 
-from . import fill, graph, operations, restoring, taps
+from . import fill, graph, operations, optimizing, restoring, taps, training, trials
 from .failures import RecordingError
 from .folder import TraceReader, TraceWriter
 from .randomness import GraphSeeds
-from .records import FLAGS, ONLY_INPUT
+from .records import FLAGS, ONLY_INPUT, VariableRecord
 from .structure import same_bits
 from .worker import SubjectError
 
@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 
 def record(
-    forward: Callable[..., Any],
+    functions: Mapping[str, Callable[..., Any]],
     inputs: Mapping[str, np.ndarray],
     request: Mapping[str, Any],
     say: Say,
@@ -29,23 +29,32 @@ def record(
     """Carries out a request.
 
     Args:
-        forward: The user's function.
+        functions: The user's functions: `"entry"`, and `"loss"` where there is one.
         inputs: Input name -> array.
-        request: `target`, `replace`, `label`, `entry`, `folder`, `single_input`; `builds`, each with `training`,
-            `randomness` and `settings`; `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `given`, a
-            folder with the `values` of the setting `"given"` by name, or null.
+        request: `target`, `replace`, `label`, `entry`, `loss`, `optimizer`, `folder`, `single_input`; `builds`, each
+            with `training`, `randomness` and `settings`, and `differentiated` where gradients are wanted;
+            `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `given`, a folder with the `values` of the
+            setting `"given"` by name, or null; `notes`.
         say: Told what is being done.
         files: Lists the user's files that have been imported.
     """
     with TraceWriter(request["target"], replace=bool(request.get("replace"))) as writer:
         body: Dict[str, Any] = {
-            "subject": {"label": request["label"], "runtime": "tf1", "entry": request["entry"]},
+            "subject": {
+                "label": request["label"],
+                "runtime": "tf1",
+                "entry": request["entry"],
+                "loss": request.get("loss", ""),
+                "optimizer": request.get("optimizer", ""),
+            },
             "single_input": bool(request["single_input"]),
             "inputs": writer.add(inputs),
             "environment": environment(),
             "key": request.get("key"),
         }
-        builds = [_build(writer, forward, inputs, request, build, say) for build in request["builds"]]
+        builds = [_build(writer, functions, inputs, request, build, say) for build in request["builds"]]
+        if functions.get("optimizer"):
+            body["optimizer"] = _optimizer(writer, functions["optimizer"], builds[-1]["variables"], say)
         body.update(builds=builds, files=dict(files()))
         say("writing the manifest")
         writer.finish(body)
@@ -61,15 +70,19 @@ def rerun(request: Mapping[str, Any], say: Say) -> None:
     given = TraceReader(request["graph"], numpy_dtype)
     body = given.body
     say("importing the graph")
-    model = graph.imported(given.file(body["graph"]), body["input_names"], body["output_names"], body["training"])
+    model = graph.imported(
+        given.file(body["graph"]), body["input_names"], body["output_names"], body["training"], body.get("objective")
+    )
     values, inputs = (
         {name: given.tensor(entry) for name, entry in body[group].items()} for group in ("values", "inputs")
     )
     say("running the graph")
-    got = model.run(values, inputs)
+    got = model.run(values, inputs, differentiated=model.objective is not None)
     total = {} if got.total_loss is None else {"": got.total_loss}
     with TraceWriter(request["target"]) as writer:
-        writer.finish(writer.add_groups({"outputs": got.outputs, "after": got.after, "total": total}))
+        groups = {"outputs": got.outputs, "after": got.after, "total": total, "gradients": got.gradients}
+        groups["training_loss"] = {} if got.training_loss is None else {"": got.training_loss}
+        writer.finish(writer.add_groups(groups))
 
 
 def environment() -> Dict[str, Any]:
@@ -92,17 +105,18 @@ def numpy_dtype(name: str) -> Any:
     return np.dtype(tf.bfloat16.as_numpy_dtype if name == "bfloat16" else name)
 
 
-def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: Any, say: Say) -> Dict[str, Any]:
+def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build: Any, say: Say) -> Dict[str, Any]:
     mode = "%s mode, %s" % ("training" if build["training"] else "inference", build["randomness"])
     say("building %s" % mode)
     seeds = GraphSeeds(mode=build["randomness"])
     given = inputs[ONLY_INPUT] if request["single_input"] else inputs
     try:
-        model = graph.build(forward, given, build["training"], seeds)
+        model = graph.build(functions["entry"], given, build["training"], seeds)
     except RecordingError:
         raise
     except Exception as error:
         raise SubjectError("building (%s)" % mode) from error
+    note = _differentiated(model, functions.get("loss"), mode) if build.get("differentiated") else ""
     description = {
         "training": build["training"],
         "randomness": build["randomness"],
@@ -111,8 +125,12 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
         "seeds_taken": seeds.taken,
         "inputs": {name: tensor.name for name, tensor in model.inputs.items()},
         "outputs": {path: tensor.name for path, tensor in model.outputs.items()},
+        "objective": None if model.objective is None else model.objective.names(),
+        "objective_note": note,
         "runs": [],
     }  # type: Dict[str, Any]
+    if build.get("trajectory") and model.objective is not None and functions.get("optimizer"):
+        description["trajectory"] = _trajectory(writer, model, inputs, functions["optimizer"], build["trajectory"], say)
     description.update(_exported(writer, model, "graph-%d.pb" % len(os.listdir(writer.folder))))
     if build.get("operations"):
         forward_pass = operations.forward_pass(model.inputs.values(), model.outputs.values())
@@ -130,13 +148,29 @@ def _build(writer: TraceWriter, forward: Any, inputs: Any, request: Any, build: 
     return description
 
 
+def _differentiated(model: Any, loss: Any, mode: str) -> str:
+    """Adds the gradients of the training loss; returns why there are none, or an empty string."""
+    try:
+        model.differentiate(loss)
+    except RecordingError as error:
+        if loss is not None:
+            raise
+        return str(error)
+    except LookupError as error:  # an operation without a gradient
+        return "the graph cannot be differentiated (%s)" % error
+    except Exception as error:
+        raise SubjectError("taking gradients (%s)" % mode) from error
+    return ""
+
+
 def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
     writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, given: Any, say: Say
 ) -> Dict[str, Any]:  # fmt: skip
     values = _given(model.variables, given) if setting == "given" else filled(model.variables, setting, names)
     plan = taps.plan(model, wanted["patterns"], wanted["max_bytes"]) if wanted else taps.Plan([], {}, [])
     start = time.time()
-    first = model.run(values, inputs, plan.blocks[0] if plan.blocks else ())
+    first = model.run(values, inputs, plan.blocks[0] if plan.blocks else (),
+                      differentiated=model.objective is not None)  # fmt: skip
     duration = time.time() - start
     tapped = writer.add(first.taps)
     first = first._replace(taps={})  # a block may be as large as the memory bound
@@ -185,6 +219,59 @@ def _given(variables: Any, folder: str) -> Dict[str, np.ndarray]:
     held = {name: restoring.Held(tuple(entry["shape"]), entry["dtype"]) for name, entry in entries.items()}
     sources = restoring.match(variables, held).sources
     return {key: restoring.value(s, lambda name: reader.tensor(entries[name])) for key, s in sources.items()}
+
+
+def _optimizer(writer: TraceWriter, make: Any, variables: Any, say: Say) -> Dict[str, Any]:
+    """Records how the user's optimizer goes through the trial of the model's trainable variables."""
+    say("running the optimizer")
+    shapes = trials.shapes_of([VariableRecord(*fields) for fields in variables], numpy_dtype)
+    try:
+        optimizer = optimizing.GraphOptimizer(make, shapes)
+        steps = trials.probes(optimizer.turning_points())
+        rates = optimizer.learning_rates(steps)
+        done = trials.updates(optimizer, trials.trial(shapes))
+        optimizer.close()
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise SubjectError("running its optimizer") from error
+    return {
+        "description": optimizer.description,
+        "rates": [[step, rates[step]] for step in sorted(rates)],
+        "updates": [
+            dict(writer.add_groups({"variables": one.variables, "slots": one.slots}), step=one.step) for one in done
+        ],
+    }
+
+
+def _trajectory(writer: TraceWriter, model: Any, inputs: Any, make: Any, count: int, say: Say) -> Dict[str, Any]:
+    """Records training steps, and how far the same training drifts if it starts one unit in the last place away."""
+    say("training for %d steps" % count)
+
+    def run(values: Any) -> Any:
+        return model.run(values, inputs, differentiated=True)
+
+    def optimizer(shapes: Any) -> Any:
+        return optimizing.GraphOptimizer(make, shapes)
+
+    try:
+        steps = training.train(run, optimizer, model.run({}, inputs).before, count)
+        moved = training.train(run, optimizer, training.moved(steps[0].run.before), count)
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise SubjectError("training") from error
+    return {
+        "steps": [
+            {
+                "run": dict(writer.add_run("trajectory", {}, step.run), duration_s=0.0),
+                "update": writer.add(step.update.variables),
+                "step": step.update.step,
+            }
+            for step in steps
+        ],
+        "own_drift": [training.drift(one.values, other.values) for one, other in zip(steps, moved)],
+    }
 
 
 def _exported(writer: TraceWriter, model: Any, name: str) -> Dict[str, Any]:

@@ -91,8 +91,10 @@ def _record(request: Dict[str, Any]) -> None:
     inputs = TraceReader(request["inputs"], recording.numpy_dtype)
     arrays = {name: inputs.tensor(entry) for name, entry in inputs.body["inputs"].items()}
     say("importing %s" % request["entry"])
-    subject = imported(request["folder"], request["entry"])
-    recording.record(subject, arrays, request, say, lambda: files_below(request["folder"]))
+    functions = {
+        key: imported(request["folder"], request[key]) for key in ("entry", "loss", "optimizer") if request.get(key)
+    }
+    recording.record(functions, arrays, request, say, lambda: files_below(request["folder"]))
 
 
 def _enable_legacy_code() -> None:

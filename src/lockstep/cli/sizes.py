@@ -1,0 +1,23 @@
+"""Sizes of memory on the command line: `300MB`, `2GB`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "": 1}
+
+
+class Bytes(click.ParamType):  # type: ignore[type-arg] # click 8.1 has no argument there
+    """A number of bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number of bytes that is written."""
+        found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]B|)\s*", str(value), re.IGNORECASE)
+        if not found or float(found[1]) <= 0:
+            self.fail(f"{value!r} is no size; write it as in 300MB or 2GB", param, ctx)
+        return int(float(found[1]) * _SIZES[found[2].upper()])

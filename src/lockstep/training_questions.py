@@ -1,0 +1,320 @@
+"""What is asked beyond the forward pass: gradients, the optimizer, training steps; each from the models of one mode."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lockstep.align import Alignment
+from lockstep.arrays import numpy_dtype
+from lockstep.errors import InputError
+from lockstep.judging import Judge, Traces
+from lockstep.recorder import training, trials
+from lockstep.report.model import Verdict, overall
+from lockstep.sensitivity import Movable
+from lockstep.steps import filling, gradients, native_order, optimizer, repeated_draws, trajectory
+from lockstep.steps.finding import Finding
+from lockstep.subjects import INITIAL, Instance, Objective, Setting, Subject
+from lockstep.trace import Trace
+
+Loss = Callable[[Any, Any], Any]
+Losses = Loss | tuple[Loss | None, Loss | None]
+Maker = Callable[[], Any]
+Makers = tuple[Maker | None, Maker | None]
+OnSide = Callable[[str, Callable[[], Any]], Any]
+"""Runs something of a side; a failure says which side it is."""
+
+
+class Here(Protocol):
+    """The reference's graph on the candidate's runtime."""
+
+    def run(self, setting: Setting, *, objective: Objective | None = None) -> Trace | None:
+        """Runs it; None where there is none."""
+        ...
+
+
+class Built(Protocol):
+    """Both sides built in one mode."""
+
+    @property
+    def reference(self) -> Instance:
+        """The reference."""
+        ...
+
+    @property
+    def candidate(self) -> Instance:
+        """The candidate."""
+        ...
+
+    @property
+    def here(self) -> Here:
+        """The reference's graph on the candidate's runtime."""
+        ...
+
+    @property
+    def movable(self) -> Movable | None:
+        """What can be run again with other values."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingWishes:
+    """What the caller of `verify` gave; see there."""
+
+    loss: Losses | None
+    gradients: bool | None
+    optimizers: Makers | None
+    trajectory: int | None
+
+
+@dataclass(frozen=True)
+class TrainingQuestions:
+    """What is asked, and of whom.
+
+    Attributes:
+        subjects: Side -> subject.
+        objectives: Side -> what gradients are taken of; None: nothing about gradients is asked.
+        makers: Side -> what makes its optimizer (None where its recorder does); None: nothing about them is asked.
+        steps: How many training steps are compared.
+        judge: What judges.
+        on_side: Runs something of a side.
+    """
+
+    subjects: Mapping[str, Subject]
+    objectives: Mapping[str, Objective] | None
+    makers: Mapping[str, Maker | None] | None
+    steps: int
+    judge: Judge
+    on_side: OnSide
+
+    def answers(
+        self, both: Traces, built: Built, alignment: Alignment
+    ) -> Iterator[tuple[str, Callable[[], list[Finding]]]]:
+        """Yields each step's name with what answers it.
+
+        Args:
+            both: The runs from initial values, in training mode.
+            built: Both sides in that mode.
+            alignment: Reference's variables -> candidate's.
+        """
+        yield "gradients", functools.partial(self._gradients, both, built, alignment)
+        yield "optimizer", functools.partial(self._optimizer, both, alignment)
+        yield "trajectory", functools.partial(self._trajectory, both, built, alignment)
+
+    def _gradients(self, both: Traces, built: Built, alignment: Alignment) -> list[Finding]:
+        """Takes gradients on both sides, from distinct values or, where these give no finite ones, initial ones."""
+        if self.objectives is None:
+            return [_not_asked("no loss was given, and gradients were not asked for")]
+        self.judge.say("gradients of the training loss")
+        mine, theirs = self.objectives["reference"], self.objectives["candidate"]
+        for values in (filling.filled("distinct", alignment), filling.copied(both.reference, alignment)):
+            initial = values[0].kind == "given"
+            reference = built.reference.run(INITIAL if initial else values[0], objective=mine)
+            if reference.training_loss is None:
+                return [_not_asked("the recording of the reference holds no gradients")]
+            if initial or gradients.finite(reference):
+                break
+        here = built.here.run(Setting("given", reference.before), objective=mine)
+        candidate = built.candidate.run(values[1], draws=both.reference.forward_draws, objective=theirs)
+        if candidate.training_loss is None:
+            return [_not_asked("the recording of the candidate holds no gradients")]
+        found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.movable, mine)]
+        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
+            return repeated_draws.undecided(found, both.reference)
+        return found if not native_order.may_differ(candidate) else native_order.excused(reference, candidate, found)
+
+    def _optimizer(self, both: Traces, alignment: Alignment) -> list[Finding]:
+        """Makes the optimizers of both sides go through one trial."""
+        if self.makers is None:
+            return [_not_asked("no optimizers were given")]
+        self.judge.say("updates of the optimizers, from equal variables and gradients")
+        shapes = trials.shapes_of(both.reference.variables, numpy_dtype)
+        if not shapes:
+            return [_not_asked("the reference has no trainable variable")]
+        names = {**{key: key for key in shapes}, **{r.key: c.key for r, c in alignment.pairs if r.key in shapes}}
+        with ExitStack() as stack:
+            made = {side: self._make_optimizer(side, shapes, names) for side in self.subjects}
+            for side, one in made.items():
+                if one is None:
+                    return [_not_asked(f"the recording of the {side} holds no optimizer")]
+                stack.callback(one.close)
+            points = {point for one in made.values() for point in one.turning_points()}
+            given, steps = trials.trial(shapes), trials.probes(sorted(points))
+            mine = self.on_side("reference", lambda: optimizer.course(made["reference"], given, steps))
+            theirs = self.on_side("candidate", lambda: optimizer.course(made["candidate"], given, steps, mine))
+            return optimizer.judge(mine, theirs, given, names)
+
+    def _trajectory(self, both: Traces, built: Built, alignment: Alignment) -> list[Finding]:
+        """Trains both sides: each step from the reference's state, then on their own."""
+        if not self.steps:
+            return [_not_asked("training steps need a loss and the optimizers of both sides")]
+        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
+            unknown = Finding(Verdict.DIVERGED, "the masks of the training steps differ")
+            return repeated_draws.undecided([unknown], both.reference)
+        if _recorded(built.candidate) is not None:
+            return [_not_asked("the candidate is a recording, which cannot be trained")]
+        course = self._course(both, built)
+        if course is None:
+            return [_not_asked(f"the recording of the reference holds no {self.steps} training steps")]
+        steps, own = course
+        names = {r.key: c.key for r, c in alignment.pairs}
+        forced = self._forced(steps, both, built, alignment)
+        self.judge.say(f"training the candidate for {len(steps)} steps on its own")
+        start = {c: both.reference.before[r] for r, c in names.items()}
+        free = self._train("candidate", built.candidate, start, both)
+        return [*forced, trajectory.free(trajectory.drifts(steps, free, own, names))]
+
+    def _forced(
+        self, steps: Sequence[training.TrainingStep], both: Traces, built: Built, alignment: Alignment
+    ) -> list[Finding]:
+        names = {r.key: c.key for r, c in alignment.pairs}
+        shapes = {k: s for k, s in training.shapes_of(steps[0].run.gradients).items() if k in names}
+        found: list[list[Finding]] = []
+        with ExitStack() as stack:
+            candidate = self._make_optimizer("candidate", shapes, names)
+            stack.callback(candidate.close)
+            for number, step in enumerate(steps, 1):
+                self.judge.say(f"training step {number} of {len(steps)}, from the reference's state")
+                state = training.state_after(step.run)
+                given = [{key: source[key] for key in shapes} for source in (state, step.run.gradients)]
+                done = self.on_side("candidate", functools.partial(candidate.apply, *given))
+                found.append(
+                    [
+                        *self._forced_run(step, both, built, alignment),
+                        trajectory.update(step, state, done.variables, names),
+                    ]
+                )
+                if overall([finding.verdict for finding in found[-1]]) is not Verdict.EQUIVALENT:
+                    break
+        return trajectory.forced(found, len(steps))
+
+    def _forced_run(
+        self, step: training.TrainingStep, both: Traces, built: Built, alignment: Alignment
+    ) -> list[Finding]:
+        assert self.objectives is not None
+        mine, theirs = self.objectives["reference"], self.objectives["candidate"]
+        start = step.run.before
+        values = {c.key: start[r.key] for r, c in alignment.pairs}
+        draws = both.reference.forward_draws
+        run = built.candidate.run(Setting("given", values), draws=draws, objective=theirs)
+        here = built.here.run(Setting("given", {key: start[key] for key in start}), objective=mine)
+        traces = Traces(step.run, run, here)
+        return [
+            self.judge.gradients(traces, alignment, built.movable, mine),
+            self.judge.state(traces, alignment, built.movable),
+        ]
+
+    def _course(self, both: Traces, built: Built) -> tuple[list[training.TrainingStep], list[float]] | None:
+        """Returns the reference's training steps and its drift from itself: recorded, or run now."""
+        recorded = _recorded(built.reference)
+        if recorded is not None:
+            steps, own = recorded.trajectory()
+            return (steps[: self.steps], own[: self.steps]) if len(steps) >= self.steps else None
+        start = {key: both.reference.before[key] for key in both.reference.before}
+        self.judge.say(f"training the reference for {self.steps} steps")
+        steps = self._train("reference", built.reference, start, both)
+        self.judge.say("training the reference from one unit in the last place away")
+        moved = self._train("reference", built.reference, training.moved(start), both)
+        return steps, [training.drift(a.values, b.values) for a, b in zip(steps, moved, strict=True)]
+
+    def _train(
+        self, side: str, instance: Instance, values: Mapping[str, np.ndarray], both: Traces
+    ) -> list[training.TrainingStep]:
+        assert self.objectives is not None
+        objective, draws = self.objectives[side], both.reference.forward_draws
+
+        def run(given: Mapping[str, np.ndarray]) -> Trace:
+            return instance.run(Setting("given", dict(given)), draws=draws, objective=objective)
+
+        return training.train(run, lambda shapes: self._make_optimizer(side, shapes, {}), values, self.steps)
+
+    def _make_optimizer(self, side: str, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
+        subject: Any = self.subjects[side]
+        assert self.makers is not None
+        return self.on_side(side, functools.partial(subject.make_optimizer, self.makers[side], shapes, names))
+
+
+def chosen(
+    subjects: Mapping[str, Subject], wishes: TrainingWishes, judge: Judge, on_side: OnSide
+) -> TrainingQuestions | None:
+    """Returns the questions that the caller's wishes come to, and tells subjects what they have to record.
+
+    Returns:
+        The questions; None where nothing was given that they could be asked about.
+
+    Raises:
+        InputError: A wish cannot be met.
+    """
+    losses, with_loss, one_sided = _losses(subjects, wishes.loss)
+    wanted = (bool(wishes.gradients) or (wishes.gradients is None and with_loss)) and not one_sided
+    objectives = {side: Objective(loss) for side, loss in losses.items()} if wanted else None
+    makers = _makers(subjects, wishes.optimizers)
+    if objectives is None and makers is None:
+        return None
+    steps = (
+        (trajectory.STEPS if wishes.trajectory is None else wishes.trajectory) if wanted and with_loss and makers else 0
+    )
+    for subject in subjects.values():
+        if hasattr(subject, "wanted_of_training"):
+            subject.wanted_of_training(gradients=wanted, steps=steps)  # before anything is recorded
+    return TrainingQuestions(subjects, objectives, makers, steps, judge, on_side)
+
+
+def rule(step: str, findings: Sequence[Finding], tolerance: str) -> str:
+    """Returns the rule that judged a step, for the report; empty where nothing was asked."""
+    if all(finding.verdict is Verdict.NOT_ASKED for finding in findings):
+        return ""
+    return optimizer.RULE if step == "optimizer" else tolerance
+
+
+def _losses(subjects: Mapping[str, Subject], loss: Losses | None) -> tuple[dict[str, Loss | None], bool, bool]:
+    """Returns side -> loss, whether there are losses, and whether one side is a recording that was made without.
+
+    The recorder of a side imports its loss itself.
+    """
+    both = loss if isinstance(loss, tuple) else (loss, loss)
+    if len(both) != 2 or not all(one is None or callable(one) for one in both):
+        raise InputError("loss must be a function loss(outputs, batch), or a pair: reference's and candidate's.")
+    losses = dict(zip(subjects, both, strict=True))
+    given = {side: losses[side] is not None or bool(getattr(s, "loss", "")) for side, s in subjects.items()}
+    if len(set(given.values())) == 2:
+        with_loss, without = sorted(given, key=lambda side: not given[side])
+        if hasattr(subjects[without], "recorded_environment"):
+            return losses, False, True
+        raise InputError(f"the {with_loss} has a loss and the {without} has none; give both sides theirs, or neither.")
+    return losses, all(given.values()), False
+
+
+def _makers(subjects: Mapping[str, Subject], makers: Makers | None) -> dict[str, Maker | None] | None:
+    """Returns side -> what makes its optimizer; None where no side has one."""
+    if makers is not None and (not isinstance(makers, tuple) or len(makers) != 2):
+        raise InputError("optimizers must be a pair of functions: the reference's and the candidate's.")
+    given = dict(zip(subjects, makers or (None, None), strict=True))
+    has = {side: given[side] is not None or bool(getattr(s, "optimizer", "")) for side, s in subjects.items()}
+    if not any(has.values()):
+        return None
+    for side, maker in given.items():
+        if not has[side] and hasattr(subjects[side], "recorded_environment"):
+            return None
+        if not has[side]:
+            raise InputError(f"the {side} has no optimizer and the other side has one; give both sides theirs.")
+        if maker is not None and not callable(maker):
+            raise InputError(
+                f"the {side}'s optimizer is a {type(maker).__name__}; give a function that returns a new one, as each "
+                "check makes several."
+            )
+    return given
+
+
+def _recorded(instance: Any) -> Any:
+    """Returns the record behind an instance that answers from a recording; None of any other."""
+    return getattr(getattr(instance, "movable", instance), "build", None)
+
+
+def _not_asked(why: str) -> Finding:
+    return Finding(Verdict.NOT_ASKED, why)
