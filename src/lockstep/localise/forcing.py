@@ -435,20 +435,34 @@ class _Pass:
         while waiting:
             current = waiting.pop()
             made_by = self._c.producers.get(current)
-            if current in self._number and not self._c.is_constant(current):
-                start[current] = self._values[self._number[current]]
+            known = None if self._c.is_constant(current) else self._as_read(self._number.get(current), current)
+            if known is not None:
+                start[current] = known
             elif made_by is None:
                 start[current] = self._c.sources[current].value
             elif made_by.index not in operations:
                 operations[made_by.index] = made_by
                 for slot, read in enumerate(made_by.inputs):
-                    if (made_by.index, slot) in self._forced:
-                        number = self._forced[made_by.index, slot]
-                        forced[made_by.index, slot] = self._values[number], f"forced {number}"
+                    number = self._forced.get((made_by.index, slot))
+                    value = self._as_read(number, read)
+                    if value is not None:
+                        forced[made_by.index, slot] = value, f"forced {number}"
                     else:
                         waiting.append(read)
         ordered = [operations[index] for index in sorted(operations)]
         return Part(self._c, ordered, start, tensor, forced)
+
+    def _as_read(self, number: int | None, tensor: int) -> Any:
+        """Returns the reference's value in the candidate's shape; None where there is none, or none that would fit.
+
+        A condition of one value an example in the reference may be one an element in the candidate.
+        """
+        if number is None:
+            return None
+        value, wanted = self._values[number], self._c.specs[tensor].shape
+        if tuple(value.shape) == wanted:
+            return value
+        return budget.shaped(self._kernels.numpy(value), wanted)
 
     def _our_part(self, wanted: int, stop: set[int]) -> Part:
         """The reference's operations between tensors that are known to both and a wanted one."""
