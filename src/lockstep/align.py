@@ -33,6 +33,27 @@ class TransformRule:
     transform: Transform
     source: str | None = None
 
+    @classmethod
+    def of(cls, given: TransformRule | Sequence[str]) -> TransformRule:
+        """Returns a rule as it is, or the one that two or three strings are: pattern, transform, source.
+
+        Raises:
+            InputError: They are none.
+        """
+        if isinstance(given, TransformRule):
+            return given
+        if isinstance(given, str) or len(given) not in {2, 3} or not all(isinstance(part, str) for part in given):
+            raise InputError(
+                f"transform rule {given!r} is none; it is (pattern, transform), as in ('/kernel$', 'transpose(1,0)'), "
+                "or has the name of the reference's variable as its third."
+            )
+        pattern, text, *source = given
+        try:
+            re.compile(pattern).sub(source[0] if source else "", "")
+        except (re.error, IndexError) as error:
+            raise InputError(f"transform rule {given!r} is not a valid regular expression: {error}.") from None
+        return cls(pattern, Transform.parse(text), source[0] if source else None)
+
     def source_of(self, name: str) -> str | None:
         """Returns the name of the reference's variable that a variable of the candidate is made from."""
         found = re.search(self.pattern, name)
@@ -73,6 +94,14 @@ class Alignment:
         """Returns the candidate's value for the reference's."""
         transform = self.transforms.get(candidate.key)
         return value if transform is None else transform.apply(value)
+
+    def carried_gradient(self, candidate: VariableRecord, gradient: np.ndarray) -> np.ndarray:
+        """Returns the candidate's gradient for the reference's: what a transform adds to a value is no part of it."""
+        transform = self.transforms.get(candidate.key)
+        if transform is None:
+            return gradient
+        result: np.ndarray = transform.apply(gradient) - transform.apply(np.zeros_like(gradient))
+        return result
 
 
 def rename(name: str, rules: Sequence[Rename]) -> str:

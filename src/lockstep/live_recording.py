@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lockstep.align import Rename, TransformRule, align
-from lockstep.arrays import Arrays, named
+from lockstep.arrays import Arrays, named, numpy_dtype
 from lockstep.recorded import RecordedSubject, refused
+from lockstep.recorder import trials
 from lockstep.recorder.folder import TraceWriter
 from lockstep.steps import filling
-from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
+from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.trace import Trace, VariableRecord
 
 MODES = (
@@ -20,6 +22,24 @@ MODES = (
     Mode(training=True, randomness="constant", functional=True),
 )
 _FURTHER_CALLS = 2
+_TRAINING = Mode(training=True, randomness="num_random_ops")
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """What is recorded of a subject's training besides the guide's steps.
+
+    Attributes:
+        objective: What gradients are taken of; None: none are.
+        loss: What its loss is called, `"training.py:loss"`; empty without one.
+        make: The user's `optimizer()`, or None.
+        optimizer: What it is called.
+    """
+
+    objective: Objective | None = None
+    loss: str = ""
+    make: Callable[[], Any] | None = None
+    optimizer: str = ""
 
 
 def record(  # noqa: PLR0913 - what to record, from what, to where
@@ -29,6 +49,7 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
     *,
     reference: RecordedSubject | None = None,
     rules: tuple[Rename, ...] = (),
+    training: TrainingParts | None = None,
     transforms: tuple[TransformRule, ...] = (),
     replace: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -42,6 +63,7 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
         reference: The reference's trace: its names are what distinct values are a hash of, and its initial values and
             draws are run too, so that a model which draws in another order can be judged.
         rules: Rename rules, from the reference's names to this subject's.
+        training: What of its training is recorded, from the reference's values and variables: needs its trace.
         transforms: How variables of this subject are made from the reference's.
         replace: Whether a trace of that name may be replaced.
         say: Told what is being done.
@@ -51,6 +73,7 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
         SubjectError: The user's code failed.
     """
     given = named(inputs)
+    parts = training if training is not None and reference is not None else TrainingParts()
 
     def write() -> None:
         with TraceWriter(str(target), replace=replace) as writer:
@@ -60,14 +83,26 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
                 instance = subject.build(mode, inputs)
                 try:
                     known = None if reference is None else reference.build(mode, inputs).run(INITIAL)
-                    builds.append(_build(writer, instance, mode, known, (rules, transforms)))
+                    objective = parts.objective if mode == _TRAINING else None
+                    builds.append(_build(writer, instance, mode, known, (rules, transforms), objective))
                 finally:
                     instance.close()
+            extra = {}
+            if reference is not None and parts.make is not None:
+                say("running the optimizer")
+                updates = _optimizer(writer, subject, parts.make, reference, builds[0]["variables"], rules)
+                extra = {} if updates is None else {"optimizer": updates}
             environment = dict(subject.environment())
             environment.pop("subject", None)
             writer.finish(
                 {
-                    "subject": {"label": subject.label, "runtime": "keras"},
+                    **extra,
+                    "subject": {
+                        "label": subject.label,
+                        "runtime": "keras",
+                        "loss": parts.loss if parts.objective is not None else "",
+                        "optimizer": parts.optimizer if extra else "",
+                    },
                     "single_input": not isinstance(inputs, Mapping),
                     "inputs": writer.add(given),
                     "environment": environment,
@@ -85,6 +120,7 @@ def _build(
     mode: Mode,
     known: Trace | None,
     rules: tuple[tuple[Rename, ...], tuple[TransformRule, ...]],
+    objective: Objective | None,
 ) -> dict[str, Any]:
     first = instance.run(INITIAL, repeats=0 if mode.training else _FURTHER_CALLS)
     alignment = align(first.variables, first.variables)
@@ -97,7 +133,10 @@ def _build(
         ]
     if known is not None:
         copied = filling.copied(known, alignment)[1]
-        runs.append((copied, instance.run(copied, draws=known.forward_draws)))
+        runs.append((copied, instance.run(copied, draws=known.forward_draws, objective=objective)))
+        if objective is not None:
+            distinct = filling.filled("distinct", alignment)[1]
+            runs.append((distinct, instance.run(distinct, draws=known.forward_draws, objective=objective)))
     return described(writer, mode, first.variables, runs, transformed=alignment.transforms)
 
 
@@ -124,6 +163,39 @@ def described(
         "graph": None,
         "graph_note": "a Keras model is no graph",
         "runs": [_run(writer, setting, trace, transformed) for setting, trace in runs],
+    }
+
+
+def _optimizer(
+    writer: TraceWriter,
+    subject: Subject,
+    make: Callable[[], Any],
+    reference: RecordedSubject,
+    variables: Sequence[Sequence[Any]],
+    rules: tuple[Rename, ...],
+) -> dict[str, Any] | None:
+    """Makes the optimizer go through the trial, forced to what the reference's did; None where that did nothing."""
+    theirs = reference.make_optimizer(None, {}, {})
+    if theirs is None:
+        return None
+    known = next(iter(reference.builds.values())).variables
+    alignment = align(known, [VariableRecord(*fields) for fields in variables], rules)
+    shapes = trials.shapes_of(known, numpy_dtype)
+    names = {**{key: key for key in shapes}, **{r.key: c.key for r, c in alignment.pairs if r.key in shapes}}
+    maker: Any = subject
+    mine = maker.make_optimizer(make, shapes, names)
+    points = {*theirs.turning_points(), *mine.turning_points()}
+    given = trials.trial(shapes)
+    forced = [update.variables for update in trials.updates(theirs, given)]
+    rates = mine.learning_rates(trials.probes(sorted(points)))
+    done = trials.updates(mine, given, forced)
+    mine.close()
+    return {
+        "description": mine.description,
+        "rates": [[step, rate] for step, rate in sorted(rates.items())],
+        "updates": [
+            {**writer.add_groups({"variables": one.variables, "slots": one.slots}), "step": one.step} for one in done
+        ],
     }
 
 

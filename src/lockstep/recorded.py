@@ -11,6 +11,7 @@ import numpy as np
 
 from lockstep.arrays import Arrays, numpy_dtype
 from lockstep.errors import InputError
+from lockstep.optimizers.description import from_plain
 from lockstep.recorder import fill, operations
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader
@@ -328,6 +329,7 @@ class RecordedOptimizer:
             Update(Tensors(reader, update["variables"], {}), Tensors(reader, update["slots"], {}), int(update["step"]))
             for update in body["updates"]
         ]
+        from_plain(self.description)  # so that a wrong one is refused here
         self._done = 0
 
     def apply(self, variables: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Update:
@@ -395,6 +397,11 @@ class RecordedInstance:
         if setting.kind == "given":
             self._refuse_other_values(trace, setting)
         return trace
+
+    def trajectory(self) -> tuple[list[TrainingStep], list[float]]:
+        """Returns the training steps that were recorded; see `RecordedBuild.trajectory`."""
+        with _described(self._folder):
+            return self.build.trajectory()
 
     def _refuse_other_values(self, trace: Trace, setting: Setting) -> None:
         for key, value in setting.values.items():

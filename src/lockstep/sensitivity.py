@@ -127,7 +127,7 @@ def measure(
             path: _largest(_distance(base.outputs[path], run.outputs[path]) for run in moved) for path in base.outputs
         },
         state={key: _largest(_distance(_after(base, key), _after(run, key)) for run in moved) for key in base.after},
-        gradients=_gradients(base, moved),
+        gradients={} if objective is None else _gradients(base, moved),
         runs=len(moved),
         failed=tuple(failed),
     )

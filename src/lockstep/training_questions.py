@@ -122,7 +122,7 @@ class TrainingQuestions:
         here = built.here.run(Setting("given", reference.before), objective=mine)
         candidate = built.candidate.run(values[1], draws=both.reference.forward_draws, objective=theirs)
         if candidate.training_loss is None:
-            return [_not_asked("the recording of the candidate holds no gradients")]
+            return [_not_asked("the candidate is a recording without gradients, or runs in another process")]
         found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.movable, mine)]
         if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
             return repeated_draws.undecided(found, both.reference)
@@ -141,7 +141,7 @@ class TrainingQuestions:
             made = {side: self._make_optimizer(side, shapes, names) for side in self.subjects}
             for side, one in made.items():
                 if one is None:
-                    return [_not_asked(f"the recording of the {side} holds no optimizer")]
+                    return [_not_asked(f"the {side} is a recording without an optimizer, or runs in another process")]
                 stack.callback(one.close)
             points = {point for one in made.values() for point in one.turning_points()}
             given, steps = trials.trial(shapes), trials.probes(sorted(points))
@@ -156,18 +156,26 @@ class TrainingQuestions:
         if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
             unknown = Finding(Verdict.DIVERGED, "the masks of the training steps differ")
             return repeated_draws.undecided([unknown], both.reference)
-        if _recorded(built.candidate) is not None:
-            return [_not_asked("the candidate is a recording, which cannot be trained")]
+        if _recorded(built.candidate) is not None or not hasattr(self.subjects["candidate"], "make_optimizer"):
+            return [_not_asked("the candidate is a recording, or runs in another process, and cannot be trained")]
         course = self._course(both, built)
         if course is None:
-            return [_not_asked(f"the recording of the reference holds no {self.steps} training steps")]
+            return [_not_asked("the recording of the reference holds no training steps")]
         steps, own = course
-        names = {r.key: c.key for r, c in alignment.pairs}
         forced = self._forced(steps, both, built, alignment)
         self.judge.say(f"training the candidate for {len(steps)} steps on its own")
-        start = {c: both.reference.before[r] for r, c in names.items()}
-        free = self._train("candidate", built.candidate, start, both)
-        return [*forced, trajectory.free(trajectory.drifts(steps, free, own, names))]
+        start = filling.carried(both.reference.before, alignment)
+        free = self._train("candidate", built.candidate, start, both, len(steps))
+        if len(steps) < self.steps:
+            forced.append(
+                Finding(Verdict.NOT_ASKED, f"{self.steps} steps were asked for, and {len(steps)} fit in memory")
+            )
+        return [
+            *forced,
+            trajectory.free(
+                trajectory.drifts(steps, free, own, functools.partial(filling.carried, alignment=alignment))
+            ),
+        ]
 
     def _forced(
         self, steps: Sequence[training.TrainingStep], both: Traces, built: Built, alignment: Alignment
@@ -199,7 +207,7 @@ class TrainingQuestions:
         assert self.objectives is not None
         mine, theirs = self.objectives["reference"], self.objectives["candidate"]
         start = step.run.before
-        values = {c.key: start[r.key] for r, c in alignment.pairs}
+        values = filling.carried(start, alignment)
         draws = both.reference.forward_draws
         run = built.candidate.run(Setting("given", values), draws=draws, objective=theirs)
         here = built.here.run(Setting("given", {key: start[key] for key in start}), objective=mine)
@@ -214,16 +222,17 @@ class TrainingQuestions:
         recorded = _recorded(built.reference)
         if recorded is not None:
             steps, own = recorded.trajectory()
-            return (steps[: self.steps], own[: self.steps]) if len(steps) >= self.steps else None
+            return (steps[: self.steps], own[: self.steps]) if steps else None
         start = {key: both.reference.before[key] for key in both.reference.before}
-        self.judge.say(f"training the reference for {self.steps} steps")
-        steps = self._train("reference", built.reference, start, both)
+        count = training.affordable(start, self.steps)
+        self.judge.say(f"training the reference for {count} steps")
+        steps = self._train("reference", built.reference, start, both, count)
         self.judge.say("training the reference from one unit in the last place away")
-        moved = self._train("reference", built.reference, training.moved(start), both)
+        moved = self._train("reference", built.reference, training.moved(start), both, count)
         return steps, [training.drift(a.values, b.values) for a, b in zip(steps, moved, strict=True)]
 
     def _train(
-        self, side: str, instance: Instance, values: Mapping[str, np.ndarray], both: Traces
+        self, side: str, instance: Instance, values: Mapping[str, np.ndarray], both: Traces, count: int
     ) -> list[training.TrainingStep]:
         assert self.objectives is not None
         objective, draws = self.objectives[side], both.reference.forward_draws
@@ -231,11 +240,13 @@ class TrainingQuestions:
         def run(given: Mapping[str, np.ndarray]) -> Trace:
             return instance.run(Setting("given", dict(given)), draws=draws, objective=objective)
 
-        return training.train(run, lambda shapes: self._make_optimizer(side, shapes, {}), values, self.steps)
+        return training.train(run, lambda shapes: self._make_optimizer(side, shapes, {}), values, count)
 
     def _make_optimizer(self, side: str, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         subject: Any = self.subjects[side]
         assert self.makers is not None
+        if not hasattr(subject, "make_optimizer"):
+            return None
         return self.on_side(side, functools.partial(subject.make_optimizer, self.makers[side], shapes, names))
 
 
@@ -312,8 +323,9 @@ def _makers(subjects: Mapping[str, Subject], makers: Makers | None) -> dict[str,
 
 
 def _recorded(instance: Any) -> Any:
-    """Returns the record behind an instance that answers from a recording; None of any other."""
-    return getattr(getattr(instance, "movable", instance), "build", None)
+    """Returns the instance itself where it answers from a recording; None of any other."""
+    behind = getattr(instance, "movable", instance)
+    return behind if hasattr(behind, "trajectory") else None
 
 
 def _not_asked(why: str) -> Finding:

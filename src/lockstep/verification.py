@@ -53,7 +53,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     inputs: Arrays,
     *,
     rename: Sequence[Rename] = (),
-    transforms: Sequence[TransformRule] = (),
+    transforms: Sequence[TransformRule | Sequence[str]] = (),
     checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
@@ -71,7 +71,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         candidate: The migrated model, likewise.
         inputs: Input name -> array, handed to both sides as a dict of tensors; or one array, handed over as one tensor.
         rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
-        transforms: How variables of the candidate are made from the reference's, where they are not equal.
+        transforms: `(pattern, transform)` or `(pattern, transform, reference's name)`: how variables of the candidate
+            whose name the pattern is found in are made, as in `("/kernel$", "transpose(1,0)")`.
         checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
@@ -98,7 +99,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         _subject(reference, "reference"),
         _subject(candidate, "candidate"),
         checked_inputs(inputs),
-        Rules(tuple(rename), tuple(transforms), _settings(checkpoint)),
+        Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint)),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
@@ -190,7 +191,7 @@ class _Check:
         self._inference()
         self._training()
         self._clock -= self._checkpoint.duration_s
-        self._report("checkpoint", self._checkpoint.findings, self._rule)
+        self._report("checkpoint", self._checkpoint.findings, self._rule if self._checkpoint.settings else "")
         for name, (findings, duration_s) in self._later.items():
             self._clock -= duration_s
             self._report(name, findings, training_questions.rule(name, findings, self._rule))
@@ -205,8 +206,7 @@ class _Check:
             first = self._initial(built)
             alignment = self._align(first)
             plan = self._checkpoint.plan(first.reference, alignment)
-            from_checkpoint.refuse_gaps(self._checkpoint.findings, alignment)
-            assert plan is not None, "what would keep it from running has been refused"
+            plan = from_checkpoint.refuse_gaps(plan, self._checkpoint.findings, alignment)
             reference = built.reference.run(plan.reference)
             candidate = built.candidate.run(plan.candidate)
             again = reload(
@@ -342,7 +342,7 @@ class _Check:
         if not native_order.may_differ(both.candidate) or not any(
             finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
         ):
-            return [initial, *results, *_notes(both, built.here)]
+            return [initial, *results, *_notes(both, built.here, results)]
         self._say("candidate, with the initial values and the draws of the reference")
         values = filling.copied(both.reference, alignment)
         # A graph's draws are known from its first run, and it would only give the same again.
@@ -351,7 +351,7 @@ class _Check:
         again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
         results = self._judge.results(again, alignment, built.movable, forced.explain)
         results = native_order.excused(again.reference, again.candidate, results)
-        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here)]
+        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here, results)]
 
     def _build(self, stack: ExitStack, mode: Mode) -> _Built:
         built: dict[str, _Sided] = {}
@@ -389,9 +389,8 @@ class _Check:
         if candidate in (None, reference) or ours is None or candidate == ours.__version__:
             return ""
         return (
-            f"whose difference it is cannot be told: the candidate ran on TensorFlow {candidate}, which is neither the "
-            f"reference's ({reference}) nor that of Lockstep's own process ({ours.__version__}), where the reference's "
-            "graph could be run"
+            f"whose difference it is cannot be told: the candidate ran on TensorFlow {candidate}, and Lockstep could "
+            f"run the reference's graph on its own {ours.__version__} alone"
         )
 
     def _runtimes(self) -> str:
@@ -518,6 +517,8 @@ def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:
     return {prefix + name: value for name, value in figures.items()}
 
 
-def _notes(both: Traces, here: _Here) -> list[Finding]:
+def _notes(both: Traces, here: _Here, results: Sequence[Finding]) -> list[Finding]:
     notes = dict.fromkeys(note for note in (*both.reference.notes, *both.candidate.notes, here.note) if note)
-    return [Finding(Verdict.NOT_ASKED, note) for note in notes]
+    # A step that diverged shows its details alone; there it matters most that nobody can tell whose difference it is.
+    diverged = any(finding.verdict is Verdict.DIVERGED for finding in results)
+    return [Finding(Verdict.NOT_ASKED, note, (note,) if diverged and note == here.note else ()) for note in notes]

@@ -4,6 +4,7 @@ The checkpoints are written by `tf.compat.v1.train.Saver` of this TensorFlow; `t
 the real TensorFlow 1.15.
 """
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from click.testing import CliRunner
 import lockstep
 from lockstep import tf1
 from lockstep.adapters.checkpoint_reader import open_checkpoint
-from lockstep.align import TransformRule
-from lockstep.checkpoints.settings import CheckpointSettings
+from lockstep.checkpoints import CheckpointSettings
 from lockstep.cli import main
+from lockstep.environments import EnvironmentSpec
 from lockstep.errors import InputError
+from lockstep.isolated import IsolatedSubject
 from lockstep.tolerance import FixedTolerance
-from lockstep.transforms import Transform
 
 v1 = tf.compat.v1
 INPUTS = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
@@ -148,6 +149,20 @@ def test_moving_averages_give_other_outputs(folder):
     assert averaged.figures["reference_first_output"] != plain.figures["reference_first_output"]
 
 
+def test_a_reference_elsewhere_is_recorded_from_the_checkpoint_and_the_trace_kept_for_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCKSTEP_CACHE", str(tmp_path))
+    seen = []
+    for averages, kept in ((False, "recorded now"), (False, "from the cache"), (True, "recorded now")):
+        there = IsolatedSubject(folder, "legacy.py:forward", EnvironmentSpec(interpreter=Path(sys.executable)))
+        settings = CheckpointSettings(folder / "model.ckpt", moving_averages=averages)
+        report = lockstep.verify(there, lockstep.keras(Migrated), INPUTS, checkpoint=settings, tolerance=FIXED)
+        step = next(step for step in report.steps if step.name == "checkpoint")
+        assert (report.verdict, there.environment()["trace"]) == ("equivalent", kept)
+        assert "1 output bit-equal" in step.summary
+        seen.append(step.figures["reference_first_output"])
+    assert seen[0] == seen[1] != seen[2]
+
+
 def test_a_variable_that_the_checkpoint_lacks_leaves_the_step_undecided_unless_it_may_be_missing(folder):
     step, report = check(Migrated, folder / "part.ckpt")
     assert (step.verdict, report.verdict) == ("undecided", "undecided")
@@ -155,6 +170,17 @@ def test_a_variable_that_the_checkpoint_lacks_leaves_the_step_undecided_unless_i
     step, _ = check(Migrated, CheckpointSettings(folder / "part.ckpt", allow_missing=("^net/u$",)))
     assert step.verdict == "equivalent"
     assert "1 missing as allowed" in step.summary
+
+
+def test_a_variable_of_the_candidate_that_nothing_is_for_leaves_the_step_undecided(folder):
+    class Scaled(Migrated):
+        def build(self, shapes):
+            self.scale = self.add_weight(shape=(), name="scale", initializer="ones")
+
+    step, report = check(Scaled, folder / "model.ckpt")
+    assert step.verdict == "undecided"  # the outputs agree, but with a value that no checkpoint holds
+    assert step.summary.startswith("nothing in the checkpoint is for 1 variable of the candidate: ")
+    assert report.verdict == "diverged"  # as the variables do not match
 
 
 def test_without_a_checkpoint_the_step_is_listed_as_not_asked_for():
@@ -178,7 +204,7 @@ def test_a_transposed_variable_is_filled_everywhere_through_its_transform(folder
             net = tf.tanh(tf.matmul(inputs["x"], self.w, transpose_b=True) + self.b)
             return {"y": tf.matmul(tf.tanh(tf.matmul(net, self.v)), self.u)}
 
-    rules = [TransformRule("^net/w$", Transform.parse("transpose(1,0)"))]
+    rules = [("^net/w$", "transpose(1,0)")]
     step, report = check(lambda: Transposed(name="net"), folder / "model.ckpt", transforms=rules)
     assert report.verdict == "equivalent", report
     assert "4 variables from model.ckpt" in step.summary
@@ -242,6 +268,28 @@ def test_a_partitioned_variable_and_every_dtype_are_read_from_both_formats(tmp_p
     for kind in kinds:
         np.testing.assert_array_equal(checkpoint[kind], numbers.astype(kind))
         assert checkpoint.entries[kind].dtype == checkpoint[kind].dtype.name == kind
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_shards_of_a_checkpoint_belong_together_and_a_lost_one_is_named(tmp_path, version):
+    with tf.Graph().as_default():
+        for device in (0, 1):
+            with tf.device(f"/cpu:{device}"):
+                v1.get_variable(f"v{device}", initializer=np.float32([device, 2.0]))
+        with v1.Session(config=v1.ConfigProto(device_count={"CPU": 2})) as session:
+            session.run(v1.global_variables_initializer())
+            saver = v1.train.Saver(sharded=True, write_version=version)
+            saver.save(session, str(tmp_path / "model.ckpt"), write_meta_graph=False)
+    checkpoint = open_checkpoint(tmp_path / "model.ckpt")
+    assert {name: value.tolist() for name, value in checkpoint.items()} == {"v0": [0.0, 2.0], "v1": [1.0, 2.0]}
+    digest = checkpoint.digest()
+    shards = sorted(tmp_path.glob("model.ckpt*-of-00002"))
+    assert len(shards) == 2
+    shards[1].write_bytes(shards[1].read_bytes() + b" ")
+    assert checkpoint.digest() != digest
+    shards[1].unlink()
+    with pytest.raises(InputError, match=f"1 of its 2 data files are missing, the first is {shards[1].name}"):
+        open_checkpoint(tmp_path / "model.ckpt")
 
 
 def test_an_object_based_checkpoint_a_typo_and_a_folder_without_state_are_refused(folder, tmp_path):
@@ -316,7 +364,7 @@ def test_nothing_is_overwritten_and_the_name_must_tell_the_format(folder, conver
         (('"tanh", use_bias', '"relu", use_bias'), "model.ckpt", 1, "nothing was written"),
         (('{"y": keras.layers.Dense(5', '{"y": keras.layers.Dense(6'), "model.ckpt", 2, "dtypes differ: net/u (5, 5)"),
         (('use_bias=False, name="v"', 'name="v"'), "model.ckpt", 2, "nothing is for the candidate's v/bias"),
-        (None, "part.ckpt", 2, "the checkpoint lacks 1 variables of the reference: net/u"),
+        (None, "part.ckpt", 2, "the checkpoint lacks 1 variable of the reference: net/u"),
         ("rename", "model.ckpt", 2, "nothing is for the candidate's"),
     ],
 )

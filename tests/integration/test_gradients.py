@@ -11,6 +11,7 @@ import lockstep
 from lockstep.config import make_inputs, read, subject_from_table
 from lockstep.errors import InputError, SubjectError
 from lockstep.recorder.fill import cotangent
+from lockstep.report.json import from_json
 
 v1 = tf.compat.v1
 GENERATOR = np.random.default_rng(5)
@@ -287,3 +288,35 @@ def test_a_recording_holds_the_gradients_that_were_taken(folder, tmp_path):
     with pytest.raises(InputError, match="the reference has a loss and the candidate has none"):
         lockstep.verify(loaded, candidate, inputs, rename=configuration.rename)
     assert loaded.verify() > 0
+
+
+def test_traces_of_both_sides_are_compared_with_what_they_hold_of_training(folder, tmp_path):
+    from click.testing import CliRunner
+
+    from lockstep.cli import main
+
+    (folder / "optimizers.py").write_text(
+        "import keras\n"
+        "import tensorflow as tf\n\n"
+        "def legacy():\n    return tf.compat.v1.train.AdagradOptimizer(0.1)\n\n"
+        "def migrated():\n    return keras.optimizers.Adagrad(0.1, initial_accumulator_value=0.5)\n"
+    )
+    toml = folder / "lockstep.toml"
+    text = toml.read_text().replace("[candidate]", 'optimizer = "optimizers.py:legacy"\n[candidate]')
+    toml.write_text(text.replace("[inputs.x]", 'optimizer = "optimizers.py:migrated"\n[inputs.x]'))
+    a, b = tmp_path / "a", tmp_path / "b"
+
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    recorded = run("record", toml, "--to", a)
+    assert recorded.exit_code == 0, recorded.output
+    assert run("record", toml, "--side", "candidate", "--reference", a, "--to", b).exit_code == 0
+    compared = run("compare", a, b, "--config", toml, "--json", "-")
+    report = from_json(compared.stdout)
+    verdicts = {step.name: str(step.verdict) for step in report.steps}
+    assert verdicts["gradients"] == "equivalent"
+    assert verdicts["optimizer"] == "diverged"
+    assert "Adagrad(initial_accumulator_value=0.1) is needed (the candidate has 0.5)" in report.culprits[0].cause
+    assert verdicts["trajectory"] == "not asked for"
+    assert compared.exit_code == 1

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import lockstep
+from lockstep import live_recording
 from lockstep.environments import Environment, EnvironmentSpec, find_interpreter
 from lockstep.errors import InputError, SubjectError, UnavailableEnvironmentError
 from lockstep.isolated_keras import IsolatedKeras
@@ -115,6 +116,15 @@ def test_it_computes_what_this_process_computes(right, folder, monkeypatch, mode
     np.testing.assert_array_equal(found.before["net/hidden/kernel"], given.values["net/hidden/kernel"])
     built[1].close()
     sys.modules.pop("model")
+
+
+def test_it_can_be_recorded_for_another_day(right, tmp_path):
+    live_recording.record(right[0], {"x": ROWS}, tmp_path / "trace")
+    mode = Mode(False, "num_random_ops")
+    recorded = lockstep.load(tmp_path / "trace")
+    assert recorded.environment()["tensorflow"] == tf.__version__
+    found, expected = (side.build(mode, {"x": ROWS}).run(INITIAL) for side in (recorded, right[0]))
+    np.testing.assert_array_equal(found.outputs["logits"], expected.outputs["logits"])
 
 
 def test_the_process_ends_with_the_subject(folder):

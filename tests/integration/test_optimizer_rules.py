@@ -1,51 +1,33 @@
 """The update rules in NumPy against the optimizers themselves: TF1's in a graph, and Keras's."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from lockstep.adapters.optimizing import KerasOptimizer, make_optimizer
+from lockstep.environments import EnvironmentSpec, provide
+from lockstep.errors import UnavailableEnvironmentError
 from lockstep.optimizers import replay
 from lockstep.optimizers.description import from_plain
+from lockstep.recorder import trials
 from lockstep.recorder.optimizing import GraphOptimizer
 from lockstep.recorder.trials import trial
+from lockstep.recorder_process import RECORDER
 from lockstep.tolerance import update_tolerance
 
-v1 = tf.compat.v1
-train = v1.train
-SHAPES = {"net/kernel": ((5, 4), np.dtype("float32")), "net/bias": ((4,), np.dtype("float32"))}
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from optimizer_cases import CASES
+from optimizer_cases import SHAPES as PLAIN
+
+SHAPES = {key: (shape, np.dtype("float32")) for key, shape in PLAIN.items()}
 
 
-def rate(kind):
-    step = train.get_or_create_global_step()
-    return {
-        "exponential": lambda: train.exponential_decay(0.1, step, 2, 0.5),
-        "staircase": lambda: train.exponential_decay(0.1, step, 2, 0.5, staircase=True),
-        "polynomial": lambda: train.polynomial_decay(0.1, step, 4, 0.01, power=2.0),
-        "cosine": lambda: train.cosine_decay(0.1, step, 4, alpha=0.1),
-        "piecewise": lambda: train.piecewise_constant(step, [1, 3], [0.1, 0.05, 0.01]),
-    }[kind]()
-
-
-TF1 = {
-    "sgd": lambda: train.GradientDescentOptimizer(0.1),
-    "momentum": lambda: train.MomentumOptimizer(0.1, 0.9),
-    "nesterov": lambda: train.MomentumOptimizer(0.1, 0.9, use_nesterov=True),
-    "adam": lambda: train.AdamOptimizer(0.01),
-    "adam with a large epsilon": lambda: train.AdamOptimizer(0.01, 0.8, 0.99, epsilon=1e-3),
-    "rmsprop": lambda: train.RMSPropOptimizer(0.01, momentum=0.9),
-    "centered rmsprop": lambda: train.RMSPropOptimizer(0.01, 0.8, epsilon=1e-4, centered=True),
-    "adagrad": lambda: train.AdagradOptimizer(0.1),
-    "adadelta": lambda: train.AdadeltaOptimizer(1.0),
-    "ftrl": lambda: train.FtrlOptimizer(0.1, l1_regularization_strength=1e-3, l2_regularization_strength=0.1,
-                                        l2_shrinkage_regularization_strength=0.01),
-    "ftrl with another power": lambda: train.FtrlOptimizer(0.1, -0.7, 0.2, beta=0.3),
-    "proximal adagrad": lambda: train.ProximalAdagradOptimizer(0.1, 0.2, l1_regularization_strength=1e-2,
-                                                               l2_regularization_strength=0.1),
-    **{kind: lambda kind=kind: train.MomentumOptimizer(rate(kind), 0.9)
-       for kind in ("exponential", "staircase", "polynomial", "cosine", "piecewise")},
-}  # fmt: skip
 schedules = keras.optimizers.schedules
 KERAS = {
     "sgd": lambda: keras.optimizers.SGD(0.1),
@@ -68,15 +50,18 @@ KERAS = {
 
 def follows_its_rule(optimizer):
     given = trial(SHAPES)
-    values, before, updates = given.variables, [], []
-    for gradients in given.gradients:
-        before.append(values)
-        updates.append(optimizer.apply(values, gradients))
-        values = updates[-1].variables
+    updates = trials.updates(optimizer, given)
     assert [update.step for update in updates] == [1, 2, 3, 4, 5]
     rates = optimizer.learning_rates(range(5))
-    description = from_plain(optimizer.description)
-    replayed = replay(description.kind, description.arguments, [rates[i] for i in range(5)], before, given.gradients)
+    seen = agrees(from_plain(optimizer.description), [rates[i] for i in range(5)], given, updates)
+    optimizer.close()
+    return seen
+
+
+def agrees(description, rates, given, updates):
+    """Holds updates against the rule in float64; returns the roles of the slots that were compared."""
+    before = [given.variables, *(update.variables for update in updates[:-1])]
+    replayed = replay(description.kind, description.arguments, rates, before, given.gradients)
     seen = set()
     for start, update, value, slots in zip(before, updates, replayed.variables, replayed.slots, strict=True):
         for key in SHAPES:
@@ -86,13 +71,12 @@ def follows_its_rule(optimizer):
             key, role = name.split(": ")
             np.testing.assert_allclose(slot, slots[key][role], rtol=1e-4, atol=1e-6 * np.abs(slot).max())
             seen.add(role)
-    optimizer.close()
     return seen
 
 
-@pytest.mark.parametrize("name", TF1)
+@pytest.mark.parametrize("name", CASES)
 def test_a_tf1_optimizer_follows_its_rule(name):
-    seen = follows_its_rule(GraphOptimizer(TF1[name], SHAPES))
+    seen = follows_its_rule(GraphOptimizer(CASES[name], SHAPES))
     assert seen or name == "sgd"
 
 
@@ -102,3 +86,31 @@ def test_a_keras_optimizer_follows_its_rule(name):
     assert isinstance(optimizer, KerasOptimizer)
     seen = follows_its_rule(optimizer)
     assert seen or name == "sgd" or name.startswith("clipped")
+
+
+@pytest.mark.slow
+def test_the_optimizers_of_tensorflow_115_follow_the_same_rules(tmp_path):
+    try:
+        environment = provide(EnvironmentSpec("3.7", ("tensorflow==1.15.5",)), say=lambda _: None)
+    except UnavailableEnvironmentError as error:
+        pytest.skip(f"no TensorFlow 1.15 can be had here: {error}")
+    target = tmp_path / "updates.npz"
+    script = Path(__file__).parents[1] / "data" / "record_tf115_optimizers.py"
+    command = [environment.python, script, RECORDER, target]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(target) as archive:
+        told = json.loads(str(archive["told"]))
+        found = {tuple(json.loads(name)): archive[name] for name in archive.files if name != "told"}
+    assert list(told) == list(CASES)
+    for name, facts in told.items():
+        updates = [
+            SimpleNamespace(**{
+                kind: {key: value for (case, at, what, key), value in found.items()
+                       if (case, at, what) == (name, number, kind)}
+                for kind in ("variables", "slots")
+            })
+            for number in range(5)
+        ]  # fmt: skip
+        seen = agrees(from_plain(facts["description"]), facts["rates"], trial(SHAPES), updates)
+        assert seen or name == "sgd"

@@ -52,19 +52,19 @@ def test_each_small_example_is_equivalent_and_its_code_exact(example):
 
 
 @pytest.mark.parametrize(
-    ("example", "change", "step"),
+    ("example", "change", "step", "pitfall"),
     [
-        ("mlp", ("0.25, training", "0.35, training"), "training-random"),
-        ("mlp", ("tf.nn.elu", "tf.nn.relu"), "inference-fixed"),
-        ("mlp", ("5e-4", "6e-4"), "inference-fixed"),
-        ("lstm_text", ("use_peepholes=True", "use_peepholes=False"), "variables-match"),
-        ("lstm_text", ("LSTMCell(SIZE)", "LSTMCell(SIZE, forget_bias=0.0)"), "inference-fixed"),
-        ("decoder", ("epsilon=1e-5", "epsilon=1e-3"), "inference-fixed"),
+        ("mlp", ("0.25, training", "0.35, training"), "training-random", "dropout-rate"),
+        ("mlp", ("tf.nn.elu", "tf.nn.relu"), "inference-fixed", "wrong-activation"),
+        ("mlp", ("5e-4", "6e-4"), "inference-fixed", "constant-factor"),
+        ("lstm_text", ("use_peepholes=True", "use_peepholes=False"), "variables-match", "missing-variable"),
+        ("lstm_text", ("LSTMCell(SIZE)", "LSTMCell(SIZE, forget_bias=0.0)"), "inference-fixed", "forget-bias"),
+        ("decoder", ("epsilon=1e-5", "epsilon=1e-3"), "inference-fixed", "epsilon"),
         ("decoder", ("resize_bilinear(net, [32, 32])", "resize_bilinear(net, [32, 32], align_corners=True)"),
-         "inference-fixed"),
+         "inference-fixed", "align-corners"),
     ],
 )  # fmt: skip
-def test_a_planted_mistake_diverges_at_its_step_and_is_the_codes(tmp_path, example, change, step):
+def test_a_planted_mistake_diverges_at_its_step_and_is_named(tmp_path, example, change, step, pitfall):
     folder = tmp_path / example
     shutil.copytree(EXAMPLES / example, folder)
     source = (folder / "legacy_model.py").read_text()
@@ -75,6 +75,7 @@ def test_a_planted_mistake_diverges_at_its_step_and_is_the_codes(tmp_path, examp
     status, report = check(folder / "lockstep-tf115.toml")
     assert status == 1, report
     assert next(s["name"] for s in report["steps"] if s["verdict"] == "diverged") == step
+    assert report["culprits"][0]["pitfall"] == pitfall
 
 
 def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
@@ -83,6 +84,7 @@ def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
     status, report = check(folder / "lockstep-tf115.toml")
     assert status == 0, report
     assert [step["verdict"] for step in report["steps"][:5]] == ["equivalent"] * 5
+    assert report["culprits"] == []  # though batch norm over constant activations amplifies every rounding
     fixed = next(step for step in report["steps"] if step["name"] == "inference-fixed")["figures"]
     assert fixed["reference_loss"] == pytest.approx(0.001182976, rel=1e-5)  # what the guide prints
     assert fixed["output_error_of_code"] == 0
@@ -94,6 +96,10 @@ def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
     status, report = check(folder / "lockstep-tf115.toml")
     assert status == 1
     assert report["environments"]["reference"]["trace"] in ("from the cache", "recorded now")
+    blocks = {f"InceptionResnetV2/Repeat_1/block17_{number}/mul" for number in range(1, 21)}
+    assert {culprit["reference"] for culprit in report["culprits"]} == blocks
+    assert {culprit["pitfall"] for culprit in report["culprits"]} == {"constant-factor"}
+    assert all("legacy_model.py:" in culprit["reference_source"] for culprit in report["culprits"])
 
 
 def test_taps_change_nothing_in_tensorflow_1_15(tmp_path):

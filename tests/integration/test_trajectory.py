@@ -27,10 +27,10 @@ def forward(inputs, training):
 class Net(keras.Model):
     """With `late` the logits are scaled while the moving variance is so far from its start: only time brings it out."""
 
-    def __init__(self, late=False):
+    def __init__(self, late=False, momentum=0.9):
         super().__init__(name="net")
         self.first = keras.layers.Dense(8, kernel_regularizer=keras.regularizers.L2(5e-3), name="first")
-        self.norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name="norm")
+        self.norm = keras.layers.BatchNormalization(momentum=momentum, epsilon=1e-3, name="norm")
         self.drop = keras.layers.Dropout(0.25)
         self.logits = keras.layers.Dense(4, name="logits")
         self.late = late
@@ -104,6 +104,15 @@ def test_a_wrong_optimizer_is_told_by_its_own_step_first():
     assert diverged[1].figures["first_step_that_differs"] == 2
     assert "SGD(momentum=0.9) is needed" in report.culprits[0].cause
     assert report.culprits[-1].kind == "update"
+
+
+def test_moving_averages_that_never_move_are_told_by_the_step_of_the_forward_pass():
+    report = check(lambda: Net(momentum=1.0), optimizers=None)
+    assert [step.name for step in report.steps if step.verdict == "diverged"] == ["training-random"]
+    assert {step.name: str(step.verdict) for step in report.steps}["gradients"] == "equivalent"
+    told = {(c.reference, c.kind) for c in report.culprits}
+    assert told == {("norm/moving_mean", "state"), ("norm/moving_variance", "state")}
+    assert all(c.cause == "the candidate never changes it" for c in report.culprits)
 
 
 def test_training_steps_need_a_loss_and_optimizers():

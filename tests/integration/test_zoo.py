@@ -213,7 +213,8 @@ def test_a_migration_refuses_a_fault_that_it_does_not_have():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--family", "perceptrn"], ["--zoo", "nowhere"], ["--bug", "("], ["--bug", "x", "--no-right"]]
+    "arguments",
+    [["--family", "perceptrn"], ["--zoo", "nowhere"], ["--bug", "("], ["--bug", "no such bug", "--no-right"]],
 )
 def test_what_cannot_be_run_ends_with_status_2(arguments, capsys):
     assert main(arguments) == 2

@@ -40,7 +40,8 @@ def test_an_empty_cache(cache):
     assert run("clean").output == "nothing to remove\n"
 
 
-def test_they_are_listed_the_one_used_last_first():
+def test_they_are_listed_the_one_used_last_first(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # however long the path of the temporary folder is, the last line is one
     an_environment("a", "tensorflow==1.15.5", 3)
     an_environment("b", "six==1.16.0", 0)
     (environments_folder() / ("c" * 24) / "venv-9-z").mkdir(parents=True)

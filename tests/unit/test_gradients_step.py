@@ -1,14 +1,17 @@
 """Step `gradients` on traces made by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from lockstep.align import align
+from lockstep.align import TransformRule, align
 from lockstep.report.model import Verdict
 from lockstep.sensitivity import TRAINING_LOSS
 from lockstep.steps import gradients
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
+from lockstep.transforms import Transform
 
 GENERATOR = np.random.default_rng(1)
 KERNEL = GENERATOR.normal(size=(6, 4)).astype(np.float32)
@@ -112,6 +115,22 @@ def test_a_factor_that_all_gradients_have_in_common_is_one_culprit(factor, cause
     mixed = trace({"w": factor * KERNEL, "b": KERNEL[0]}, outputs=outputs)
     untold = compare(reference, mixed)
     assert gradients.with_cause_of_all(untold, reference, mixed, alignment) == untold
+
+
+def test_a_transformed_variable_has_a_transformed_gradient():
+    rules = [TransformRule("w", Transform.parse("transpose(1, 0)"))]
+
+    def side(gradient):
+        found = trace({"w": gradient})
+        return dataclasses.replace(found, variables=(VariableRecord("w", "w", gradient.shape, "float32", True),))
+
+    reference, right, wrong = side(KERNEL), side(np.ascontiguousarray(KERNEL.T)), side(2 * KERNEL.T)
+    alignment = align(reference.variables, right.variables, (), rules)
+    assert list(alignment.transforms) == ["w"]
+    assert gradients.compare(reference, right, alignment, FixedTolerance()).verdict is Verdict.EQUIVALENT
+    found = gradients.compare(reference, wrong, alignment, FixedTolerance())
+    assert [(c.reference, c.candidate) for c in found.culprits] == [("w", "w")]
+    assert found.culprits[0].cause == "its gradient is 2 times the reference's"
 
 
 def test_a_budget_hides_an_answer_only_beside_the_models_gradients():

@@ -247,3 +247,32 @@ def test_a_cause_is_told_only_if_the_difference_vanishes_with_it():
     result, _ = found(reference, candidate)
     by_name = {cause_of(b, reference, candidate, NumpyKernels()).pitfall for b in result.blames}
     assert by_name == {"wrong-activation", "constant-factor"}
+
+
+def scaled(first, active=False, factor=0.25):
+    """The scale before the product or after it, which is the same, unless something lies between."""
+    net = Writer()
+    hidden = net("Tanh", net("MatMul", net.x, net.variable("a")))
+    given_scale = net.constant(factor)
+    read = net("Mul", hidden, given_scale, scope="scale") if first else hidden
+    product = net("MatMul", read, net.variable("b"), scope="product")
+    if active:
+        product = net("Elu", product, scope="product")
+    out = product if first else net("Mul", product, given_scale, scope="scale")
+    return net.done(net("Tanh", net("AddV2", out, net.variable("bias"))))
+
+
+def test_a_factor_that_only_changes_places_is_not_blamed():
+    result, named = found(scaled(first=False), scaled(first=True))
+    assert named == ()
+    assert result.complete
+
+
+def test_a_factor_that_changes_places_past_something_that_minds_is_blamed():
+    _, named = found(scaled(first=False, active=True), scaled(first=True, active=True))
+    assert named
+
+
+def test_another_factor_in_another_place_is_blamed():
+    _, named = found(scaled(first=False), scaled(first=True, factor=0.3))
+    assert named

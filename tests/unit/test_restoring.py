@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lockstep.align import TransformRule, align
 from lockstep.checkpoints import Checkpoint, Kind
@@ -55,6 +57,21 @@ def test_parts_that_were_saved_one_by_one_are_joined():
     got = restored([record("w", (10, 2)), record("v", (10, 2))], entries)
     np.testing.assert_array_equal(got["w"], WHOLE)
     np.testing.assert_array_equal(got["v"], WHOLE)
+
+
+SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=12)
+
+
+@given(SIZES, st.integers(0, 2), st.lists(st.integers(1, 3), min_size=2, max_size=2))
+def test_however_a_variable_is_cut_its_parts_and_its_whole_make_each_other(sizes, axis, others):
+    shape = (*others[:axis], sum(sizes), *others[axis:])
+    whole = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    ends = np.cumsum(sizes)[:-1]
+    parts = {f"s/w/part_{n}": part for n, part in enumerate(np.split(whole, ends, axis))}
+    cut = restored([record(name, part.shape) for name, part in parts.items()], {"s/w": whole})
+    for name, part in parts.items():
+        np.testing.assert_array_equal(cut[name], part)
+    np.testing.assert_array_equal(restored([record("s/w", shape)], parts)["s/w"], whole)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """How far rounding alone moves a subject."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from lockstep.errors import InputError
 from lockstep.report.model import Verdict
 from lockstep.steps import shares
 from lockstep.steps.finding import Finding
+from lockstep.subjects import Objective
 from lockstep.trace import Trace, VariableRecord
 
 
@@ -65,6 +68,33 @@ def test_the_movement_is_that_of_the_subject():
         assert noise.outputs[""] == pytest.approx(2.0**-23 * factor)
         assert noise.state["w"] == pytest.approx(2.0**-23)
         assert noise.runs == sensitivity.JITTERS + 2
+
+
+class Differentiated(Amplifier):
+    """Its gradient is its weight, times a factor."""
+
+    def run_changed(self, values, inputs, *, threads, objective=None):
+        gradients = {} if objective is None else {"w": values["w"] * np.float32(self.factor)}
+        loss = None if objective is None else values["w"].astype(np.float64).sum()
+        plain = super().run_changed(values, inputs, threads=threads)
+        return dataclasses.replace(plain, gradients=gradients, training_loss=loss)
+
+    def run_on_other_kernels(self, values, inputs, *, objective=None):
+        return self.run_changed(values, inputs, threads=0, objective=objective)
+
+
+def test_the_movement_of_gradients_is_measured_where_they_are_taken():
+    values = {"w": np.ones(100, np.float32)}
+    subject, objective = Differentiated(8.0), Objective()
+    base = subject.run_changed(values, {}, threads=0, objective=objective)
+    noise = sensitivity.measure(
+        subject, base, np.ones(1, np.float32), lambda _: None, objective=objective, other_kernels=False
+    )
+    assert noise.gradients["w"] == pytest.approx(8.0 * 2.0**-23)
+    assert 0 < noise.gradients[sensitivity.TRAINING_LOSS] < 1e-4
+    assert noise.runs == sensitivity.JITTERS + 1
+    # A differentiated run's outputs and state may be asked about without its gradients.
+    assert sensitivity.measure(subject, base, np.ones(1, np.float32), lambda _: None).gradients == {}
 
 
 def test_a_run_that_cannot_be_made_is_told_and_the_others_count():

@@ -11,6 +11,7 @@ _STATE = "checkpoint"
 _SUFFIX = re.compile(r"\.(index|meta|data-[0-9]{5}-of-[0-9]{5})$")
 _NAMED = re.compile(r'^model_checkpoint_path:\s*"(?P<path>[^"\\]+)"\s*$', re.MULTILINE)
 _STATE_BYTES = 1 << 20
+_V1_SHARD, _V2_SHARD = (r"-([0-9]{5})-of-([0-9]{5})", r"\.data-([0-9]{5})-of-([0-9]{5})")
 
 
 def located(path: Path) -> Path:
@@ -31,7 +32,10 @@ def located(path: Path) -> Path:
         _refuse_missing_shards(prefix)
         return prefix
     if prefix.is_file() and prefix.name != _STATE:
-        return prefix  # the V1 format: one file, or several that a pattern names
+        return prefix  # the V1 format
+    if (shards := _numbered(prefix, _V1_SHARD)) is not None:
+        _refuse_missing(prefix, shards, "-{:05d}-of-{:05d}")
+        return prefix.with_name(f"{name}-?????-of-{shards[1]:05d}")  # the pattern that the reader takes
     if not prefix.parent.is_dir():
         raise InputError(f"checkpoint {path}: there is no folder {prefix.parent}.")
     if list(prefix.parent.glob(f"{_escaped(name)}.data-*-of-*")):
@@ -46,6 +50,8 @@ def files(prefix: Path) -> list[Path]:
     """Lists the files that the tensors of a checkpoint are in."""
     if prefix.is_file():
         return [prefix]
+    if "-?????-of-" in prefix.name:
+        return sorted(prefix.parent.glob(re.sub(r"([*\[])", r"[\1]", prefix.name)))
     shards = sorted(prefix.parent.glob(f"{_escaped(prefix.name)}.data-*-of-*"))
     return [prefix.with_name(f"{prefix.name}.index"), *shards]
 
@@ -65,21 +71,35 @@ def _latest(folder: Path) -> Path:
 
 
 def _refuse_missing_shards(prefix: Path) -> None:
-    found = re.compile(re.escape(prefix.name) + r"\.data-([0-9]{5})-of-([0-9]{5})")
-    shards = [match for entry in prefix.parent.iterdir() if (match := found.fullmatch(entry.name))]
-    if not shards:
+    shards = _numbered(prefix, _V2_SHARD)
+    if shards is None:
         raise InputError(
             f"checkpoint {prefix}: there is an index but no data file {prefix.name}.data-00000-of-00001; copy all "
             "files of the checkpoint."
         )
-    of = max(int(match[2]) for match in shards)
-    present = {int(match[1]) for match in shards if int(match[2]) == of}
+    _refuse_missing(prefix, shards, ".data-{:05d}-of-{:05d}")
+
+
+def _numbered(prefix: Path, suffix: str) -> tuple[set[int], int] | None:
+    """Returns the numbers of the shards that are there, and how many there should be; None where there is none."""
+    found = [re.fullmatch(re.escape(prefix.name) + suffix, entry.name) for entry in _entries(prefix.parent)]
+    numbers = [(int(match[1]), int(match[2])) for match in found if match]
+    of = max((of for _, of in numbers), default=0)
+    return ({number for number, its in numbers if its == of}, of) if of else None
+
+
+def _refuse_missing(prefix: Path, shards: tuple[set[int], int], suffix: str) -> None:
+    present, of = shards
     missing = sorted(set(range(of)) - present)
     if missing:
         raise InputError(
             f"checkpoint {prefix}: {len(missing)} of its {of} data files are missing, the first is "
-            f"{prefix.name}.data-{missing[0]:05d}-of-{of:05d}; copy all files of the checkpoint."
+            f"{prefix.name}{suffix.format(missing[0], of)}; copy all files of the checkpoint."
         )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _known(folder: Path) -> set[str]:

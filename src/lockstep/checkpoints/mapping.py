@@ -128,7 +128,7 @@ def natural(name: str) -> list[tuple[int, str]]:
     """
     parts: list[tuple[int, str]] = []
     for scope in name.split("/"):
-        word, number = re.fullmatch(r"(.*?)_?([0-9]*)", scope).groups()  # type: ignore[union-attr]
+        word, number = _counted(scope)
         parts.append((-1, word))
         parts.append((int(number) if number else -1, ""))
     return parts
@@ -228,10 +228,17 @@ def _words(name: str) -> set[str]:
         scope = f"{scope}/{last}"  # a name that says nothing of the role says which layer it is
     found: set[str] = set()
     for part in scope.split("/"):
-        word, number = re.fullmatch(r"(.*?)_?([0-9]*)", part).groups()  # type: ignore[union-attr]
+        word, number = _counted(part)
         same = _SAME_WORD.get(word, word)
         found |= {f"{same}{number}", same, *same.split("_")}
     return found - {""}
+
+
+def _counted(part: str) -> tuple[str, str]:
+    """Takes the number off the end of a word: `block_2` and `block2` are block, 2."""
+    digits = len(part) - len(part.rstrip("0123456789"))
+    word, number = part[: len(part) - digits], part[len(part) - digits :]
+    return word.removesuffix("_") if number else word, number
 
 
 def _by_number(entries: list[Entry], records: list[VariableRecord]) -> list[tuple[Entry, VariableRecord]]:

@@ -45,6 +45,7 @@ def compare(reference: Path, candidate: Path, configuration: Path | None, json_f
             transforms=settings.transforms if settings else (),
             tolerance=settings.tolerance if settings else None,
             progress=progress,
+            gradients=settings.gradients if settings else None,
         )
     session.deliver(report, json_file, title="lockstep compare")
     session.leave(report.verdict)

@@ -124,6 +124,7 @@ def _record_model(
     from lockstep import config, live_recording
     from lockstep.cli.startup import import_tensorflow
     from lockstep.recorded import RecordedSubject
+    from lockstep.subjects import Objective
 
     inputs = config.make_inputs(settings)
     reference = None if reference_trace is None else RecordedSubject(reference_trace)
@@ -132,12 +133,20 @@ def _record_model(
     subject = config.subject_from_table(
         getattr(settings, side), settings.folder, side, isolation=settings.isolation[side], say=progress.say
     )
+    table = getattr(settings, side)
+    loss, make = (
+        config.training_function(table, settings.folder, side, key, isolated=False) for key in ("loss", "optimizer")
+    )
+    wanted = settings.gradients or (settings.gradients is None and loss is not None)
     live_recording.record(
         subject,
         inputs,
         target,
         reference=reference,
         rules=settings.rename,
+        training=live_recording.TrainingParts(
+            Objective(loss) if wanted else None, table.get("loss", ""), make, table.get("optimizer", "")
+        ),
         transforms=settings.transforms,
         say=progress.say,
         replace=replace,

@@ -18,7 +18,6 @@ from lockstep.config.tables import Table, leaves, missing_file, type_name
 from lockstep.environments.spec import EnvironmentSpec
 from lockstep.errors import InputError
 from lockstep.tolerance import FixedTolerance
-from lockstep.transforms import Transform
 
 _TABLES = (
     "batches",
@@ -204,13 +203,8 @@ def _transforms(variables: Table) -> tuple[TransformRule, ...]:
 def _transform(variables: Table, rule: Any, form: str) -> TransformRule:
     if not (isinstance(rule, list) and len(rule) in (2, 3) and all(isinstance(part, str) for part in rule)):
         raise InputError(f"{variables.place}: transform holds {rule!r}; {form}.")
-    pattern, text, *source = rule
     try:
-        re.compile(pattern).sub(source[0] if source else "", "")
-    except (re.error, IndexError) as error:
-        raise InputError(f"{variables.place}: transform {rule!r} is not a valid regular expression: {error}.") from None
-    try:
-        return TransformRule(pattern, Transform.parse(text), source[0] if source else None)
+        return TransformRule.of(rule)
     except InputError as error:
         raise InputError(f"{variables.place}: {error}") from None
 

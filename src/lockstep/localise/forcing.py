@@ -17,11 +17,14 @@ import numpy as np
 
 from lockstep.localise import budget, matching
 from lockstep.localise.budget import Judged, Part
+from lockstep.localise.effects import Place, Whole
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.program import Operation, Program
 
 _LARGEST_PART = 200
+_MOST_BLAMES = 12
+"""Above so many blames nobody has only written something otherwise, and trying each would take its time."""
 _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
 
@@ -165,11 +168,15 @@ class _Pass:
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
         self._leads_to = _updates_alone(reference)
+        self._blame_keys: list[tuple[int, int]] = []
+        self._places: dict[tuple[int, int], list[Place]] = defaultdict(list)
+        self._ends_seen: list[tuple[int, list[int]]] = []
 
     def run(self) -> Localisation:
         self._number_reference()
         self._number_sources()
         ends = self._ends()
+        self._ends_seen = list(ends.items())
         for operation in self._c.operations:
             self._visit(operation)
             for tensor in operation.outputs:
@@ -178,7 +185,31 @@ class _Pass:
         for tensor, all_wanted in ends.items():  # handed on from a source, or made by nothing
             for wanted in all_wanted:
                 self._end(tensor, wanted)
+        self._found.blames = self._with_effect()
         return self._found
+
+    def _with_effect(self) -> list[Blame]:
+        """Leaves out what is only written otherwise: one place, two neighbouring ones, or all of them together."""
+        blames = self._found.blames
+        if not blames or len(blames) > _MOST_BLAMES or self._found.unmatched:
+            return blames
+        places = [self._places[key] for key in self._blame_keys]
+        ends = [(tensor, wanted) for tensor, all_wanted in self._ends_seen for wanted in all_wanted]
+        sources = {t: self._values[n] for t, n in self._number.items() if t in self._c.sources and self._is_given(t)}
+        try:
+            whole = Whole(self._r, self._c, sources, self._kernels, places, ends)
+            count = len(blames)
+            trials = [tuple(range(count)), *((n,) for n in range(count)), *((n, n + 1) for n in range(count - 1))]
+            harmless: set[int] = set()
+            for free in dict.fromkeys(trials):
+                if not harmless.issuperset(free) and whole.harmless(free):
+                    harmless.update(free)
+        except Exception:  # the framework's own: an operation has no float64 kernel, and nothing is left out
+            return blames
+        return [blame for number, blame in enumerate(blames) if number not in harmless]
+
+    def _is_given(self, tensor: int) -> bool:
+        return not self._c.is_constant(tensor)
 
     # --- numbers
 
@@ -221,6 +252,13 @@ class _Pass:
             partner = self._by_what_it_reads(operation)
             if partner is None:
                 return
+            if not self._differ_in_numbers(partner, operation):
+                self._try(partner, operation)
+                return
+        self._walk_through(operation, partner)
+
+    def _walk_through(self, operation: Operation, partner: Operation) -> None:
+        """Compares an operation with its partner: what it reads, then what it makes of what it should have read."""
         wrong = [found for found in self._inputs(operation, partner) if not found.judged.within]
         pairs = [
             (tensor, wanted)
@@ -238,17 +276,46 @@ class _Pass:
         if self._is_identical(operation):
             self._blame(*wrong)
             return
-        forced = [self._judge(*pair) for pair in pairs]
-        bad = [found for found in forced if not found.judged.within]
-        for found in forced:
-            if found.judged.within:
-                self._right(found)
-            self._sync(found.tensor, self._ours[found.wanted])
+        bad = self._go_on([self._judge(*pair) for pair in pairs])
         if bad and structural:
             self._blame(*(found for found in wrong if found not in structural))
             self._blame(*(found for found in whole if not found.judged.within))
+            for key in (self._key(one) for one in whole):  # what is left as it is there, is left so here
+                self._places[key] += [place for found in structural for place in self._places[self._key(found)]]
         else:
             self._blame(*wrong, *bad)
+
+    def _go_on(self, found: Sequence[_Checked]) -> list[_Checked]:
+        """Goes on from the reference's outputs; returns those that the candidate gets wrong."""
+        for one in found:
+            if one.judged.within:
+                self._right(one)
+            else:
+                self._places[self._key(one)].append(Place(one.wanted, one.tensor))
+            self._sync(one.tensor, self._ours[one.wanted])
+        return [one for one in found if not one.judged.within]
+
+    def _key(self, found: _Checked) -> tuple[int, int]:
+        return found.tensor, self._ours[found.wanted]
+
+    def _try(self, partner: Operation, operation: Operation) -> None:
+        """Takes a partner that only reads some of the same tensors if it gives the same, and otherwise none."""
+        for wanted, tensor in zip(partner.outputs, operation.outputs, strict=False):
+            if wanted in self._used[0] and tensor in self._used[1]:
+                found = self._judge_as_it_is(tensor, wanted, None)
+                if found.judged.within:
+                    self._right(found)
+                    continue
+            self._roles.part(operation)
+            return
+
+    def _differ_in_numbers(self, partner: Operation, operation: Operation) -> bool:
+        """Whether two operations read the same tensors, and differ in constants or attributes alone."""
+        constants = [self._c.is_constant(tensor) for tensor in operation.inputs]
+        if constants.count(True) != sum(self._r.is_constant(tensor) for tensor in partner.inputs):
+            return False
+        read = {self._ours[tensor] for tensor in partner.inputs if not self._r.is_constant(tensor)}
+        return {self._input(operation, slot) for slot, known in enumerate(constants) if not known} == read
 
     def _inputs(self, operation: Operation, partner: Operation) -> list[_Checked]:
         """Compares what an operation reads with what its partner reads; what is right has its number from then on."""
@@ -259,6 +326,7 @@ class _Pass:
                 continue
             if (tensor, number) in self._blamed:
                 self._forced[operation.index, slot] = number
+                self._places[tensor, number].append(Place(wanted, None, frozenset({(operation.index, slot)})))
                 continue
             checked = self._judge(tensor, wanted, (operation, slot))
             if checked.judged.within:
@@ -271,10 +339,15 @@ class _Pass:
         """Goes on from the reference's values."""
         for found in wrong:
             assert found.reads is not None
+            number = self._ours[found.wanted]
             if found.tensor in self._number:
-                self._forced[operation.index, found.reads[1]] = self._ours[found.wanted]
+                self._forced[operation.index, found.reads[1]] = number
+                place = Place(found.wanted, None, frozenset({(operation.index, found.reads[1])}))
             else:
-                self._sync(found.tensor, self._ours[found.wanted])
+                self._sync(found.tensor, number)
+                place = Place(found.wanted, found.tensor)
+            if not found.judged.within:
+                self._places[self._key(found)].append(place)
 
     def _right(self, found: _Checked) -> None:
         self._found.ratios.append(found.judged.ratio)
@@ -407,7 +480,8 @@ class _Pass:
 
     def _blame(self, *wrong: _Checked) -> None:
         for found in wrong:
-            self._blamed.add((found.tensor, self._ours[found.wanted]))
+            self._blamed.add(self._key(found))
+            self._blame_keys.append(self._key(found))
             self._found.blames.append(
                 Blame(
                     found.lacking,
@@ -423,6 +497,19 @@ class _Pass:
                 )
             )
 
+    def _value_for(self, number: int | None, tensor: int) -> Any:
+        """Returns the reference's value in the shape of the candidate's tensor; None where there is none that fits.
+
+        A condition of one value an example in the reference may be one an element in the candidate.
+        """
+        if number is None:
+            return None
+        value, shape = self._values[number], self._c.specs[tensor].shape
+        if self._r.specs[number].shape == shape:
+            return value
+        array = self._kernels.numpy(value)
+        return array.reshape(shape) if array.size == np.prod(shape, dtype=np.int64) else None
+
     def _draws_alone(self, theirs: Part) -> bool:
         sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
         return any(source is not None and source.kind == "draw" for source in sources)
@@ -435,7 +522,7 @@ class _Pass:
         while waiting:
             current = waiting.pop()
             made_by = self._c.producers.get(current)
-            known = None if self._c.is_constant(current) else self._as_read(self._number.get(current), current)
+            known = None if self._c.is_constant(current) else self._value_for(self._number.get(current), current)
             if known is not None:
                 start[current] = known
             elif made_by is None:
@@ -444,25 +531,13 @@ class _Pass:
                 operations[made_by.index] = made_by
                 for slot, read in enumerate(made_by.inputs):
                     number = self._forced.get((made_by.index, slot))
-                    value = self._as_read(number, read)
+                    value = self._value_for(number, read)
                     if value is not None:
                         forced[made_by.index, slot] = value, f"forced {number}"
                     else:
                         waiting.append(read)
         ordered = [operations[index] for index in sorted(operations)]
         return Part(self._c, ordered, start, tensor, forced)
-
-    def _as_read(self, number: int | None, tensor: int) -> Any:
-        """Returns the reference's value in the candidate's shape; None where there is none, or none that would fit.
-
-        A condition of one value an example in the reference may be one an element in the candidate.
-        """
-        if number is None:
-            return None
-        value, wanted = self._values[number], self._c.specs[tensor].shape
-        if tuple(value.shape) == wanted:
-            return value
-        return budget.shaped(self._kernels.numpy(value), wanted)
 
     def _our_part(self, wanted: int, stop: set[int]) -> Part:
         """The reference's operations between tensors that are known to both and a wanted one."""

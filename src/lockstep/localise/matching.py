@@ -28,9 +28,10 @@ def key_of(operation: Operation, program: Program, numbers: Sequence[int]) -> tu
         program: What it is part of.
         numbers: The numbers of its inputs.
     """
-    given: tuple[int, ...] = tuple(numbers)
+    shapes = (program.specs[tensor].shape for tensor in operation.inputs)
+    given: tuple[object, ...] = tuple(zip(numbers, shapes, strict=True))
     if operation.family in COMMUTATIVE:
-        given = tuple(sorted(given))
+        given = tuple(sorted(given, key=repr))
     attributes = {n: v for n, v in operation.attributes.items() if (n, v) not in _WITHOUT_EFFECT}
     dtypes = tuple(program.specs[tensor].dtype for tensor in operation.outputs)
     return operation.family, tuple(sorted(attributes.items(), key=lambda item: item[0])), given, dtypes
@@ -110,6 +111,10 @@ class Roles:
         self.partners[theirs.index] = ours
         self.taken.add(ours.index)
         return True
+
+    def part(self, theirs: Operation) -> None:
+        """Takes a pair back."""
+        self.taken.discard(self.partners.pop(theirs.index).index)
 
     def alike(self, ours: Operation, theirs: Operation) -> bool:
         """Whether two operations are of one family and give tensors of the same sizes."""

@@ -255,7 +255,9 @@ def _trajectory(writer: TraceWriter, model: Any, inputs: Any, make: Any, count: 
         return optimizing.GraphOptimizer(make, shapes)
 
     try:
-        steps = training.train(run, optimizer, model.run({}, inputs).before, count)
+        start = model.run({}, inputs).before
+        count = training.affordable(start, count)
+        steps = training.train(run, optimizer, start, count)
         moved = training.train(run, optimizer, training.moved(steps[0].run.before), count)
     except RecordingError:
         raise

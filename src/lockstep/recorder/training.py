@@ -4,7 +4,7 @@ Every step runs the model anew from given values, so that its random draws are t
 one batch and one set of masks, on both sides and whatever their state was.
 """
 
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
@@ -15,6 +15,12 @@ Shapes = Dict[str, Tuple[Tuple[int, ...], Any]]
 
 GLOBAL_STEP = "global_step"
 """What TF1 calls the step counter where the model itself reads it."""
+
+
+MEMORY_BYTES = 4 << 30
+"""How much the training steps of a check may hold in memory."""
+_COPIES = 15
+"""How often each step holds the model's variables: before, after, gradients, update and values, of three courses."""
 
 
 class TrainingStep(NamedTuple):
@@ -29,6 +35,12 @@ class TrainingStep(NamedTuple):
     run: Any
     update: Any
     values: Dict[str, np.ndarray]
+
+
+def affordable(values: Arrays, count: int) -> int:
+    """Returns how many of `count` steps fit into `MEMORY_BYTES`, but at least one."""
+    size = sum(int(np.asarray(values[key]).nbytes) for key in values)
+    return max(min(count, MEMORY_BYTES // max(size * _COPIES, 1)), 1)
 
 
 def shapes_of(gradients: Arrays) -> Shapes:
@@ -84,21 +96,19 @@ def moved(values: Arrays, number: int = 1) -> Dict[str, np.ndarray]:
     return {key: jittered(np.asarray(values[key]), "%d/%s" % (number, key)) for key in values}
 
 
-def drift(reference: Arrays, other: Arrays, names: Optional[Mapping[str, str]] = None) -> float:
+def drift(reference: Arrays, other: Arrays) -> float:
     """Returns the distance of two states: the Euclidean norm of their difference over that of the reference.
 
     Args:
         reference: Variable key -> value.
         other: The same of the other state.
-        names: The reference's key -> the other's; by default the same, and all.
     """
-    pairs = names or {key: key for key in reference}
     difference = size = 0.0
-    for mine, theirs in pairs.items():
-        a = np.asarray(reference[mine])
+    for key in reference:
+        a = np.asarray(reference[key])
         if a.dtype.kind != "f":
             continue
         wide = a.astype(np.float64)
-        difference += float(np.sum(np.square(wide - np.asarray(other[theirs]))))
+        difference += float(np.sum(np.square(wide - np.asarray(other[key]))))
         size += float(np.sum(np.square(wide)))
     return float(np.sqrt(difference / size)) if size else 0.0

@@ -24,6 +24,8 @@ _STYLES = {
 }
 _PRODUCTS = {"tensorflow": "TensorFlow", "keras": "Keras", "python": "Python"}
 _DETAIL_LINES = 20
+_FEW_LINES = 3
+"""Of a step's details where operations are to blame, which say more."""
 _CULPRITS = 10
 _NAMES = 4
 _WIDE = 110  # columns from which the rule that judged gets a column of its own
@@ -64,9 +66,10 @@ def _blocks(report: Report, width: int, title: str, written_to: str | None) -> I
     wide = width >= _WIDE
     yield _header(report, title, wide=wide)
     yield _table(report, wide=wide)
+    lines = _FEW_LINES if any(culprit.operations != ((), ()) for culprit in report.culprits) else _DETAIL_LINES
     for step in report.steps:
         if step.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) and step.details:
-            yield from _details(step)
+            yield from _details(step, lines)
     yield from _culprits(report.culprits)
     last = Text.assemble(
         "verdict  ", (str(report.verdict), _STYLES[report.verdict]), f"   {_seconds(report.duration_s)}"
@@ -136,13 +139,13 @@ def _one_line_each(summary: str) -> str:
     return "\n".join(lines)
 
 
-def _details(step: StepReport) -> Iterator[RenderableType]:
+def _details(step: StepReport, lines: int) -> Iterator[RenderableType]:
     yield Text(step.name, style="bold")
-    for line in step.details[:_DETAIL_LINES]:
+    for line in step.details[:lines]:
         # A line that is too long goes on where it began.
         content = line.lstrip(" ")
         yield _indented(Text(_shortened(content)), 2 + len(line) - len(content))
-    more = len(step.details) - _DETAIL_LINES
+    more = len(step.details) - lines
     if more > 0:
         yield _indented(Text(f"... and {more:,} more (--json has all)", style="dim"), 2)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,17 +33,14 @@ class Plan:
     Attributes:
         reference: Values for the reference.
         candidate: Values for the candidate.
-        findings: What is to be told besides the results; where one is decisive, a run would prove nothing.
+        findings: What is to be told besides the results.
+        runs: Whether running both sides tells something: every variable of the reference has its value.
     """
 
     reference: Setting
     candidate: Setting
     findings: tuple[Finding, ...]
-
-    @property
-    def runs(self) -> bool:
-        """Whether running both sides tells something."""
-        return not any(finding.verdict is Verdict.UNDECIDED for finding in self.findings)
+    runs: bool = True
 
 
 def plan(checkpoint: Checkpoint, reference: Trace, alignment: Alignment, allow_missing: Sequence[str] = ()) -> Plan:
@@ -68,9 +65,9 @@ def plan(checkpoint: Checkpoint, reference: Trace, alignment: Alignment, allow_m
     findings = [refused] if refused else [_told(checkpoint, matched, allowed)]
     if unfilled and not refused:
         lines = tuple(f"+ {key}: nothing in the checkpoint is for it; it keeps its initial value" for key in unfilled)
-        phrase = f"{len(unfilled):,} variables of the candidate are in no checkpoint: {_some(unfilled)}"
-        findings.append(Finding(Verdict.NOT_ASKED, phrase, lines))
-    return Plan(Setting("given", ours), Setting("given", theirs), tuple(findings))
+        phrase = f"nothing in the checkpoint is for {_variables(unfilled)} of the candidate: {_some(unfilled)}"
+        findings.append(Finding(Verdict.UNDECIDED, phrase, lines))
+    return Plan(Setting("given", ours), Setting("given", theirs), tuple(findings), runs=refused is None)
 
 
 class Source:
@@ -126,14 +123,14 @@ class Source:
         return clock + self.duration_s
 
 
-def refuse_gaps(findings: Sequence[Finding], alignment: Alignment) -> None:
+def refuse_gaps(planned: Plan | None, findings: Sequence[Finding], alignment: Alignment) -> Plan:
     """Refuses to go on where a variable of either side would not get its value from the checkpoint.
 
     Raises:
         InputError: There is such a variable.
     """
-    refused = next((finding for finding in findings if finding.verdict is Verdict.UNDECIDED), None)
-    if refused is not None:
+    if planned is None:
+        refused = findings[-1]
         raise InputError(f"nothing was converted: {refused.phrase}.\n" + "\n".join(refused.details))
     if alignment.extra or alignment.missing:
         extra, missing = ([record.key for record, _ in alone] for alone in (alignment.extra, alignment.missing))
@@ -150,6 +147,7 @@ def refuse_gaps(findings: Sequence[Finding], alignment: Alignment) -> None:
     ]
     if misfits:
         raise InputError(f"nothing was converted: shapes or dtypes differ: {_some(misfits)}.")
+    return planned
 
 
 class _Renamed(Mapping[str, np.ndarray]):
@@ -203,17 +201,17 @@ def _refused(
         "checkpoint"
         for key, (record, held) in matched.clashes.items()
     ]
-    parts = [f"the checkpoint lacks {len(lacking):,} variables of the reference: {_some(lacking)}"] if lacking else []
+    parts = [f"the checkpoint lacks {_variables(lacking)} of the reference: {_some(lacking)}"] if lacking else []
     if matched.clashes:
         parts.append(
-            f"{len(matched.clashes):,} have another shape or dtype in the checkpoint: {_some(list(matched.clashes))}"
+            f"{_variables(matched.clashes)} of another shape or dtype in the checkpoint: {_some(list(matched.clashes))}"
         )
     return Finding(Verdict.UNDECIDED, "; ".join(parts), tuple(lines), _figures(checkpoint, matched))
 
 
 def _told(checkpoint: Checkpoint, matched: Matched, allowed: set[str]) -> Finding:
     unused = checkpoint.unused(matched)
-    phrase = f"{len(matched.sources):,} variables from {checkpoint.path.name}"
+    phrase = f"{_variables(matched.sources)} from {checkpoint.path.name}"
     if checkpoint.moving_averages:
         phrase += " (moving averages)"
     if allowed:
@@ -237,6 +235,10 @@ def _unused(entries: list[Entry]) -> str:
     """Counts what is unused by kind; what is a model's own variable is named, as it may be a mistake."""
     variables = [entry.name for entry in entries if entry.kind is Kind.VARIABLE]
     return counted(entries) + (f" ({_some(variables)})" if variables else "")
+
+
+def _variables(listed: Sized) -> str:
+    return f"{len(listed):,} variable{'' if len(listed) == 1 else 's'}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from lockstep.align import Alignment
@@ -34,8 +36,12 @@ def filled(kind: str, alignment: Alignment) -> tuple[Setting, Setting]:
 def copied(reference: Trace, alignment: Alignment) -> tuple[Setting, Setting]:
     """Returns the reference's own initial values, for both sides."""
     ours = {record.key: reference.before[record.key] for record in reference.variables}
-    theirs = {c.key: alignment.carried(c, reference.before[r.key]) for r, c in alike(alignment)}
-    return Setting("given", ours), Setting("given", theirs)
+    return Setting("given", ours), Setting("given", carried(reference.before, alignment))
+
+
+def carried(values: Mapping[str, np.ndarray], alignment: Alignment) -> _Values:
+    """Returns the candidate's values for the reference's."""
+    return {c.key: alignment.carried(c, values[r.key]) for r, c in alike(alignment)}
 
 
 def alike(alignment: Alignment) -> list[tuple[VariableRecord, VariableRecord]]:

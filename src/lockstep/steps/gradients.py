@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import HIDING, TRAINING_LOSS
 from lockstep.steps.finding import Finding
 from lockstep.tolerance import FixedTolerance
-from lockstep.trace import Trace
+from lockstep.trace import Trace, VariableRecord
 
 MODEL_FLOOR = 4.0 * 2.0**-23
 """What any gradient may differ by, relative to the largest element of all of the model's gradients: four spacings of
@@ -21,10 +23,12 @@ float32. A gradient that is zero but for rounding (of a bias in front of a norma
 its neighbours' gradients, and keeps an error of that size, which may be more than 100 % of itself."""
 
 FACTOR = 10.0
-"""How many times its largest movement a gradient may differ. Twenty training steps of the decoder in examples/,
-TensorFlow 1.15 against its own graph on 2.21: 6.0 at most among 240 gradients, 2.0 in the median step; planted
-mistakes have thousands. Gradients need more than the 4 of outputs: they are sums over batch and image of terms that
-cancel."""
+"""How many times its largest movement a gradient may differ.
+
+Over twenty training steps of the decoder in examples/, TensorFlow 1.15 against its own graph on 2.21, one of 240
+gradients differed by 6.0 times, the largest of the median step by 2.1; planted mistakes have thousands. Gradients need
+more than the 4 of outputs: they are sums over batch and image of terms that cancel.
+"""
 
 _NOTHING = 1e-4
 """A gradient below this share of the model's largest is no more than rounding where rounding moves it by its size."""
@@ -69,21 +73,21 @@ def compare(
     """
     if reference.training_loss is None or candidate.training_loss is None:
         return Finding(Verdict.NOT_ASKED, "")
-    trained = [(r.key, c.key) for r, c in alignment.pairs if r.trainable and c.trainable]
-    both = [(r, c) for r, c in trained if r in reference.gradients and c in candidate.gradients]
+    trained = [_Pair.of(alignment, r, c) for r, c in alignment.pairs if r.trainable and c.trainable]
+    both = {p.label: p for p in trained if p.reference in reference.gradients and p.candidate in candidate.gradients}
     if not both:
         return Finding(Verdict.UNDECIDED, "the training loss of one side or both depends on no variable that both have")
     floor = MODEL_FLOOR * largest(reference)
-    allowed = {r: max(floor, (budgets or {}).get(r, 0.0)) for r, _ in both}
+    allowed = {label: max(floor, (budgets or {}).get(p.reference, 0.0)) for label, p in both.items()}
     allowed[TRAINING_LOSS] = (budgets or {}).get(TRAINING_LOSS, 0.0)
     pairs = [(TRAINING_LOSS, reference.training_loss, candidate.training_loss)]
-    pairs += [(r, reference.gradients[r], candidate.gradients[c]) for r, c in both]
+    pairs += [(label, p.expected(reference), candidate.gradients[p.candidate]) for label, p in both.items()]
     comparison = compare_pairs(pairs, tolerance, allowed)
     missing = _missing(reference, candidate, trained)
-    culprits = [*missing, *_culprits(comparison, reference, candidate, dict(both), allowed)]
+    culprits = [*missing, *_culprits(comparison, reference, candidate, both, allowed)]
     figures: dict[str, object] = {
         "gradients": len(both),
-        "gradients_without_a_loss": len(set(reference.unconnected) & {r for r, _ in trained}),
+        "gradients_without_a_loss": len(set(reference.unconnected) & {p.reference for p in trained}),
         "reference_training_loss": float(reference.training_loss),
         "candidate_training_loss": float(candidate.training_loss),
         "largest_gradient_error": comparison.largest_error,
@@ -148,10 +152,36 @@ def _blaming(finding: Finding, cause: str) -> Finding:
     return dataclasses.replace(finding, culprits=(blamed, *rest), details=(cause, *finding.details))
 
 
-def _missing(reference: Trace, candidate: Trace, trained: Sequence[tuple[str, str]]) -> list[Culprit]:
+@dataclass(frozen=True)
+class _Pair:
+    """A variable of both sides.
+
+    Attributes:
+        label: The reference's key; with the candidate's where several are made of one.
+        reference: The reference's key.
+        candidate: The candidate's.
+        carry: Turns the reference's gradient into the candidate's.
+    """
+
+    label: str
+    reference: str
+    candidate: str
+    carry: Callable[[np.ndarray], np.ndarray]
+
+    @classmethod
+    def of(cls, alignment: Alignment, reference: VariableRecord, candidate: VariableRecord) -> _Pair:
+        transformed = candidate.key in alignment.transforms
+        label = f"{reference.key} ({candidate.key})" if transformed else reference.key
+        return cls(label, reference.key, candidate.key, functools.partial(alignment.carried_gradient, candidate))
+
+    def expected(self, reference: Trace) -> np.ndarray:
+        return self.carry(np.asarray(reference.gradients[self.reference]))
+
+
+def _missing(reference: Trace, candidate: Trace, trained: Sequence[_Pair]) -> list[Culprit]:
     """Finds the variables that one loss depends on and the other does not; a gradient of zeros counts as none."""
     culprits = []
-    for r, c in trained:
+    for r, c in ((pair.reference, pair.candidate) for pair in trained):
         if r in reference.gradients and c in candidate.unconnected and _magnitude(reference.gradients[r]):
             cause = (
                 "the candidate's loss does not depend on it (its gradient is None), the reference's does: "
@@ -169,7 +199,7 @@ def _missing(reference: Trace, candidate: Trace, trained: Sequence[tuple[str, st
 
 
 def _culprits(
-    comparison: Comparison, reference: Trace, candidate: Trace, names: Mapping[str, str], allowed: Budgets
+    comparison: Comparison, reference: Trace, candidate: Trace, named: Mapping[str, _Pair], allowed: Budgets
 ) -> list[Culprit]:
     culprits = []
     for pair in comparison.failed:
@@ -181,8 +211,10 @@ def _culprits(
             cause = f"the training loss is {_value(reference.training_loss)} against {_value(candidate.training_loss)}"
             culprits.append(Culprit(TRAINING_LOSS, TRAINING_LOSS, "loss", cause, pair.scaled_error, budget))
         else:
-            cause = _own_cause(reference.gradients[pair.name], candidate.gradients[names[pair.name]], pair)
-            culprits.append(Culprit(pair.name, names[pair.name], "gradient", cause, pair.scaled_error, budget))
+            variable = named[pair.name]
+            cause = _own_cause(variable.expected(reference), candidate.gradients[variable.candidate], pair)
+            error = pair.scaled_error
+            culprits.append(Culprit(variable.reference, variable.candidate, "gradient", cause, error, budget))
     return culprits
 
 
@@ -201,7 +233,7 @@ def _own_cause(reference: np.ndarray, candidate: np.ndarray, pair: TensorCompari
 
 def _common_factor(reference: Trace, candidate: Trace, alignment: Alignment) -> float | None:
     factors = [
-        _factor(reference.gradients[r.key], candidate.gradients[c.key])
+        _factor(_Pair.of(alignment, r, c).expected(reference), candidate.gradients[c.key])
         for r, c in alignment.pairs
         if r.key in reference.gradients
         and c.key in candidate.gradients

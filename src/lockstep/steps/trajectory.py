@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,7 +110,10 @@ def free(found: Drift) -> Finding:
 
 
 def drifts(
-    reference: Sequence[TrainingStep], candidate: Sequence[TrainingStep], own: Sequence[float], names: Mapping[str, str]
+    reference: Sequence[TrainingStep],
+    candidate: Sequence[TrainingStep],
+    own: Sequence[float],
+    carried: Callable[[Arrays], Arrays],
 ) -> Drift:
     """Measures the drift of free running, step by step.
 
@@ -118,10 +121,10 @@ def drifts(
         reference: The reference's steps.
         candidate: The candidate's, from the same start on its own.
         own: The reference's drift from itself.
-        names: The reference's key -> the candidate's.
+        carried: Turns values of the reference into the candidate's.
     """
     return Drift(
-        [drift(a.values, b.values, names) for a, b in zip(reference, candidate, strict=True)],
+        [drift(carried(a.values), b.values) for a, b in zip(reference, candidate, strict=True)],
         own,
         [(float(a.run.training_loss), float(b.run.training_loss)) for a, b in zip(reference, candidate, strict=True)],
     )

@@ -23,7 +23,7 @@ class Decoder(keras.Model):
         self.faults = faults
         self.project = keras.layers.Dense(72, name="project")
         self.unflat = keras.layers.Reshape((3, 3, 8) if "flatten_order" in faults else (8, 3, 3))
-        self.channels_last = keras.layers.Permute((2, 3, 1))
+        self.channels_last = None if "flatten_order" in faults else keras.layers.Permute((2, 3, 1))
         start = "he_uniform" if "initializer" in faults else "glorot_uniform"
         self.up_1 = keras.layers.Conv2DTranspose(8, 4, 2, "same", use_bias=False, kernel_initializer=start, name="up_1")
         self.norm = keras.layers.BatchNormalization(
@@ -37,7 +37,7 @@ class Decoder(keras.Model):
     def call(self, inputs, training=None):
         faults = self.faults
         net = self.unflat(self.project(inputs["code"]))
-        net = net if "flatten_order" in faults else self.channels_last(net)
+        net = net if self.channels_last is None else self.channels_last(net)
         net = ops.relu(self.norm(self.up_1(net), training=bool(training)))
         net = bilinear(net, 9, corners="align_corners" not in faults)
         net = self.up_2(net)

@@ -89,7 +89,7 @@ class Recurrent(keras.Model):
         cells = LSTMCell(faults, name="cell"), GRUCell(faults, name="cell")
         self.lstm = keras.layers.RNN(cells[0], name="lstm", zero_output_for_mask=True, **options)
         self.gru = keras.layers.RNN(cells[1], name="gru", zero_output_for_mask=zeros, **options)
-        self.drop = keras.layers.Dropout(0.25)
+        self.drop = None if "no_dropout" in faults else keras.layers.Dropout(0.25)
         self.logits = keras.layers.Dense(3, name="logits")
 
     def call(self, inputs, training=None):
@@ -105,5 +105,5 @@ class Recurrent(keras.Model):
         mean = ops.sum(net, axis=1) / (7.0 if "whole_mean" in faults else count)
         features = [mean, hidden] if "features_order" in faults else [hidden, mean]
         features = ops.concatenate(features, axis=1)
-        dropped = features if "no_dropout" in faults else self.drop(features, training=bool(training))
+        dropped = features if self.drop is None else self.drop(features, training=bool(training))
         return {"logits": self.logits(dropped), "memory": memory, "states": net}

@@ -1,0 +1,193 @@
+"""Whether what is to blame has any effect: a computation that is only written otherwise has none.
+
+`(x * s) W` and `(x W) * s` are the same; looked at operation by operation the first has a factor too many in one place
+and lacks one in another. So the whole candidate runs in float64, everywhere else on the reference's values, with some
+blamed places left as they are: if all that it returns and leaves behind is the reference's, these places are right.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lockstep.localise.budget import is_exact, shaped
+from lockstep.localise.kernels import Kernels
+from lockstep.program import Operation, Program
+from lockstep.recorder.fill import jittered
+
+FLOOR = 1e-9
+"""Of the largest magnitude: what float64's rounding may come to in a deep network, ten million times its last place."""
+
+FACTOR = 8.0
+"""As of `budget`: how many times the movement by the rounding of written-down constants a difference may have."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the candidate is made to go on from the reference's value.
+
+    Attributes:
+        wanted: The reference's tensor.
+        tensor: The candidate's tensor that is replaced by it; None where only some reads of it are.
+        reads: Operation's index and slot of these reads.
+    """
+
+    wanted: int
+    tensor: int | None
+    reads: frozenset[tuple[int, int]] = frozenset()
+
+
+class Whole:
+    """Both programs, evaluated in float64 from start to end.
+
+    Args:
+        reference: The reference's program.
+        candidate: The candidate's.
+        sources: Candidate's source -> its value on the reference's side; without one it keeps its own.
+        kernels: Runs operations.
+        places: What is to blame, each with all places where the walk went on from the reference's value.
+        ends: `(candidate's tensor, reference's tensor)` of what both return and leave behind.
+    """
+
+    def __init__(
+        self,
+        reference: Program,
+        candidate: Program,
+        sources: Mapping[int, Any],
+        kernels: Kernels,
+        places: Sequence[Collection[Place]],
+        ends: Sequence[tuple[int, int]],
+    ) -> None:
+        self._c, self._kernels, self._places, self._ends = candidate, kernels, places, ends
+        self._sources = sources
+        self._replaced = _Replaced({}, {})
+        wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
+        self._ours = self._run(reference, {}, wanted, None)
+        moved = self._run(reference, {}, {tensor for _, tensor in ends}, _other_constants)
+        self._allowed = {tensor: self._allowance(tensor, moved[tensor]) for _, tensor in ends}
+        self._mended, _ = self._with(())
+
+    def harmless(self, free: Collection[int]) -> bool:
+        """Tells whether the candidate is right with some blamed places as they are, all others being mended.
+
+        Args:
+            free: Indices of the blamed places that are left as they are. What they do must not be seen in another
+                blamed place either, whose mending would hide it.
+        """
+        before, ends = self._with(free)
+        unseen = all(_near(value, self._mended[place]) for place, value in before.items())
+        return unseen and all(self._same(ends[theirs], ours) for theirs, ours in self._ends)
+
+    def _with(self, free: Collection[int]) -> tuple[dict[object, np.ndarray], dict[int, np.ndarray]]:
+        """Runs the candidate with some places unmended; returns what it had computed in the others, and the ends."""
+        mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed]
+        self._replaced = _Replaced.of(mended, self._ours)
+        self._before: dict[object, np.ndarray] = {}
+        ends = self._run(self._c, self._sources, {tensor for tensor, _ in self._ends}, None)
+        return self._before, ends
+
+    def _allowance(self, tensor: int, moved: np.ndarray) -> float:
+        value = self._ours[tensor]
+        if value.dtype.kind not in "fc" or not value.size:
+            return 0.0
+        with np.errstate(invalid="ignore"):
+            movement = np.abs(moved - value)
+        finite = np.where(np.isfinite(movement), movement, 0.0)
+        scale = np.abs(np.where(np.isfinite(value), value, 0.0))
+        return float(FACTOR * finite.max() + FLOOR * scale.max())
+
+    def _same(self, theirs: np.ndarray, tensor: int) -> bool:
+        ours = self._ours[tensor]
+        value = shaped(theirs, ours.shape)
+        if value is None:
+            return False
+        if ours.dtype.kind not in "fc" or value.dtype.kind not in "fc":
+            return bool(np.array_equal(ours, value))
+        with np.errstate(invalid="ignore"):
+            off = np.abs(value - ours)
+        odd = ~np.isfinite(off)
+        if odd.any() and not np.array_equal(ours[odd], value[odd], equal_nan=True):
+            return False
+        return not bool((np.where(odd, 0.0, off) > self._allowed[tensor]).any())
+
+    def _run(
+        self,
+        program: Program,
+        sources: Mapping[int, Any],
+        kept: Iterable[int],
+        moved: Callable[[np.ndarray, str], np.ndarray] | None,
+    ) -> dict[int, np.ndarray]:
+        """Evaluates a program; a tensor that nobody reads any more goes."""
+        readers = Counter(tensor for operation in program.operations for tensor in operation.inputs)
+        readers.update(dict.fromkeys(kept, 1))
+        values: dict[int, Any] = {}
+
+        def source(tensor: int) -> Any:
+            value = sources.get(tensor, program.sources[tensor].value)
+            if moved is None or program.sources[tensor].kind != "constant":
+                return value
+            return moved(self._kernels.numpy(value), str(tensor))
+
+        def read(tensor: int) -> Any:
+            return values[tensor] if tensor in values else source(tensor)
+
+        replaced = self._replaced if program is self._c else _Replaced({}, {})
+        for operation in program.operations:
+            self._compute(operation, read, values, replaced)
+            for tensor in operation.inputs:
+                readers[tensor] -= 1
+                if not readers[tensor]:
+                    values.pop(tensor, None)
+        return {tensor: _wide(self._kernels.numpy(read(tensor))) for tensor in kept}
+
+    def _compute(
+        self, operation: Operation, read: Callable[[int], Any], values: dict[int, Any], replaced: _Replaced
+    ) -> None:
+        def mended(place: object, value: Any, by: Mapping[Any, Any]) -> Any:
+            if place not in by:
+                return value
+            self._before[place] = _wide(self._kernels.numpy(value))
+            return by[place]
+
+        reads = enumerate(operation.inputs)
+        inputs = [mended((operation.index, slot), read(tensor), replaced.reads) for slot, tensor in reads]
+        outputs = self._kernels.run_double(operation, inputs)
+        made = zip(operation.outputs, outputs, strict=True)
+        values.update({tensor: mended(tensor, value, replaced.tensors) for tensor, value in made})
+
+
+@dataclass(frozen=True)
+class _Replaced:
+    """Values that the candidate goes on from, by tensor and by read."""
+
+    tensors: Mapping[int, Any]
+    reads: Mapping[tuple[int, int], Any]
+
+    @classmethod
+    def of(cls, places: Iterable[Place], values: Mapping[int, np.ndarray]) -> _Replaced:
+        tensors, reads = {}, {}
+        for place in places:
+            if place.tensor is not None:
+                tensors[place.tensor] = values[place.wanted]
+            reads.update(dict.fromkeys(place.reads, values[place.wanted]))
+        return cls(tensors, reads)
+
+
+def _near(a: np.ndarray, b: np.ndarray) -> bool:
+    scale = float(np.abs(np.where(np.isfinite(b), b, 0.0)).max(initial=0.0)) if b.dtype.kind in "fc" else 0.0
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=0.0, atol=FLOOR * scale, equal_nan=True))
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, np.float64) if array.dtype.kind == "f" else array
+
+
+def _other_constants(array: np.ndarray, name: str) -> np.ndarray:
+    """Rounds a constant that is no binary number the other way."""
+    if array.dtype.kind != "f" or array.size > 1 or is_exact(array):
+        return array
+    return jittered(array, name)
