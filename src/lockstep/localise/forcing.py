@@ -85,6 +85,7 @@ class Localisation:
         ratios: Error over budget of those that are right.
         unmatched: What was asked of one side and has no counterpart.
         limits: What could not be followed.
+        known: Candidate's tensor -> the reference's tensor that it is, or should be.
     """
 
     blames: list[Blame] = field(default_factory=list)
@@ -95,6 +96,7 @@ class Localisation:
     unmatched: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     bit_equal: bool = True
+    known: dict[int, int] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -177,6 +179,7 @@ class _Pass:
         self._number_sources()
         ends = self._ends()
         self._ends_seen = list(ends.items())
+        self._ended = {tensor: self._ours[all_wanted[0]] for tensor, all_wanted in self._ends_seen}
         for operation in self._c.operations:
             self._visit(operation)
             for tensor in operation.outputs:
@@ -186,6 +189,7 @@ class _Pass:
             for wanted in all_wanted:
                 self._end(tensor, wanted)
         self._found.blames = self._with_effect()
+        self._found.known = {**self._ended, **self._number}
         return self._found
 
     def _with_effect(self) -> list[Blame]:
