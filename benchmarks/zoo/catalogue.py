@@ -56,14 +56,19 @@ def operation(*patterns: str) -> tuple[Place, ...]:
     return tuple(Place(pattern) for pattern in patterns)
 
 
+def norm(*patterns: str) -> tuple[Place, ...]:
+    """Places that are a normalisation as a whole: what it computes, and the moving averages that it keeps."""
+    return tuple(Place(pattern, ("operation", "state")) for pattern in patterns)
+
+
 def draw(*patterns: str) -> tuple[Place, ...]:
     """Places that draw random numbers in the forward pass; they are operations too."""
     return tuple(Place(pattern, ("draw", "operation")) for pattern in patterns)
 
 
 def variable(*patterns: str) -> tuple[Place, ...]:
-    """Places that are variables without a partner, or with another shape or flag."""
-    return tuple(Place(pattern, ("variable",)) for pattern in patterns)
+    """Places that are variables without a partner, and the operation that has nothing to read then."""
+    return tuple(Place(pattern, ("variable", "operation")) for pattern in patterns)
 
 
 def initializer(*patterns: str) -> tuple[Place, ...]:
@@ -89,13 +94,15 @@ class Fault:
         name: What `build(faults)` knows it by.
         pitfall: The slug of its cause: `"epsilon"`, `"keep-prob-as-rate"`.
         places: Where it is, all of them: each has to be named, and nothing else.
-        mode: `"inference"` where it shows in both modes, `"training"` where it shows there only.
+        mode: `"inference"` where it shows in inference, `"training"` where it shows in training only.
+        also: Slugs of other causes that say the same: where no check could tell them apart.
     """
 
     name: str
     pitfall: str
     places: tuple[Place, ...]
     mode: str = "inference"
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.mode not in {"inference", "training"}:

@@ -27,7 +27,8 @@ class Named:
     def of(cls, culprit: object) -> Named:
         """Reads a culprit of a report of this or an older Lockstep."""
         kind = str(getattr(culprit, "kind", "") or "operation")
-        texts = (getattr(culprit, part, None) for part in ("reference", "scope", "candidate"))
+        scopes = getattr(culprit, "scopes", None) or (getattr(culprit, "scope", None),)
+        texts = (getattr(culprit, "reference", None), scopes[0], getattr(culprit, "candidate", None))
         text = next((str(text) for text in texts if text), "")
         word, _, rest = text.partition(" ")
         return cls(kind, rest if rest and word in KINDS else text, str(getattr(culprit, "pitfall", "") or ""))
@@ -104,7 +105,7 @@ class Outcome:
         found = []
         for fault in self.faults:
             told = [n.pitfall for n in self.named if n.pitfall and any(n.is_at(place) for place in fault.places)]
-            found.append("none" if not told else "right" if told[0] == fault.pitfall else "wrong")
+            found.append("none" if not told else "right" if told[0] in (fault.pitfall, *fault.also) else "wrong")
         return found
 
 

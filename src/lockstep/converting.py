@@ -89,6 +89,7 @@ def convert(
 
             assert isinstance(instance, EagerInstance)
             say(f"writing {target.name}")
+            instance.assign(both.candidate.before)  # the run may have moved a counter
             weight_formats.save(instance, staging.file, kind)
             say("loading it in a process of its own")
             return _reloaded(conversion, staging.file, kind, both.candidate.before)

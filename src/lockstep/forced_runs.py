@@ -83,9 +83,12 @@ class ForcedRuns:
             reference, candidate, partners = self._programs(ours, theirs)
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
             found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)
+            return Located(found, culprits(found, reference, candidate, kernels))
         except LockstepError as error:
             return Located(Localisation(limits=[str(error)]), ())
-        return Located(found, culprits(found, reference, candidate, kernels))
+        except Exception as error:  # of the framework, which was asked for what no model asks for
+            said = (str(error).strip().splitlines() or ["(no message)"])[0]
+            return Located(Localisation(limits=[f"it could not be done: {type(error).__name__}: {said}"]), ())
 
     def programs(self) -> tuple[Program, Program, dict[str, str]] | None:
         """Returns both programs at distinct values, and which variable of the candidate is which of the reference.

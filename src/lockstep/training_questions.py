@@ -250,13 +250,8 @@ class TrainingQuestions:
         return self.on_side(side, functools.partial(subject.make_optimizer, self.makers[side], shapes, names))
 
 
-def chosen(
-    subjects: Mapping[str, Subject], wishes: TrainingWishes, judge: Judge, on_side: OnSide
-) -> TrainingQuestions | None:
+def chosen(subjects: Mapping[str, Subject], wishes: TrainingWishes, judge: Judge, on_side: OnSide) -> TrainingQuestions:
     """Returns the questions that the caller's wishes come to, and tells subjects what they have to record.
-
-    Returns:
-        The questions; None where nothing was given that they could be asked about.
 
     Raises:
         InputError: A wish cannot be met.
@@ -265,8 +260,6 @@ def chosen(
     wanted = (bool(wishes.gradients) or (wishes.gradients is None and with_loss)) and not one_sided
     objectives = {side: Objective(loss) for side, loss in losses.items()} if wanted else None
     makers = _makers(subjects, wishes.optimizers)
-    if objectives is None and makers is None:
-        return None
     steps = (
         (trajectory.STEPS if wishes.trajectory is None else wishes.trajectory) if wanted and with_loss and makers else 0
     )

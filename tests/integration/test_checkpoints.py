@@ -408,6 +408,40 @@ def test_a_map_for_a_rewrite_is_proposed_tried_and_taken_as_it_is_written(folder
     assert rules.read_text() == before
 
 
+def test_what_a_run_moves_is_written_as_the_checkpoint_has_it(folder, tmp_path):
+    (tmp_path / "legacy.py").write_text(LEGACY)
+    (tmp_path / "native.py").write_text(
+        textwrap.dedent(
+            """
+            import keras
+
+            class Moving(keras.layers.Layer):
+                def build(self, shapes):
+                    self.w = self.add_weight(shape=(4, 5), name="w")
+                    self.b = self.add_weight(shape=(5,), name="b", initializer="glorot_uniform")
+                    self.v = self.add_weight(shape=(5, 5), name="v")
+                    self.u = self.add_weight(shape=(5, 5), name="u")
+
+                def call(self, inputs, training=None):
+                    net = keras.ops.tanh(inputs["x"] @ self.w + self.b)
+                    outputs = keras.ops.tanh(net @ self.v) @ self.u
+                    self.b.assign(self.b + 1.0)
+                    return {"y": outputs}
+
+            def build():
+                return Moving(name="net")
+            """
+        )
+    )
+    (tmp_path / "lockstep.toml").write_text(CONFIGURATION[: CONFIGURATION.index("[variables]")])
+    status, output, errors = run("convert", folder / "model.ckpt", tmp_path, tmp_path / "out.safetensors")
+    assert status == 0, (output, errors)
+    from safetensors.numpy import load_file
+
+    expected = open_checkpoint(folder / "model.ckpt")["net/b"]
+    np.testing.assert_array_equal(load_file(tmp_path / "out.safetensors")["net/b"], expected)
+
+
 def test_what_names_cannot_tell_is_told_by_the_outputs(folder, tmp_path):
     (tmp_path / "legacy.py").write_text(LEGACY)
     (tmp_path / "native.py").write_text(NATIVE.replace('name="u"', 'name="one"').replace('name="v"', 'name="two"'))

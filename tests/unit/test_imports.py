@@ -8,15 +8,19 @@ import pytest
 FRAMEWORKS = ("tensorflow", "keras", "tf_slim")
 CORE = (
     "align",
+    "checkpoints.mapping",
+    "checkpoints.formats",
     "compare",
     "distributions",
     "recorder.fill",
     "recorder.folder",
     "metrics",
     "report.model",
+    "steps.checkpoint",
     "steps.numbers",
     "tolerance",
     "trace",
+    "transforms",
 )
 
 

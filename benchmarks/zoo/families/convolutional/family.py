@@ -5,6 +5,7 @@ from benchmarks.zoo.catalogue import (
     Fault,
     draw,
     initializer,
+    norm,
     operation,
     regularizer,
     state,
@@ -13,10 +14,11 @@ from benchmarks.zoo.catalogue import (
 )
 
 NORMALIZED = ("conv_1", "conv_2", "mixed/first", "mixed/second_reduce", "mixed/second", "mixed/third")
-EACH_NORM = operation(*(f"net/{scope}/BatchNorm/.*" for scope in NORMALIZED))
+EACH_NORM = norm(*(f"net/{scope}/BatchNorm/.*" for scope in NORMALIZED))
 EACH_KERNEL = regularizer(*(f"net/{scope}/weights" for scope in (*NORMALIZED, "logits")))
 AVERAGES = state("net/conv_2/BatchNorm/moving_mean", "net/conv_2/BatchNorm/moving_variance")
-VARIANCE = state("net/conv_2/BatchNorm/moving_variance")
+# The fused kernel gives the variance that the average takes in: it, or the average, is what differs.
+VARIANCE = norm("net/conv_2/BatchNorm/(moving_variance|FusedBatchNorm.*)")
 RELU = operation("net/conv_2/Relu")
 DROP = draw("net/drop/.*")
 # Without the pooling the convolution behind it reads something else; both say the same.
@@ -34,14 +36,14 @@ FAMILY = Family(
     shim=(
         Fault("epsilon", "epsilon", EACH_NORM),
         training("frozen", "frozen-statistics", EACH_NORM),
-        Fault("doubled_decay", "constant-factor", EACH_KERNEL),
+        Fault("weight_decay", "constant-factor", EACH_KERNEL),
         Fault("not_doubled", "missing-scale", operation("net/doubled")),
         Fault("offset", "offset", operation("net/centred")),
         Fault("padding", "padding", operation("net/conv_1/Conv2D")),
         Fault("stride_place", "strides", operation("net/conv_1/Conv2D", "net/conv_2/Conv2D")),
         training("momentum", "momentum", AVERAGES),
         training("unbiased", "unbiased-variance", VARIANCE),
-        Fault("no_gamma", "missing-variable", variable("net/conv_2/BatchNorm/gamma")),
+        Fault("no_gamma", "missing-variable", variable("net/conv_2/BatchNorm/(gamma|FusedBatchNorm.*)")),
         Fault("leaky", "wrong-activation", RELU),
         Fault("half_precision", "dtype", operation("net/(conv_2/Relu|pool/MaxPool)")),
         Fault("average_pool", "pooling-kind", operation("net/pool/MaxPool")),
@@ -62,13 +64,13 @@ FAMILY = Family(
         training("no_updates", "missing-update", AVERAGES),
         Fault("padding", "padding", operation("net/conv_1/Conv2D")),
         Fault("no_activation", "missing-activation", operation("net/mixed/second_reduce/Relu")),
-        Fault("activation_first", "operation-order", operation("net/mixed/second/(BatchNorm/.*|Relu)")),
+        Fault("activation_first", "operation-order", norm("net/mixed/second/(BatchNorm/.*|Relu)")),
         Fault("dilation", "dilation", operation("net/mixed/second/Conv2D")),
         Fault("max_pool", "pooling-kind", operation("net/mixed/third_pool/AvgPool")),
         Fault("flatten_order", "flatten-order", operation("net/flat/.*")),
-        training("dropout_rate", "constant-factor", DROP),
+        training("dropout_rate", "dropout-rate", DROP),
         Fault("initializer", "initializer", initializer("net/logits/weights")),
-        Fault("wrong_input", "wrong-input", POOL_OR_ITS_READER),
+        Fault("wrong_input", "wrong-input", POOL_OR_ITS_READER, also=("missing-operation",)),
         Fault("concat_order", "concat-order", operation("net/mixed/joined")),
     ),
     pairs=(

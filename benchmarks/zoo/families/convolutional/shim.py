@@ -31,7 +31,7 @@ def forward(inputs, training, faults):
         "scale": True,
         "is_training": training and "frozen" not in faults,
     }
-    decay = slim.l2_regularizer(2e-3 if "doubled_decay" in faults else 1e-3)
+    decay = slim.l2_regularizer(1.5e-3 if "weight_decay" in faults else 1e-3)
     regularized = slim.arg_scope([slim.conv2d, slim.fully_connected], weights_regularizer=decay)
     with tf.variable_scope("net"), regularized:
         with slim.arg_scope([slim.conv2d], normalizer_fn=slim.batch_norm, normalizer_params=norm):

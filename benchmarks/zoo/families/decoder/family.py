@@ -1,6 +1,6 @@
 """The faults of the decoder."""
 
-from benchmarks.zoo.catalogue import Family, Fault, initializer, operation, state, training, variable
+from benchmarks.zoo.catalogue import Family, Fault, initializer, norm, operation, state, training, variable
 
 NORM = operation("net/norm/.*")
 AVERAGES = state("net/norm/moving_mean", "net/norm/moving_variance")
@@ -14,14 +14,14 @@ FAMILY = Family(
         Fault("initializer", "initializer", initializer("net/up_1/kernel")),
         training("momentum", "momentum", AVERAGES),
         Fault("epsilon", "epsilon", NORM),
-        Fault("always_batch", "batch-statistics", NORM),
+        Fault("always_batch", "batch-statistics", norm("net/norm/.*")),
         Fault("softplus", "wrong-activation", operation("net/activation")),
         Fault("align_corners", "align-corners", operation("net/smooth.*")),
         Fault("plain_convolution", "transposed-kernel", operation("net/up_2/conv2d_transpose")),
         Fault("bicubic", "resize-kind", operation("net/larger.*")),
         Fault("half_pixel", "half-pixel-centers", operation("net/larger.*")),
         Fault("nearest_corners", "align-corners", operation("net/rough.*")),
-        Fault("no_bias", "missing-bias", variable("net/colours/bias")),
+        Fault("no_bias", "missing-bias", variable("net/colours/(bias|BiasAdd)")),
         Fault("sigmoid", "wrong-activation", operation("net/image")),
         Fault("spread_axis", "wrong-axis", operation("net/spread/.*")),
         Fault("unbiased", "unbiased-variance", operation("net/spread/.*")),

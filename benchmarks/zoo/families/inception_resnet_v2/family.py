@@ -27,7 +27,7 @@ FAMILY = Family(
         Fault("block35_scale", "constant-factor", operation(*(f"{NET}/Repeat/block35_{n}/mul" for n in range(1, 11)))),
         Fault("epsilon", "epsilon", operation(f"{NET}/.*/BatchNorm/.*")),
         training("momentum", "momentum", state(f"{NET}/.*/moving_mean", f"{NET}/.*/moving_variance")),
-        Fault("no_gamma", "missing-variable", variable(f"{NET}/.*/gamma")),
+        Fault("no_gamma", "missing-variable", variable(f"{NET}/.*/(gamma|FusedBatchNorm.*)")),
         Fault("weight_decay", "constant-factor", regularizer(f"{NET}/.*/weights")),
         Fault("max_pool", "pooling-kind", POOL),
         Fault("concat_order", "concat-order", operation(f"{NET}/Repeat_2/block8_4/concat")),

@@ -1,6 +1,17 @@
 """The faults of the perceptron."""
 
-from benchmarks.zoo.catalogue import Family, Fault, draw, initializer, operation, regularizer, state, training, variable
+from benchmarks.zoo.catalogue import (
+    Family,
+    Fault,
+    draw,
+    initializer,
+    norm,
+    operation,
+    regularizer,
+    state,
+    training,
+    variable,
+)
 
 NORM = operation("net/norm/.*")
 AVERAGES = state("net/norm/moving_mean", "net/norm/moving_variance")
@@ -22,8 +33,8 @@ FAMILY = Family(
         Fault("transposed", "transposed-kernel", operation("net/second/MatMul")),
         Fault("epsilon", "epsilon", NORM),
         training("momentum", "momentum", AVERAGES),
-        training("frozen", "frozen-statistics", NORM),
-        Fault("activation_first", "operation-order", operation("net/(norm/.*|elu)")),
+        training("frozen", "frozen-statistics", norm("net/norm/.*")),
+        Fault("activation_first", "operation-order", norm("net/(norm/.*|elu)")),
         Fault("selu", "wrong-activation", operation("net/elu")),
         Fault("tanh_gate", "wrong-activation", operation("net/gate/Sigmoid")),
         Fault("half_precision", "dtype", operation("net/(elu|gate/MatMul)")),
@@ -35,15 +46,20 @@ FAMILY = Family(
     ),
     native=(
         Fault("l2_half", "l2-half", regularizer("net/first/weights", "net/second/kernel")),
-        Fault("doubled_regularizer", "extra-regularizer", regularizer("net/second/kernel")),
+        Fault(
+            "doubled_regularizer",
+            "extra-regularizer",
+            regularizer("net/second/kernel"),
+            also=("l2-half", "constant-factor"),
+        ),
         Fault("initializer", "initializer", initializer("net/first/weights")),
         training("keep_prob", "keep-prob-as-rate", FIRST_DROP),
         training("momentum", "momentum", AVERAGES),
         Fault("small_epsilon", "epsilon", NORM),
-        training("frozen", "frozen-statistics", NORM),
+        training("frozen", "frozen-statistics", norm("net/norm/.*")),
         Fault("elu_slope", "activation-slope", operation("net/elu")),
         Fault("hard_sigmoid", "wrong-activation", operation("net/gate/Sigmoid")),
-        Fault("no_bias", "missing-bias", variable("net/logits/bias")),
+        Fault("no_bias", "missing-bias", variable("net/logits/(bias|BiasAdd)")),
         Fault("deviation", "constant-factor", operation("net/truediv")),
         Fault("no_clip", "missing-operation", operation("net/clip_by_value.*")),
         training("dropout_place", "dropout-place", GATE_OR_DROP),

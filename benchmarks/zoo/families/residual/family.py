@@ -1,6 +1,6 @@
 """The faults of the residual network."""
 
-from benchmarks.zoo.catalogue import Family, Fault, Place, operation, regularizer, state, training, variable
+from benchmarks.zoo.catalogue import Family, Fault, Place, norm, operation, regularizer, state, training, variable
 
 LAST_AVERAGES = state("net/last_norm/moving_mean", "net/last_norm/moving_variance")
 PAD_OR_CONV = operation("net/block_2/(pad|conv_1/Conv2D)")
@@ -14,7 +14,7 @@ FAMILY = Family(
         Fault("no_shortcut", "missing-operation", operation("net/block_2/sum")),
         Fault("shortcut_input", "wrong-input", operation("net/block_2/shortcut/Conv2D")),
         Fault("same_padding", "padding", PAD_OR_CONV),
-        Fault("pad_mode", "padding", operation("net/block_2/pad")),
+        Fault("pad_mode", "padding", operation("net/block_2/pad"), also=("wrong-operation",)),
         Fault(
             "epsilon",
             "epsilon",
@@ -28,7 +28,7 @@ FAMILY = Family(
         ),
         Fault("tiny_epsilon", "epsilon", operation("net/block_2/norm_1/.*")),
         training("momentum", "momentum", LAST_AVERAGES),
-        training("fused", "unbiased-variance", state("net/last_norm/moving_variance")),
+        training("fused", "unbiased-variance", norm("net/last_norm/(moving_variance|moments/.*)")),
         training("norm_variance", "unbiased-variance", operation("net/block_1/norm_2/.*")),
         Fault(
             "leaky_slope",
@@ -37,9 +37,9 @@ FAMILY = Family(
         ),
         Fault("last_slope", "leaky-slope", operation("net/last_activation.*")),
         Fault("dilation", "dilation", operation("net/context/.*")),
-        Fault("no_bias", "missing-bias", variable("net/context/bias")),
+        Fault("no_bias", "missing-bias", variable("net/context/(bias|BiasAdd)")),
         Fault("no_decay", "missing-regularizer", regularizer("net/block_3/conv_1/kernel")),
-        Fault("resized_low", "pooling-kind", operation("net/low/AvgPool")),
+        Fault("resized_low", "wrong-operation", operation("net/low/AvgPool"), also=("pooling-kind",)),
     ),
     native=(
         Fault("no_scale", "missing-scale", operation("net/block_1/scaled")),

@@ -1,6 +1,6 @@
 """The faults of the mobile network."""
 
-from benchmarks.zoo.catalogue import Family, Fault, initializer, operation, state, training, variable
+from benchmarks.zoo.catalogue import Family, Fault, initializer, norm, operation, state, training, variable
 
 NORMALIZED = ("stem", "depthwise_1", "pointwise_1", "depthwise_2", "pointwise_2")
 EACH_AVERAGE = state(
@@ -32,12 +32,12 @@ FAMILY = Family(
         Fault("linear", "missing-activation", operation("net/pointwise_1/Relu6")),
         Fault("padding", "padding", operation("net/depthwise_2/depthwise.*")),
         Fault("stride_place", "strides", operation("net/depthwise_2/depthwise.*", "net/pointwise_2/Conv2D")),
-        training("frozen", "frozen-statistics", operation("net/pointwise_2/BatchNorm/.*")),
+        training("frozen", "frozen-statistics", norm("net/pointwise_2/BatchNorm/.*")),
         Fault("squeeze_axis", "wrong-axis", operation("net/excite/squeeze")),
         Fault("sigmoid", "wrong-activation", GATE),
         Fault("gate_factor", "constant-factor", operation("net/excite/gate")),
         Fault("added", "wrong-operation", operation("net/excite/gated")),
-        Fault("multiplier_order", "channel-order", operation("net/joint/.*")),
+        Fault("multiplier_order", "channel-order", operation("net/joint/.*"), also=("flatten-order",)),
     ),
     native=(
         Fault("silu", "wrong-activation", operation("net/depthwise_1/Relu6")),
@@ -55,7 +55,7 @@ FAMILY = Family(
             state("net/depthwise_2/BatchNorm/moving_mean", "net/depthwise_2/BatchNorm/moving_variance"),
         ),
         Fault("initializer", "initializer", initializer("net/excite/reduce/weights")),
-        Fault("no_bias", "missing-bias", variable("net/joint/biases")),
+        Fault("no_bias", "missing-bias", variable("net/joint/(biases|BiasAdd)")),
         Fault("max_pool", "pooling-kind", operation("net/global_pool")),
         Fault("image_range", "image-range", operation("net/(centred|scaled)")),
         Fault("amplifier", "constant-factor", operation("net/amplified")),

@@ -43,7 +43,7 @@ FAMILY = Family(
         Fault("embedding_scale", "missing-scale", EMBEDDED),
         Fault("keras_epsilon", "epsilon", operation("net/attention_norm/.*")),
         Fault("small_epsilon", "epsilon", operation("net/last_norm/.*")),
-        training("dropout_rate", "constant-factor", DROP),
+        training("dropout_rate", "dropout-rate", DROP),
         Fault("score_scale", "missing-scale", operation("net/attention/scores")),
         Fault("mask_inclusive", "offset", MASK),
         Fault("no_mask", "mask", MASK),
