@@ -1,8 +1,8 @@
-"""Forced lockstep: what a pass costs beside a plain eager call, how it grows, what it holds, and how near right is to wrong.
+"""Forced lockstep: what a pass costs beside a plain eager call, how it grows, what it holds, how near right is to wrong.
 
-Run `python benchmarks/bench_localise.py`; with `--no-network` without the guide's network, with `--distribution` only the
-table of error over noise budget on migrations that are right, which `docs/design/localisation.md` shows. Only the ratios
-carry over to other machines.
+Run `python benchmarks/bench_localise.py`; with `--no-network` without the guide's network, with `--distribution` only
+the table of error over noise budget on migrations that are right, which `docs/design/localisation.md` shows. Only the
+ratios carry over to other machines.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def main(*, network: bool = True) -> None:
 
 def subjects(family: str, migration: str) -> tuple[Any, Any, Mapping[str, np.ndarray], Sequence[tuple[str, str]]]:
     """Opens a right migration of the zoo."""
-    import lockstep
     from benchmarks.zoo import catalogue
+
+    import lockstep
 
     exhibit = catalogue.load()[family]
     sides = lockstep.tf1_graph(exhibit.forward()), lockstep.keras(exhibit.build(migration))
@@ -135,7 +136,8 @@ def growth() -> None:
             found = localise(*sides, {}, kernels)
             taken = time.perf_counter() - start
             per_operation.append(taken / size)
-            assert found.clean and (found.compared > 0) == (name == "compared")
+            assert found.clean
+            assert (found.compared > 0) == (name == "compared")
             counted = f"{found.identical:6,} identical, {found.compared:6,} compared"
             print(f"  chain of {size:6,}   {counted}   {taken:6.2f} s   {1e6 * taken / size:6.0f} us an operation")
         ratio = per_operation[-1] / per_operation[0]
