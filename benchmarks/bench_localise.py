@@ -1,4 +1,4 @@
-"""Forced lockstep: what a pass costs beside a plain eager call, how it grows, what it holds, how near right is to wrong.
+"""Forced lockstep: what a pass costs beside a plain eager call, how it grows, what it holds, how sure its budgets are.
 
 Run `python benchmarks/bench_localise.py`; with `--no-network` without the guide's network, with `--distribution` only
 the table of error over noise budget on migrations that are right, which `docs/design/localisation.md` shows. Only the
