@@ -221,15 +221,47 @@ def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) 
         if ours is not None and theirs is not None and found.pair(ours, theirs, sure=sure):
             waiting.append((ours, theirs))
 
+    def follow() -> None:
+        while waiting:
+            ours, theirs = waiting.pop(0)
+            for slot, tensor in found.slots(ours, theirs):
+                pair(reference.producers.get(tensor), candidate.producers.get(theirs.inputs[slot]))
+            for wanted, tensor in zip(ours.outputs, theirs.outputs, strict=False):
+                for both in _only_consumers(consumers[0][wanted], consumers[1][tensor], found):
+                    pair(*both)
+
+    consumers = _consumers(reference), _consumers(candidate)
     for ours, theirs in _readers(reference, candidate, variables):
         pair(ours, theirs, sure=True)
+    follow()
     for theirs_tensor, tensor in _ends(reference, candidate, variables):
         pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
-    while waiting:
-        ours, theirs = waiting.pop(0)
-        for slot, tensor in found.slots(ours, theirs):
-            pair(reference.producers.get(tensor), candidate.producers.get(theirs.inputs[slot]))
+    follow()
     return found
+
+
+def _consumers(program: Program) -> dict[int, list[Operation]]:
+    found: dict[int, list[Operation]] = defaultdict(list)
+    for operation in program.operations:
+        for tensor in dict.fromkeys(operation.inputs):
+            found[tensor].append(operation)
+    return found
+
+
+def _only_consumers(
+    ours: Sequence[Operation], theirs: Sequence[Operation], found: Roles
+) -> list[tuple[Operation, Operation]]:
+    """Returns the operations that read a tensor where each side has one of a family, without a role yet."""
+    left = (
+        [operation for operation in ours if operation.index not in found.taken],
+        [operation for operation in theirs if operation.index not in found.partners],
+    )
+    pairs = []
+    for operation in left[0]:
+        alike = [[other for other in side if other.family == operation.family] for side in left]
+        if len(alike[0]) == len(alike[1]) == 1:
+            pairs.append((operation, alike[1][0]))
+    return pairs
 
 
 def _ends(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Iterator[tuple[int, int]]:
@@ -246,14 +278,15 @@ def _ends(reference: Program, candidate: Program, variables: Mapping[str, str]) 
 def _readers(
     reference: Program, candidate: Program, variables: Mapping[str, str]
 ) -> Iterator[tuple[Operation, Operation]]:
-    """Yields operations of one family that read the same variable, where both sides have as many of them."""
+    """Yields operations of one family that read the same variable, in their order."""
     by_variable = _by_variable(reference), _by_variable(candidate)
     for key, ours_key in variables.items():
         sides = by_variable[0].get(ours_key, {}), by_variable[1].get(key, {})
         for family, theirs in sides[1].items():
             ours = sides[0].get(family, [])
-            if len(ours) == len(theirs):
-                yield from zip(ours, theirs, strict=True)
+            # A loop may go on for some rounds on one side, to no effect; it begins on both with the first.
+            if len(ours) == len(theirs) or min(len(ours), len(theirs)) > 1:
+                yield from zip(ours, theirs, strict=False)
 
 
 def _by_variable(program: Program) -> dict[str, dict[str, list[Operation]]]:
