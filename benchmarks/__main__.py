@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_checkpoints
+import bench_localise
 import bench_metrics
 import bench_shim
 import bench_traces
@@ -20,6 +21,8 @@ def main() -> None:
     bench_checkpoints.main()
     print()
     bench_shim.main()
+    print()
+    bench_localise.main()
 
 
 if __name__ == "__main__":

@@ -80,11 +80,7 @@ class ForcedRuns:
         kernels = TensorFlowKernels()
         self._say("forced lockstep: taking down both sides, operation by operation")
         try:
-            reference = self._reference.program(ours).without_the_unused()
-            candidate = self._candidate.program(theirs).without_the_unused()
-            # What a transform makes has another value, and is no partner.
-            made = self._alignment.transforms
-            partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
+            reference, candidate, partners = self._programs(ours, theirs)
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
             found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)
             return Located(found, culprits(found, reference, candidate, kernels))
@@ -93,6 +89,30 @@ class ForcedRuns:
         except Exception as error:  # of the framework, which was asked for what no model asks for
             said = (str(error).strip().splitlines() or ["(no message)"])[0]
             return Located(Localisation(limits=[f"it could not be done: {type(error).__name__}: {said}"]), ())
+
+    def programs(self) -> tuple[Program, Program, dict[str, str]] | None:
+        """Returns both programs at distinct values, and which variable of the candidate is which of the reference.
+
+        Raises:
+            ProgramError: One cannot be followed.
+        """
+        ours, theirs = filling.filled("distinct", self._alignment)
+        return self._programs({**self._base, **ours.values}, theirs.values) if self._has_both else None
+
+    @property
+    def _has_both(self) -> bool:
+        return self._reference is not None and self._candidate is not None
+
+    def _programs(
+        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
+    ) -> tuple[Program, Program, dict[str, str]]:
+        assert self._reference is not None
+        assert self._candidate is not None
+        reference = self._reference.program(ours).without_the_unused()
+        candidate = self._candidate.program(theirs).without_the_unused()
+        # What a transform makes has another value, and is no partner.
+        made = self._alignment.transforms
+        return reference, candidate, {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
 
 
 def programmed(instances: Sequence[Any]) -> Programmed | None:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "demo": "lockstep.cli.demo",
     "env": "lockstep.cli.env",
     "init": "lockstep.cli.init",
+    "isolate": "lockstep.cli.isolate",
     "map": "lockstep.cli.map",
     "record": "lockstep.cli.record",
     "show": "lockstep.cli.show",

@@ -48,6 +48,8 @@ FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gelu (tanh approximation)": lambda x: 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3))),
     "gelu's erf(x / sqrt(2))": lambda x: _erf(x / math.sqrt(2.0)),
     "gelu's tanh approximation": lambda x: np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)),
+    "gelu's factor": lambda x: 1.0 + _erf(x / math.sqrt(2.0)),
+    "gelu's factor (tanh approximation)": lambda x: 1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)),
     "leaky relu (slope 0.2)": lambda x: np.where(x > 0, x, 0.2 * x),
     "leaky relu (slope 0.3)": lambda x: np.where(x > 0, x, 0.3 * x),
     "leaky relu (slope 0.1)": lambda x: np.where(x > 0, x, 0.1 * x),

@@ -20,6 +20,7 @@ from lockstep.localise import activations
 from lockstep.localise.budget import Part, Standard
 from lockstep.localise.forcing import Blame
 from lockstep.localise.kernels import Kernels
+from lockstep.localise.pitfalls import Pitfall, Slug
 from lockstep.program import Operation, Program
 
 _MOST_SCALARS = 24
@@ -27,8 +28,9 @@ _SMALL = 0.02
 """What is added to a variance is smaller than this; what is added to an activation rarely is."""
 _MOST_TENSORS = 8
 _LARGEST_PERMUTED = 4
+_MOST_PRINTED = 16
 
-OF_ATTRIBUTES = {
+OF_ATTRIBUTES: dict[str, Slug] = {
     "epsilon": "epsilon",
     "exponential_avg_factor": "momentum",
     "padding": "padding",
@@ -74,7 +76,7 @@ _DROPOUT_DEPTH = 5
 _HALF = frozenset({"float16", "bfloat16"})
 _REDUCTIONS = frozenset({"Mean", "Sum", "Max", "Min", "Prod", "ArgMax", "Cumsum", "ReverseV2", "All", "Any"})
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
-_OF_FAMILIES = {
+_OF_FAMILIES: dict[str, Slug] = {
     "Cast": "dtype",
     "SpaceToBatchND": "dilation",
     "BatchToSpaceND": "dilation",
@@ -92,7 +94,7 @@ _OF_FAMILIES = {
 }
 """Family of an operation that one side alone has -> the pitfall that it is about."""
 
-_OF_CONSTANTS = {
+_OF_CONSTANTS: dict[str, Slug] = {
     "Transpose": "flatten-order",
     "Pad": "padding",
     "PadV2": "padding",
@@ -128,7 +130,7 @@ class Cause:
     """
 
     sentence: str
-    pitfall: str = ""
+    pitfall: Pitfall = ""
     fix: str = ""
     attributes: tuple[str, ...] = ()
 
@@ -244,7 +246,7 @@ class _Case:
                 f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training"
             )
         told = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value")
-        pitfall = "mask" if self._reads_mask(ours) else next(told, "missing-operation")
+        pitfall: Slug = "mask" if self._reads_mask(ours) else next(told, "missing-operation")
         return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
 
     def _reads_mask(self, ours: Sequence[Operation]) -> bool:
@@ -265,7 +267,7 @@ class _Case:
             sentence = f"the reference's value is {how} by {told}, the candidate's is not"
             return Cause(sentence, "missing-scale", f"{do} by {told}")
         if ours.family in ("Add", "Sub"):
-            pitfall = "forget-bias" if number == 1.0 and self._feeds(ours, "Sigmoid") else "offset"
+            pitfall: Slug = "forget-bias" if number == 1.0 and self._feeds(ours, "Sigmoid") else "offset"
             return Cause(f"the candidate lacks the constant {told} that is added", pitfall, f"add {told}")
         return None
 
@@ -284,7 +286,8 @@ class _Case:
             return Cause(
                 f"only the candidate scales by {_short(number)}{before}", "constant-factor", "remove the factor"
             )
-        pitfall = next((pitfall for family, pitfall in _OF_FAMILIES.items() if family in families), "extra-operation")
+        fitting = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families)
+        pitfall: Slug = next(fitting, "extra-operation")
         return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
 
     def _wrong_input(self) -> Iterator[Cause]:
@@ -306,6 +309,16 @@ class _Case:
             return
         made_by = self._candidate.producers.get(read)
         should_be = self._reference.producers.get(self._blame.wanted)
+        if made_by is not None and should_be is not None and made_by.family == should_be.family == "Split":
+            places = should_be.outputs.index(self._blame.wanted), made_by.outputs.index(read)
+            if places[0] != places[1] and len(should_be.outputs) == len(made_by.outputs):
+                # Recurrent cells split what one matrix gives into their gates.
+                yield Cause(
+                    f"it reads piece {places[1]} of {made_by.place.name}, where the reference reads piece {places[0]}",
+                    "gate-order",
+                    f"read piece {places[0]}",
+                )
+                return
         what = made_by.place.name if made_by is not None else source.name if source is not None else "another tensor"
         if should_be is not None:
             should = should_be.place.name
@@ -354,6 +367,7 @@ class _Case:
             for ours in self._ours.operations:
                 if ours.family != theirs.family or len(ours.inputs) != len(theirs.inputs):
                     continue
+                yield from self._constants_together(ours, theirs)
                 for slot, other in itertools.product(range(len(theirs.inputs)), range(len(ours.inputs))):
                     a, b = ours.inputs[other], theirs.inputs[slot]
                     if not (self._reference.is_constant(a) and self._candidate.is_constant(b)):
@@ -361,9 +375,29 @@ class _Case:
                     wanted, found = self._reference.constant(a), self._candidate.constant(b)
                     if np.array_equal(wanted, found) and wanted.shape == found.shape:
                         continue
-                    changed = self._with_inputs({(theirs.index, slot): self._reference.sources[a].value})
+                    # An axis or a size may be of another integer type: the operation's own stays.
+                    changed = self._with_inputs({(theirs.index, slot): wanted.astype(found.dtype)})
                     if self._vanishes(changed):
                         yield self._told_of_constant(theirs, wanted, found)
+
+    def _constants_together(self, ours: Operation, theirs: Operation) -> Iterator[Cause]:
+        """Several constants at once: where a slice begins and where it ends."""
+        slots = {}
+        for slot, (a, b) in enumerate(zip(ours.inputs, theirs.inputs, strict=True)):
+            if self._reference.is_constant(a) and self._candidate.is_constant(b):
+                wanted, found = self._reference.constant(a), self._candidate.constant(b)
+                if not np.array_equal(wanted, found):
+                    slots[slot] = wanted.astype(found.dtype), found
+        changed = self._with_inputs({(theirs.index, slot): wanted for slot, (wanted, _) in slots.items()})
+        if len(slots) < 2 or not self._vanishes(changed):
+            return
+        sides = [", ".join(_short(pair[side]) for pair in slots.values()) for side in (0, 1)]
+        yield Cause(
+            f"the constants of {theirs.type} are {sides[1]}; with {sides[0]} the difference vanishes",
+            self._pitfall_of_constant(theirs, *next(iter(slots.values()))),
+            f"use {sides[0]}",
+            (f"constants: {sides[0]} against {sides[1]}",),
+        )
 
     def _told_of_constant(self, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> Cause:
         told = f"{_short(wanted)} against {_short(found)}"
@@ -373,12 +407,15 @@ class _Case:
         )
         sentence = f"{what} is {_short(found)}; with {_short(wanted)} the difference vanishes"
         fix = f"{'epsilon=' if pitfall == 'epsilon' else 'use '}{_short(wanted)}"
+        if wanted.size > _MOST_PRINTED:
+            sentence = f"{what} has other values; with the reference's the difference vanishes"
+            fix = "use the reference's array"
         if pitfall == "keep-prob-as-rate":
             sentence += " (a probability to keep taken for a rate to drop, or the other way round)"
             fix = "rate = 1 - keep_prob"
         return Cause(sentence, pitfall, fix, (f"{what.removeprefix('the ')}: {told}",))
 
-    def _pitfall_of_constant(self, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> str:
+    def _pitfall_of_constant(self, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> Slug:
         if theirs.family in _REDUCTIONS:
             return "wrong-axis"
         if _is_mask(wanted) and _is_mask(found):
@@ -387,7 +424,7 @@ class _Case:
             return self._pitfall_of_number(theirs, float(wanted.reshape(-1)[0]), float(found.reshape(-1)[0]))
         return _OF_CONSTANTS.get(theirs.family, "constant")
 
-    def _pitfall_of_number(self, theirs: Operation, ours: float, other: float) -> str:
+    def _pitfall_of_number(self, theirs: Operation, ours: float, other: float) -> Slug:
         family = theirs.family
         if self._draws(theirs) or family in ("GreaterEqual", "Less", "Greater", "LessEqual"):
             return "keep-prob-as-rate" if _close(ours + other, 1.0) else "dropout-rate"
@@ -415,8 +452,6 @@ class _Case:
         kinds = {ours.family, theirs.family}
         if kinds <= _POOLS:
             yield Cause(sentence, "pooling-kind", fix)
-        elif all(family.startswith("Resize") for family in kinds):
-            yield Cause(sentence, "resize-kind", fix)
         elif ours.family in activations.NAMES and theirs.family in activations.NAMES:
             yield Cause(sentence, "wrong-activation", fix)
         else:
@@ -435,8 +470,8 @@ class _Case:
             if None not in names and names[0] != names[1]:
                 gelu = all(str(name).startswith("gelu") for name in names)
                 slopes = all(str(name).startswith("leaky") for name in names)
-                pitfall = "gelu-form" if gelu else "leaky-slope" if slopes else "wrong-activation"
-                missing = "missing-activation" if names[1] == "linear" else pitfall
+                pitfall: Slug = "gelu-form" if gelu else "leaky-slope" if slopes else "wrong-activation"
+                missing: Slug = "missing-activation" if names[1] == "linear" else pitfall
                 yield Cause(f"{names[1]} in the candidate, {names[0]} in the reference", missing, f"use {names[0]}")
                 return
 
@@ -520,7 +555,7 @@ class _Case:
                             (f"{what}: {_short(value)} against {_short(found.value)}",),
                         )
 
-    def _pitfall_of_numbers(self, wanted: _Scalar, found: _Scalar) -> str:
+    def _pitfall_of_numbers(self, wanted: _Scalar, found: _Scalar) -> Slug:
         if isinstance(wanted.slot, str):
             return OF_ATTRIBUTES.get(wanted.slot, "attribute")
         if isinstance(found.slot, str):
@@ -607,8 +642,8 @@ class _Case:
                         f"multiply by {_short(factor)}",
                     )
 
-    def _usual_factors(self) -> dict[float, tuple[str, str]]:
-        factors: dict[float, tuple[str, str]] = {
+    def _usual_factors(self) -> dict[float, tuple[Slug, str]]:
+        factors: dict[float, tuple[Slug, str]] = {
             0.5: ("l2-half", "one half"),
             2.0: ("l2-half", "two"),
         }
@@ -682,7 +717,7 @@ class _Case:
             pieces = np.split(theirs, blocks, axis=-1)
             for order in itertools.permutations(range(blocks)):
                 if list(order) != list(range(blocks)) and _alike(np.concatenate([pieces[i] for i in order], -1), ours):
-                    pitfall = "gate-order" if blocks == 4 else "concat-order"
+                    pitfall: Slug = "gate-order" if blocks == 4 else "concat-order"
                     yield Cause(
                         f"the {blocks} blocks of the last axis come in another order", pitfall, f"order {order}"
                     )
@@ -907,6 +942,8 @@ def _short(value: Any) -> str:
     ('0.1', '(1, 2, 2, 1)', 'SAME')
     """
     if isinstance(value, np.ndarray):
+        if value.size > _MOST_PRINTED:
+            return f"an array of shape {value.shape}"
         return _short(value.reshape(-1)[0]) if value.size == 1 else str(value.tolist())
     if isinstance(value, (float, np.floating)):
         return f"{float(value):.6g}"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from lockstep.localise.causes import Cause, cause_of
 from lockstep.localise.forcing import Blame, Localisation, Unchanged
 from lockstep.localise.kernels import Kernels
+from lockstep.localise.pitfalls import Slug
 from lockstep.program import Operation, Program
 from lockstep.report.model import Culprit, gathered
 from lockstep.steps.numbers import CHANGED_ALONE, NEVER_CHANGED
@@ -81,7 +82,7 @@ def _unchanged(variable: Unchanged) -> Culprit:
         cause, fix = NEVER_CHANGED, "update it in training, as the reference does"
     else:
         cause, fix = CHANGED_ALONE, "leave it alone"
-    pitfall = "missing-update" if variable.by == "reference" else "extra-update"
+    pitfall: Slug = "missing-update" if variable.by == "reference" else "extra-update"
     return Culprit(variable.reference, variable.candidate, "state", cause, pitfall=pitfall, fix=fix)
 
 

@@ -85,6 +85,7 @@ class Localisation:
         ratios: Error over budget of those that are right.
         unmatched: What was asked of one side and has no counterpart.
         limits: What could not be followed.
+        known: Candidate's tensor -> the reference's tensor that it is, or should be.
     """
 
     blames: list[Blame] = field(default_factory=list)
@@ -95,6 +96,7 @@ class Localisation:
     unmatched: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     bit_equal: bool = True
+    known: dict[int, int] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -177,6 +179,7 @@ class _Pass:
         self._number_sources()
         ends = self._ends()
         self._ends_seen = list(ends.items())
+        self._ended = {tensor: self._ours[all_wanted[0]] for tensor, all_wanted in self._ends_seen}
         for operation in self._c.operations:
             self._visit(operation)
             for tensor in operation.outputs:
@@ -186,6 +189,7 @@ class _Pass:
             for wanted in all_wanted:
                 self._end(tensor, wanted)
         self._found.blames = self._with_effect()
+        self._found.known = {**self._ended, **self._number}
         return self._found
 
     def _with_effect(self) -> list[Blame]:
@@ -497,15 +501,23 @@ class _Pass:
                 )
             )
 
-    def _value_for(self, tensor: int) -> object:
-        """The reference's value in the shape that the candidate's tensor has."""
-        number = self._number[tensor]
+    def _value_for(self, number: int | None, tensor: int) -> Any:
+        """Returns the reference's value in the shape of the candidate's tensor; None where there is none that fits.
+
+        A condition of one value an example in the reference may be one an element in the candidate.
+        """
+        if number is None:
+            return None
         value, shape = self._values[number], self._c.specs[tensor].shape
         if self._r.specs[number].shape == shape:
             return value
-        # Where the sizes differ, which is blamed already, what follows has to do with the reference's.
-        alike = budget.shaped(self._kernels.numpy(value), shape)
-        return value if alike is None else alike
+        array = self._kernels.numpy(value)
+        alike = budget.shaped(array, shape)
+        if alike is not None:
+            return alike
+        # Where the sizes differ, which is blamed already, what follows has to do with the reference's. With other
+        # dimensions it could not: a condition for each example is one for each element in the candidate.
+        return value if array.ndim == len(shape) else None
 
     def _draws_alone(self, theirs: Part) -> bool:
         sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
@@ -519,16 +531,18 @@ class _Pass:
         while waiting:
             current = waiting.pop()
             made_by = self._c.producers.get(current)
-            if current in self._number and not self._c.is_constant(current):
-                start[current] = self._value_for(current)
+            known = None if self._c.is_constant(current) else self._value_for(self._number.get(current), current)
+            if known is not None:
+                start[current] = known
             elif made_by is None:
                 start[current] = self._c.sources[current].value
             elif made_by.index not in operations:
                 operations[made_by.index] = made_by
                 for slot, read in enumerate(made_by.inputs):
-                    if (made_by.index, slot) in self._forced:
-                        number = self._forced[made_by.index, slot]
-                        forced[made_by.index, slot] = self._values[number], f"forced {number}"
+                    number = self._forced.get((made_by.index, slot))
+                    value = self._value_for(number, read)
+                    if value is not None:
+                        forced[made_by.index, slot] = value, f"forced {number}"
                     else:
                         waiting.append(read)
         ordered = [operations[index] for index in sorted(operations)]

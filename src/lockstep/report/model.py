@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lockstep.errors import DivergedError, UndecidedError
+from lockstep.localise.pitfalls import Pitfall
 
 
 class Verdict(str, enum.Enum):
@@ -87,7 +88,7 @@ class Culprit:
     noise_budget: float | None = None
     source: str | None = None
     reference_source: str | None = None
-    pitfall: str = ""
+    pitfall: Pitfall = ""
     fix: str = ""
     operations: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     attributes: tuple[str, ...] = ()

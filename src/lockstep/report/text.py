@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lockstep.localise import pitfalls
 from lockstep.report.model import Culprit, Report, StepReport, Verdict
 
 _STYLES = {
@@ -183,7 +184,7 @@ def _culprit(culprit: Culprit, heading: str) -> Iterator[RenderableType]:
         "differs": "; ".join(culprit.attributes),
         "cause": _shortened(culprit.cause),
         "fix": culprit.fix,
-        "read": f"docs/pitfalls/{culprit.pitfall}.md" if culprit.pitfall else "",
+        "read": pitfalls.told(culprit.pitfall),
     }
     for name, value in rows.items():
         if value:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lockstep.align import Alignment, Rename, rename
 from lockstep.compare import Budgets, Comparison, compare_named, compare_pairs
+from lockstep.localise.pitfalls import Pitfall
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 from lockstep.tolerance import LOSS_RTOL, FixedTolerance
@@ -17,7 +18,7 @@ VALUE_DIFFERS = "its value after the call differs"
 """What is said of an updated variable where no operation is known to be to blame."""
 NEVER_CHANGED = "the candidate never changes it"
 CHANGED_ALONE = "only the candidate changes it"
-_PITFALLS = {NEVER_CHANGED: "missing-update", CHANGED_ALONE: "extra-update"}
+_PITFALLS: dict[str, Pitfall] = {NEVER_CHANGED: "missing-update", CHANGED_ALONE: "extra-update"}
 
 
 def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budgets: Budgets | None = None) -> Finding:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from lockstep import distributions
 from lockstep.align import Alignment, Partner
+from lockstep.localise.pitfalls import Slug
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 from lockstep.trace import Trace, VariableRecord
@@ -48,7 +49,7 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
 def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> Iterator[Culprit]:
     for record, partner in alignment.missing:
         cause = f"the candidate has no {record.describe()}{_hint(partner)}"
-        pitfall = "missing-bias" if _BIAS.search(record.name) else "missing-variable"
+        pitfall: Slug = "missing-bias" if _BIAS.search(record.name) else "missing-variable"
         yield Culprit(record.key, None, "variable", cause, pitfall=pitfall)
     for record, partner in alignment.extra:
         cause = f"only the candidate has {record.describe()}{_hint(partner)}"

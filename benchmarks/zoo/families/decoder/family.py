@@ -18,7 +18,7 @@ FAMILY = Family(
         Fault("softplus", "wrong-activation", operation("net/activation")),
         Fault("align_corners", "align-corners", operation("net/smooth.*")),
         Fault("plain_convolution", "transposed-kernel", operation("net/up_2/conv2d_transpose")),
-        Fault("bicubic", "resize-kind", operation("net/larger.*")),
+        Fault("bicubic", "wrong-operation", operation("net/larger.*")),
         Fault("half_pixel", "half-pixel-centers", operation("net/larger.*")),
         Fault("nearest_corners", "align-corners", operation("net/rough.*")),
         Fault("no_bias", "missing-bias", variable("net/colours/(bias|BiasAdd)")),
@@ -36,7 +36,7 @@ FAMILY = Family(
         Fault("align_corners", "align-corners", operation("net/smooth.*")),
         Fault("half_pixel", "half-pixel-centers", operation("net/larger.*")),
         Fault("larger_corners", "align-corners", operation("net/larger.*")),
-        Fault("rough_average", "resize-kind", operation("net/rough.*")),
+        Fault("rough_average", "wrong-operation", operation("net/rough.*")),
         Fault("variance", "missing-operation", operation("net/spread/Sqrt")),
     ),
     pairs=(

@@ -1,0 +1,35 @@
+"""Every pitfall is found where it is, and its page shows what the report says now."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.integration.pitfall_pairs import PAIRS
+
+from lockstep.localise.pitfalls import SLUGS
+
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "pitfalls"
+
+
+def test_every_pitfall_has_a_pair():
+    assert set(PAIRS) == set(SLUGS)
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_its_pair_is_put_down_to_it(slug):
+    culprits = PAIRS[slug].culprits()
+    assert culprits[0].pitfall == slug
+    page = " ".join((PAGES / f"{slug}.md").read_text(encoding="utf-8").split())
+    # Figures that a machine rounds otherwise may end otherwise.
+    assert _without_last_digits(culprits[0].cause) in _without_last_digits(page)
+
+
+# A fourth of them, as each takes half a second; the zoo checks its right migrations all.
+@pytest.mark.parametrize("slug", SLUGS[::4])
+def test_the_original_against_itself_has_no_culprit(slug):
+    pair = PAIRS[slug]
+    assert type(pair)(pair.reference, pair.reference, pair.shape, pair.training).culprits() == ()
+
+
+def _without_last_digits(text: str) -> str:
+    return re.sub(r"(\.\d{3})\d+", r"\1", text)
