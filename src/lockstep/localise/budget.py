@@ -139,6 +139,12 @@ def judged(kernels: Kernels, reference: Part, candidate: Part, here: Any) -> Jud
     if ours.dtype.kind not in "fc" or theirs.dtype.kind not in "fc":
         different = float(np.mean(ours != theirs))
         return Judged(different, 0.0, float("inf") if different else 0.0, 1.0, double=False)
+    # The budget without any movement is the smaller one: what is within it needs no further evaluations.
+    at_rest = Standard.of(kernels, reference, candidate, ours, jitters=0)
+    if at_rest.theirs is not None:
+        found = _told(at_rest.exact, at_rest.theirs, at_rest.budget, double=at_rest.double)
+        if found.within:
+            return found
     return Standard.of(kernels, reference, candidate, ours).judged(kernels, candidate)
 
 
@@ -150,22 +156,28 @@ class Standard:
         exact: In float64, where it can be had.
         budget: Element by element.
         double: Whether it can be had for both sides.
+        theirs: What the candidate's part gives, likewise; None where it is of another shape.
     """
 
     exact: np.ndarray
     budget: np.ndarray
     double: bool
+    theirs: np.ndarray | None
 
     @classmethod
-    def of(cls, kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray) -> Standard:
+    def of(
+        cls, kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray, *, jitters: int = JITTERS
+    ) -> Standard:
         """Evaluates both parts, undisturbed and with other last places; a part of another shape tells no noise."""
         exact, double = _in_double(kernels, reference, candidate, ours)
         noise = np.abs(_wide(ours) - exact[0]) if double else np.zeros(ours.shape)
         parts = [(reference, exact[0])] + ([] if exact[1] is None else [(candidate, exact[1])])
-        for number, (part, at_rest) in itertools.product(range(JITTERS), parts):
+        for number, (part, at_rest) in itertools.product(range(jitters), parts):
             noise = np.maximum(noise, _movement(kernels, part, at_rest, ours.shape, number, double=double))
         noise = np.where(np.isfinite(noise), noise, 0.0)
-        return cls(exact[0], FACTOR * (_smoothed(noise) + _rounding(ours, reference.program, reference)), double)
+        return cls(
+            exact[0], FACTOR * (_smoothed(noise) + _rounding(ours, reference.program, reference)), double, exact[1]
+        )
 
     def judged(self, kernels: Kernels, candidate: Part) -> Judged:
         """Holds a part of the candidate, or a hypothesis of it, against the reference."""
