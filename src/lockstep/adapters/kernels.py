@@ -42,7 +42,7 @@ def call(kind: str, given: Mapping[str, Any], inputs: Sequence[Any], outputs: in
         value = given.get(name)
         value = implied.get(name, default) if value is None else value
         if value is not None:
-            flat += [name, _eager(value)]
+            flat += [name, _typed(value) if name in _dtypes(kind) else _eager(value)]
     return Call(kind, tuple(flat), outputs)
 
 
@@ -167,6 +167,13 @@ def _eager(value: Any) -> Any:
     return value
 
 
+def _typed(value: Any) -> Any:
+    """A dtype among attributes, which the eager runtime itself tells as a plain number."""
+    if isinstance(value, (list, tuple)):
+        return [_typed(item) for item in value]
+    return _Type(tf.as_dtype(value).base_dtype.as_datatype_enum)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
@@ -198,6 +205,13 @@ def _default(attribute: Any) -> Any:
     if kind == "shape":
         return tf.TensorShape(value.shape)
     return {"int": value.i, "float": value.f, "bool": value.b, "string": value.s}.get(kind)
+
+
+@cache
+def _dtypes(kind: str) -> frozenset[str]:
+    """Names of the attributes that are dtypes, or lists of them."""
+    found = private.op_def(kind)
+    return frozenset() if found is None else frozenset(a.name for a in found.attr if "type" in a.type)
 
 
 @cache

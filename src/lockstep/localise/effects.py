@@ -7,6 +7,7 @@ blamed places left as they are: if all that it returns and leaves behind is the 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,6 @@ class Whole:
         self._ours = self._run(reference, {}, wanted, None)
         moved = self._run(reference, {}, {tensor for _, tensor in ends}, _other_constants)
         self._allowed = {tensor: self._allowance(tensor, moved[tensor]) for _, tensor in ends}
-        self._mended, _ = self._with(())
 
     def harmless(self, free: Collection[int]) -> bool:
         """Tells whether the candidate is right with some blamed places as they are, all others being mended.
@@ -78,9 +78,17 @@ class Whole:
             free: Indices of the blamed places that are left as they are. What they do must not be seen in another
                 blamed place either, whose mending would hide it.
         """
+        if len(free) == len(self._places):
+            _, ends = self._with(free)
+            return all(self._same(ends[theirs], ours) for theirs, ours in self._ends)
         before, ends = self._with(free)
         unseen = all(_near(value, self._mended[place]) for place, value in before.items())
         return unseen and all(self._same(ends[theirs], ours) for theirs, ours in self._ends)
+
+    @functools.cached_property
+    def _mended(self) -> dict[object, np.ndarray]:
+        """What the candidate computes in each blamed place before it is mended, all others being mended."""
+        return self._with(())[0]
 
     def _with(self, free: Collection[int]) -> tuple[dict[object, np.ndarray], dict[int, np.ndarray]]:
         """Runs the candidate with some places unmended; returns what it had computed in the others, and the ends."""

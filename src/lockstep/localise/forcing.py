@@ -23,8 +23,10 @@ from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.program import Operation, Program
 
 _LARGEST_PART = 200
-_MOST_BLAMES = 12
-"""Above so many blames nobody has only written something otherwise, and trying each would take its time."""
+_MOST_COMPUTED = 100_000
+"""Operations to be run in search of what is only written otherwise: some seconds."""
+_NEIGHBOURS = 4
+"""How many neighbouring places may be right together; a factor that changes places makes two."""
 _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
 
@@ -193,19 +195,22 @@ class _Pass:
         return self._found
 
     def _with_effect(self) -> list[Blame]:
-        """Leaves out what is only written otherwise: one place, two neighbouring ones, or all of them together."""
+        """Leaves out what is only written otherwise: all of it together, or some neighbouring places."""
         blames = self._found.blames
-        if not blames or len(blames) > _MOST_BLAMES or self._found.unmatched:
+        if not blames or self._found.unmatched:
             return blames
         places = [self._places[key] for key in self._blame_keys]
         ends = [(tensor, wanted) for tensor, all_wanted in self._ends_seen for wanted in all_wanted]
         sources = {t: self._values[n] for t, n in self._number.items() if t in self._c.sources and self._is_given(t)}
+        count = len(blames)
+        runs = [tuple(range(count))]
+        for together in range(1, _NEIGHBOURS + 1):
+            runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
+        runs = runs[: 1 + _MOST_COMPUTED // max(len(self._c.operations), 1)]
+        harmless: set[int] = set()
         try:
             whole = Whole(self._r, self._c, sources, self._kernels, places, ends)
-            count = len(blames)
-            trials = [tuple(range(count)), *((n,) for n in range(count)), *((n, n + 1) for n in range(count - 1))]
-            harmless: set[int] = set()
-            for free in dict.fromkeys(trials):
+            for free in dict.fromkeys(runs):
                 if not harmless.issuperset(free) and whole.harmless(free):
                     harmless.update(free)
         except Exception:  # the framework's own: an operation has no float64 kernel, and nothing is left out
@@ -270,7 +275,7 @@ class _Pass:
             if wanted in self._used[0] and tensor in self._used[1]
         ]
         structural = [found for found in wrong if not (found.ours.operations and found.theirs.operations)]
-        whole = [self._judge(*pair) for pair in pairs] if structural else []
+        whole = [self._judge(*pair) for pair in pairs] if wrong else []
         if whole and all(found.judged.within for found in whole):
             # Written otherwise, and right: an explicit padding in front of a convolution without one, say.
             for found in whole:
@@ -326,7 +331,7 @@ class _Pass:
         found = []
         for slot, wanted in self._roles.slots(partner, operation):
             number, tensor = self._ours[wanted], operation.inputs[slot]
-            if self._number.get(tensor) == number:
+            if self._number.get(tensor) == number or self._is_another_mask(tensor, wanted):
                 continue
             if (tensor, number) in self._blamed:
                 self._forced[operation.index, slot] = number
@@ -338,6 +343,12 @@ class _Pass:
                 self._force([checked], operation)
             found.append(checked)
         return found
+
+    def _is_another_mask(self, tensor: int, wanted: int) -> bool:
+        """Whether two conditions or indices cannot stand for each other, as they differ in their dimensions."""
+        sides = self._c.specs[tensor], self._r.specs[wanted]
+        sizes = [[size for size in side.shape if size != 1] for side in sides]
+        return not sides[1].floating and sizes[0] != sizes[1]
 
     def _force(self, wrong: Sequence[_Checked], operation: Operation) -> None:
         """Goes on from the reference's values."""
