@@ -315,7 +315,8 @@ class _Check:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
             findings.extend(_labelled(finding, label) for finding in found)
             verdicts.append(overall([finding.verdict for finding in found]))
-        if not any(culprit.kind == "operation" for finding in findings for culprit in finding.culprits):
+        culprits = [culprit for finding in findings for culprit in finding.culprits]
+        if not any(native_order.is_explained_by(culprit) for culprit in culprits):
             findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 

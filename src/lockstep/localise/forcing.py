@@ -496,6 +496,10 @@ class _Pass:
     def _blame(self, *wrong: _Checked) -> None:
         for found in wrong:
             self._blamed.add(self._key(found))
+            past = self._draws_past_alignment(found.theirs)
+            if past:
+                self._found.limits.append(f"random numbers of {past} cannot be aligned with the reference's")
+                continue
             self._blame_keys.append(self._key(found))
             self._found.blames.append(
                 Blame(
@@ -529,6 +533,12 @@ class _Pass:
         # Where the sizes differ, which is blamed already, what follows has to do with the reference's. With other
         # dimensions it could not: a condition for each example is one for each element in the candidate.
         return value if array.ndim == len(shape) else None
+
+    def _draws_past_alignment(self, theirs: Part) -> str:
+        """Names a draw that takes its seed as an input, which the random tool does not hand out; empty for none."""
+        sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
+        names = [source.name for source in sources if source is not None and source.kind == "draw"]
+        return next((name for name in names if name.startswith("Stateless")), "")
 
     def _draws_alone(self, theirs: Part) -> bool:
         sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)

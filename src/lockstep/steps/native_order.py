@@ -12,11 +12,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from lockstep.report.model import Verdict
+from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 from lockstep.trace import Trace
 
 _COPIED = "initial values taken from the reference (Keras draws its own in another order)"
+_OF_DRAWS = frozenset({"", "wrong-input", "dropout-place", "operation-order"})
 _CAUSE = "its initial values differ though every draw has the same seeds: another initializer"
 
 
@@ -52,6 +53,11 @@ def excused(reference: Trace, candidate: Trace, results: Sequence[Finding]) -> l
     if counts[0] == counts[1]:
         return list(results)
     return [*results, Finding(Verdict.DIVERGED, f"{counts[0]} random draws in the forward pass against {counts[1]}")]
+
+
+def is_explained_by(culprit: Culprit) -> bool:
+    """Tells whether an operation is to blame for something that has nothing to do with who draws what, and when."""
+    return culprit.kind == "operation" and culprit.pitfall not in _OF_DRAWS
 
 
 def told_by_both_modes(num_random_ops: Verdict, constant: Verdict) -> list[Finding]:
