@@ -8,6 +8,7 @@ that no error travels and every wrong place is found in one pass.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,11 @@ from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.program import Operation, Program
 
 _LARGEST_PART = 200
-_MOST_COMPUTED = 100_000
-"""Operations to be run in search of what is only written otherwise: some seconds."""
+_MOST_COMPUTED = 300_000_000
+"""Elements to be computed in search of what is only written otherwise: some ten seconds. A network whose tensors are
+larger than that in a few runs is not searched."""
+_FIRST_RUNS = 3
+"""Runs that every search takes: the reference twice, the candidate with everything mended."""
 _NEIGHBOURS = 4
 """How many neighbouring places may be right together; a factor that changes places makes two."""
 _SAME = 1e-6
@@ -206,7 +210,9 @@ class _Pass:
         runs = [tuple(range(count))]
         for together in range(1, _NEIGHBOURS + 1):
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
-        runs = runs[: 1 + _MOST_COMPUTED // max(len(self._c.operations), 1)]
+        runs = runs[: max(_MOST_COMPUTED // _elements(self._c) - _FIRST_RUNS, 0)]
+        if not runs:
+            return blames
         harmless: set[int] = set()
         try:
             whole = Whole(self._r, self._c, sources, self._kernels, places, ends)
@@ -592,6 +598,12 @@ class _Pass:
                 waiting.extend(made_by.inputs)
         ordered: Sequence[Operation] = [operations[index] for index in sorted(operations)]
         return Part(self._r, ordered, start, wanted, {})
+
+
+def _elements(program: Program) -> int:
+    """How many numbers a program computes."""
+    tensors = (tensor for operation in program.operations for tensor in operation.outputs)
+    return max(sum(math.prod(program.specs[tensor].shape) for tensor in tensors), 1)
 
 
 def _read(program: Program) -> set[int]:
