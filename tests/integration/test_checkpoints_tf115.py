@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from lockstep.environments import EnvironmentSpec, provide
+from lockstep.environments.variables import inherited_variables
 from lockstep.errors import UnavailableEnvironmentError
 
 SPEC = EnvironmentSpec("3.7", ("tensorflow==1.15.5",))
@@ -115,7 +116,7 @@ def folder(tmp_path_factory):
     (place / "whole").mkdir()
     (place / "whole" / "legacy_model.py").write_text(whole)
     command = [environment.python, place / "train.py", place]
-    subprocess.run(command, check=True, capture_output=True, cwd=place, timeout=300)
+    subprocess.run(command, check=True, capture_output=True, cwd=place, timeout=300, env=inherited_variables())
     return place
 
 

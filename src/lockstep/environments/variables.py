@@ -15,6 +15,9 @@ _DROPPED = (
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
     "__PYVENV_LAUNCHER__",
+    # TensorFlow 2 sets it for itself as it is imported (2.21); in TensorFlow 1.15 it switches on resource variables and
+    # the control flow of TensorFlow 2, which the original never ran with.
+    "TF2_BEHAVIOR",
 )
 
 
@@ -27,7 +30,8 @@ def inherited_variables(
     """Returns this process's environment variables without those that would leak its packages into another Python.
 
     `PYTHONHOME`, `PYTHONSTARTUP`, `VIRTUAL_ENV` and their like go, and so does `PYTHONPATH`, with a note: what lies
-    there is made for this Python. What a user has installed for themselves is left out (`PYTHONNOUSERSITE=1`).
+    there is made for this Python. `TF2_BEHAVIOR` goes as well, which this process's TensorFlow may have set for itself.
+    What a user has installed for themselves is left out (`PYTHONNOUSERSITE=1`).
     All else is passed on: `TF_*`, `OMP_*`, `CUDA_*`, `LD_LIBRARY_PATH`, proxies, `PYTHONDONTWRITEBYTECODE`,
     `PYTHONHASHSEED`.
 
@@ -36,7 +40,7 @@ def inherited_variables(
         base: What to start from; by default the variables of this process.
         say: Told if `PYTHONPATH` is left out.
 
-    >>> inherited_variables({"A": "1"}, base={"PYTHONHOME": "/x", "TF_CPP_MIN_LOG_LEVEL": "3"})
+    >>> inherited_variables({"A": "1"}, base={"PYTHONHOME": "/x", "TF2_BEHAVIOR": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
     {'TF_CPP_MIN_LOG_LEVEL': '3', 'PYTHONNOUSERSITE': '1', 'A': '1'}
     """
     base = os.environ if base is None else base
