@@ -139,13 +139,18 @@ def judged(kernels: Kernels, reference: Part, candidate: Part, here: Any) -> Jud
     if ours.dtype.kind not in "fc" or theirs.dtype.kind not in "fc":
         different = float(np.mean(ours != theirs))
         return Judged(different, 0.0, float("inf") if different else 0.0, 1.0, double=False)
-    # The budget without any movement is the smaller one: what is within it needs no further evaluations.
-    at_rest = Standard.of(kernels, reference, candidate, ours, jitters=0)
-    if at_rest.theirs is not None:
-        found = _told(at_rest.exact, at_rest.theirs, at_rest.budget, double=at_rest.double)
-        if found.within:
-            return found
-    return Standard.of(kernels, reference, candidate, ours).judged(kernels, candidate)
+    return _judged_by_budget(kernels, reference, candidate, ours)
+
+
+def _judged_by_budget(kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray) -> Judged:
+    exact, double = _in_double(kernels, reference, candidate, ours)
+    if exact[1] is None:
+        return OTHER_SHAPE
+    found = _told(exact[0], exact[1], _budget(ours, reference, _own_noise(ours, exact, double=double)), double=double)
+    if found.within:  # the budget without any movement is the smaller one, and needs no further evaluations
+        return found
+    noise = _noise(kernels, reference, candidate, ours, exact, double=double)
+    return _told(exact[0], exact[1], _budget(ours, reference, noise), double=double)
 
 
 @dataclass(frozen=True)
@@ -156,28 +161,18 @@ class Standard:
         exact: In float64, where it can be had.
         budget: Element by element.
         double: Whether it can be had for both sides.
-        theirs: What the candidate's part gives, likewise; None where it is of another shape.
     """
 
     exact: np.ndarray
     budget: np.ndarray
     double: bool
-    theirs: np.ndarray | None
 
     @classmethod
-    def of(
-        cls, kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray, *, jitters: int = JITTERS
-    ) -> Standard:
+    def of(cls, kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray) -> Standard:
         """Evaluates both parts, undisturbed and with other last places; a part of another shape tells no noise."""
         exact, double = _in_double(kernels, reference, candidate, ours)
-        noise = np.abs(_wide(ours) - exact[0]) if double else np.zeros(ours.shape)
-        parts = [(reference, exact[0])] + ([] if exact[1] is None else [(candidate, exact[1])])
-        for number, (part, at_rest) in itertools.product(range(jitters), parts):
-            noise = np.maximum(noise, _movement(kernels, part, at_rest, ours.shape, number, double=double))
-        noise = np.where(np.isfinite(noise), noise, 0.0)
-        return cls(
-            exact[0], FACTOR * (_smoothed(noise) + _rounding(ours, reference.program, reference)), double, exact[1]
-        )
+        noise = _noise(kernels, reference, candidate, ours, exact, double=double)
+        return cls(exact[0], _budget(ours, reference, noise), double)
 
     def judged(self, kernels: Kernels, candidate: Part) -> Judged:
         """Holds a part of the candidate, or a hypothesis of it, against the reference."""
@@ -201,9 +196,31 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
 
 
-def _in_double(
-    kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray
-) -> tuple[tuple[np.ndarray, np.ndarray | None], bool]:
+_Exact = tuple[np.ndarray, np.ndarray | None]
+
+
+def _own_noise(ours: np.ndarray, exact: _Exact, *, double: bool) -> np.ndarray:
+    """How far the reference is from its own float64 value."""
+    return np.asarray(np.abs(_wide(ours) - exact[0]) if double else np.zeros(ours.shape))
+
+
+def _noise(
+    kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray, exact: _Exact, *, double: bool
+) -> np.ndarray:
+    """That, or how far either part moves with other last places, whichever is more."""
+    noise = _own_noise(ours, exact, double=double)
+    parts = [(reference, exact[0])] + ([] if exact[1] is None else [(candidate, exact[1])])
+    for number, (part, at_rest) in itertools.product(range(JITTERS), parts):
+        noise = np.maximum(noise, _movement(kernels, part, at_rest, ours.shape, number, double=double))
+    return noise
+
+
+def _budget(ours: np.ndarray, reference: Part, noise: np.ndarray) -> np.ndarray:
+    noise = np.where(np.isfinite(noise), noise, 0.0)
+    return np.asarray(FACTOR * (_smoothed(noise) + _rounding(ours, reference.program, reference)))
+
+
+def _in_double(kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray) -> tuple[_Exact, bool]:
     for double in (True, False):
         try:
             found = [_wide(kernels.numpy(part.run(kernels, double=double))) for part in (reference, candidate)]

@@ -460,7 +460,7 @@ class _Case:
 
     def _known_activation(self) -> Iterator[Cause]:
         """Both parts are activations that are known by their formulas, on the same tensor."""
-        ours, theirs = self._doubles()
+        ours, theirs = self._both
         if ours is None or theirs is None or ours.shape != theirs.shape:
             return
         for start in self._start_values():
@@ -513,7 +513,7 @@ class _Case:
 
     def _other_axis(self) -> Iterator[Cause]:
         """The reference's operation along another axis."""
-        ours, theirs = self._doubles()
+        ours, theirs = self._both
         operations = _computing(self._ours.operations)
         starts = [a for a in self._start_values() if ours is not None and a.shape == ours.shape and a.ndim > 1]
         if ours is None or theirs is None or ours.shape != theirs.shape or len(operations) != 1 or not starts:
@@ -598,7 +598,7 @@ class _Case:
         """Moving averages in the place of the batch's own statistics."""
         ours = [o for o in self._ours.operations if o.family == "FusedBatchNorm" and o.attributes.get("is_training")]
         averages = self._averages()
-        theirs = self._doubles()[1]
+        theirs = self._both[1]
         if len(ours) != 1 or averages is None or theirs is None:
             return
         changed = self._kernels.changed(ours[0], {"is_training": False})
@@ -663,7 +663,7 @@ class _Case:
 
     def _relation(self) -> Iterator[Cause]:
         """What both results have to do with each other."""
-        ours, theirs = self._doubles()
+        ours, theirs = self._both
         if ours is None or theirs is None or ours.shape != theirs.shape or ours.size < 2:
             return
         yield from self._relation_by_order(ours, theirs)
@@ -833,11 +833,9 @@ class _Case:
         )
         return found
 
-    def _doubles(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        return self._both
-
     @functools.cached_property
     def _both(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """What both parts give in float64; None where it cannot be had."""
         return self._double(self._ours), self._double(self._theirs)
 
     def _double(self, part: Part) -> np.ndarray | None:

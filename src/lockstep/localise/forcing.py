@@ -105,11 +105,6 @@ class Localisation:
     known: dict[int, int] = field(default_factory=dict)
 
     @property
-    def clean(self) -> bool:
-        """Whether nothing is to blame."""
-        return not self.blames and not self.unchanged
-
-    @property
     def complete(self) -> bool:
         """Whether all that both programs return and leave behind was judged."""
         return not self.unmatched and not self.limits
@@ -205,7 +200,8 @@ class _Pass:
             return blames
         places = [self._places[key] for key in self._blame_keys]
         ends = [(tensor, wanted) for tensor, all_wanted in self._ends_seen for wanted in all_wanted]
-        sources = {t: self._values[n] for t, n in self._number.items() if t in self._c.sources and self._is_given(t)}
+        given = {t: n for t, n in self._number.items() if t in self._c.sources and not self._c.is_constant(t)}
+        sources = {tensor: self._values[number] for tensor, number in given.items()}
         count = len(blames)
         runs = [tuple(range(count))]
         for together in range(1, _NEIGHBOURS + 1):
@@ -222,9 +218,6 @@ class _Pass:
         except Exception:  # the framework's own: an operation has no float64 kernel, and nothing is left out
             return blames
         return [blame for number, blame in enumerate(blames) if number not in harmless]
-
-    def _is_given(self, tensor: int) -> bool:
-        return not self._c.is_constant(tensor)
 
     # --- numbers
 
@@ -425,20 +418,19 @@ class _Pass:
     # --- what both sides are made for
 
     def _ends(self) -> dict[int, list[int]]:
+        found = self._found
+        found.unmatched += [
+            f"output {path} of the reference" for path in self._r.outputs if path not in self._c.outputs
+        ]
         ends: dict[int, list[int]] = defaultdict(list)
-        for path, wanted in self._r.outputs.items():
-            if path in self._c.outputs:
-                ends[self._c.outputs[path]].append(wanted)
-            else:
-                self._found.unmatched.append(f"output {path} of the reference")
+        for theirs, wanted in matching.ends(self._r, self._c, self._variables):
+            ends[theirs].append(wanted)
         for key, ours in self._variables.items():
             sides = ours in self._r.writes, key in self._c.writes
-            if all(sides):
-                ends[self._c.writes[key]].append(self._r.writes[ours])
-            elif sides[0] and self._changes(ours):
-                self._found.unchanged.append(Unchanged(ours, key, "reference"))
-            elif sides[1] and self._number.get(self._c.writes[key]) is None:
-                self._found.unchanged.append(Unchanged(ours, key, "candidate"))
+            if sides == (True, False) and self._changes(ours):
+                found.unchanged.append(Unchanged(ours, key, "reference"))
+            elif sides == (False, True) and self._number.get(self._c.writes[key]) is None:
+                found.unchanged.append(Unchanged(ours, key, "candidate"))
         return ends
 
     def _changes(self, key: str) -> bool:
@@ -482,15 +474,10 @@ class _Pass:
     def _narrow(self, found: _Checked) -> bool:
         """Looks for tensors on the way that agree, so that only what lies behind them is to blame."""
         ends = found.tensor, found.wanted
-        theirs = {t: a for t, a in _all(found.theirs, self._kernels).items() if t != ends[0] and t not in self._number}
-        ours = {t: a for t, a in _all(found.ours, self._kernels).items() if t != ends[1]}
+        # The ends are among them: a side may be right as a whole where the other goes on.
+        theirs = {t: a for t, a in _all(found.theirs, self._kernels).items() if t not in self._number}
+        ours = _all(found.ours, self._kernels)
         narrowed = False
-        # The last operation as a whole may be right, and the other side goes on.
-        theirs_end, ours_end = (_end_of(part, self._kernels) for part in (found.theirs, found.ours))
-        if theirs_end is not None and found.tensor not in self._number:
-            theirs[found.tensor] = theirs_end
-        if ours_end is not None:
-            ours[found.wanted] = ours_end
         for theirs_tensor, theirs_value in theirs.items():
             for ours_tensor, ours_value in ours.items():
                 if (theirs_tensor, ours_tensor) != ends and _agree(ours_value, theirs_value):
@@ -502,8 +489,10 @@ class _Pass:
     def _blame(self, *wrong: _Checked) -> None:
         for found in wrong:
             self._blamed.add(self._key(found))
-            past = self._draws_past_alignment(found.theirs)
-            if past:
+            drawn = self._own_draws(found.theirs)
+            # Such a draw takes its seed as an input, which the random tool does not hand out.
+            past = next((name for name in drawn if name.startswith("Stateless")), None)
+            if past is not None:
                 self._found.limits.append(f"random numbers of {past} cannot be aligned with the reference's")
                 continue
             self._blame_keys.append(self._key(found))
@@ -517,7 +506,7 @@ class _Pass:
                     found.wanted,
                     found.reads,
                     None if found.reads is None else self._roles.partners.get(found.reads[0].index),
-                    self._draws_alone(found.theirs),
+                    bool(drawn),
                     self._leads_to.get(found.wanted),
                 )
             )
@@ -540,15 +529,10 @@ class _Pass:
         # dimensions it could not: a condition for each example is one for each element in the candidate.
         return value if array.ndim == len(shape) else None
 
-    def _draws_past_alignment(self, theirs: Part) -> str:
-        """Names a draw that takes its seed as an input, which the random tool does not hand out; empty for none."""
+    def _own_draws(self, theirs: Part) -> list[str]:
+        """Names the draws that go into a part and that the reference does not make."""
         sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
-        names = [source.name for source in sources if source is not None and source.kind == "draw"]
-        return next((name for name in names if name.startswith("Stateless")), "")
-
-    def _draws_alone(self, theirs: Part) -> bool:
-        sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
-        return any(source is not None and source.kind == "draw" for source in sources)
+        return [source.name for source in sources if source is not None and source.kind == "draw"]
 
     def _their_part(self, tensor: int) -> Part:
         start: dict[int, object] = {}
@@ -636,22 +620,15 @@ def _ancestors(program: Program, tensors: Iterable[int], stop: set[int]) -> set[
 
 
 def _all(part: Part, kernels: Kernels) -> dict[int, np.ndarray]:
-    """Returns every tensor that a part computes, in float64 where it can be had."""
+    """Returns its end and every tensor that a part computes, in float64 where it can be had."""
     for double in (True, False):
-        values: dict[int, Any] = {}
+        values: dict[int, Any] = {part.end: part.start[part.end]} if part.end in part.start else {}
         try:
             part.run(kernels, double=double, every=values)
         except Exception:  # the framework's own: no float64 kernel
             continue
         return {tensor: kernels.numpy(value) for tensor, value in values.items()}
     return {}
-
-
-def _end_of(part: Part, kernels: Kernels) -> np.ndarray | None:
-    found = _all(part, kernels).get(part.end)
-    if found is None and part.end in part.start:
-        return kernels.numpy(part.start[part.end])
-    return found
 
 
 def _agree(ours: np.ndarray, theirs: np.ndarray) -> bool:

@@ -234,7 +234,7 @@ def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) 
     for ours, theirs in _readers(reference, candidate, variables):
         pair(ours, theirs, sure=True)
     follow()
-    for theirs_tensor, tensor in _ends(reference, candidate, variables):
+    for theirs_tensor, tensor in ends(reference, candidate, variables):
         pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
     follow()
     return found
@@ -264,7 +264,7 @@ def _only_consumers(
     return pairs
 
 
-def _ends(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+def ends(reference: Program, candidate: Program, variables: Mapping[str, str]) -> Iterator[tuple[int, int]]:
     """Yields what both programs are made for: `(candidate's tensor, reference's)` of outputs and of updates."""
     for path, tensor in reference.outputs.items():
         if path in candidate.outputs:
