@@ -4,6 +4,7 @@ from lockstep.config.arrays import InputSpec, make_batches, make_inputs
 from lockstep.config.entries import entry_file, subject_from_table, training_function
 from lockstep.config.isolation import Isolation
 from lockstep.config.reading import Configuration, read
+from lockstep.config.subjects import subject_of
 
 __all__ = [
     "Configuration",
@@ -14,5 +15,6 @@ __all__ = [
     "make_inputs",
     "read",
     "subject_from_table",
+    "subject_of",
     "training_function",
 ]
