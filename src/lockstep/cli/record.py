@@ -97,6 +97,7 @@ def _record_graph(  # noqa: PLR0913
         isolation.environment or EnvironmentSpec(interpreter=Path(sys.executable)),
         timeout_s=isolation.timeout_s or TIMEOUT_S,
         environment_variables=isolation.environment_variables,
+        data_files=isolation.files,
         say=progress.say,
         loss=table.get("loss", ""),
         optimizer=table.get("optimizer", ""),
