@@ -14,7 +14,6 @@ from lockstep.arrays import Arrays
 from lockstep.errors import InputError
 from lockstep.trace import Trace, VariableRecord
 
-
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 """What TensorFlow looks for oneDNN's switch in, once, when it is imported."""
 
