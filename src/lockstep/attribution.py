@@ -102,69 +102,81 @@ class Seen:
         return f"{self.distance}{told}"
 
 
-def of_grappler(what: str, seen: Seen, found: Attribution, whose: str) -> str:
-    """Says what a difference between a rewritten function and the same code as written comes from.
+def of_grappler(side: Side, seen: Seen, found: Attribution) -> str:
+    """Says what a difference between a rewritten function, or session, and the same code as written comes from.
 
     Args:
-        what: How the sentence begins: `"inference, tf.function"`.
+        side: Whose it is.
         seen: The difference.
         found: What makes it vanish.
-        whose: Whose code it is not: `"your code"`.
     """
     if seen.distance.bit_equal:
-        return f"{what}: bit for bit what it computes as written."
-    begin = f"{what} differs by {seen.size} from the same code run as written."
+        return f"{side.rewritten} computes bit for bit what it computes {side.as_written}."
+    begin = f"{side.rewritten} differs by {seen.size} from itself {side.as_written}."
     if found.found:
-        return f"{begin} {_grapplers(found, whose)}{_elsewhere_too(seen)}{_beyond(seen)}"
+        return f"{begin} {_of_passes(found, side.code)}{_elsewhere_too(seen)}{_beyond(seen)}"
     if seen.elsewhere:
-        settings = _listed(seen.elsewhere, "or ")
         return (
-            f"{begin} No pass of Grappler makes it vanish; with {settings}, in a process of its own, it is bit for bit "
-            f"equal: the difference is {_of_processes(seen.elsewhere)}, not {whose}.{_beyond(seen)}"
+            f"{begin} No pass of Grappler makes it vanish; with {_listed(seen.elsewhere, 'or ')}, in a process of its "
+            f"own, it is bit for bit equal: the difference is {_of_processes(seen.elsewhere)}, not {side.code}."
+            f"{_beyond(seen)}"
         )
-    tried = "; ".join(["no pass of Grappler makes it vanish, nor all of them", *_unmoved(seen)])
+    nor = f", nor {_listed(seen.unmoved_elsewhere, 'or ')}" if seen.unmoved_elsewhere else ""
+    tried = f"no pass of Grappler makes it vanish, nor all of them{nor}"
     if seen.verdict is Verdict.DIVERGED:
         return (
-            f"{begin} No switch changes that ({tried}): it is {whose}. Python code is executed once, while tf.function "
-            "traces the model: what it decides or computes then (a flag, a counter, NumPy) stays as it is."
+            f"{begin} No switch changes that ({tried}): it is {side.code}. Python code is executed once, while "
+            "tf.function traces the model; what it decides or computes then (a flag, a counter, NumPy) stays as it is."
         )
-    return f"{begin} No switch makes it vanish ({tried})."
+    return f"{begin} No switch explains it ({tried})."
 
 
-def _grapplers(found: Attribution, whose: str) -> str:
+@dataclass(frozen=True)
+class Side:
+    """How sentences call a side.
+
+    Attributes:
+        rewritten: What Grappler has rewritten.
+        as_written: How it runs otherwise.
+        code: Whose code it is.
+    """
+
+    rewritten: str
+    as_written: str
+    code: str
+
+
+CANDIDATE = Side("in tf.function the candidate", "run eagerly", "your code")
+REFERENCE = Side("in a session that rewrites its graph, as sessions come, the reference", "without", "its code")
+
+
+def _of_passes(found: Attribution, code: str) -> str:
     if found.whole:
         return (
             "No single pass makes it vanish, nor do all that can be named; with Grappler off as a whole it is bit for "
-            f"bit equal: the difference is Grappler's, not {whose}."
+            f"bit equal: the difference is Grappler's, not {code}."
         )
     if found.together:
-        names = _listed(found.together, "and ")
         return (
-            f"No single switch makes it vanish; with {names} off together it is bit for bit equal: the difference is "
-            f"Grappler's, not {whose}."
+            f"No single switch makes it vanish; with {_listed(found.together, 'and ')} off together it is bit for bit "
+            f"equal: the difference is Grappler's, not {code}."
         )
     if len(found.alone) == 1:
         name = found.alone[0]
-        return f"With {name} off it is bit for bit equal: the difference is Grappler's {name}, not {whose}."
+        return f"With {name} off it is bit for bit equal: the difference is Grappler's {name}, not {code}."
     off = _listed([f"{name} off" for name in found.alone], "or with ")
-    names = _listed(found.alone, "and ")
-    return f"With {off}, it is bit for bit equal: the difference is what Grappler's {names} do together, not {whose}."
+    return (
+        f"With {off} it is bit for bit equal: the difference is what Grappler's {_listed(found.alone, 'and ')} do "
+        f"together, not {code}."
+    )
 
 
 def _elsewhere_too(seen: Seen) -> str:
-    if not seen.elsewhere:
-        return ""
-    return f" It vanishes with {_listed(seen.elsewhere, 'or ')} too."
-
-
-def _unmoved(seen: Seen) -> list[str]:
-    return [f"nor {_listed(seen.unmoved_elsewhere, 'or ')}"] if seen.unmoved_elsewhere else []
+    return f" It vanishes with {_listed(seen.elsewhere, 'or ')} too." if seen.elsewhere else ""
 
 
 def _beyond(seen: Seen) -> str:
-    if seen.verdict is not Verdict.DIVERGED:
-        return ""
-    return " It is more than rounding explains, all the same."
+    return " It is more than rounding explains, all the same." if seen.verdict is Verdict.DIVERGED else ""
 
 
 _PROCESSES = {"one thread": "the order in which threads sum", "determinism on": "kernels that are not deterministic"}
@@ -172,83 +184,84 @@ _PROCESSES = {"one thread": "the order in which threads sum", "determinism on": 
 
 def _of_processes(settings: Sequence[str]) -> str:
     causes = [
-        next((c for key, c in _PROCESSES.items() if name.startswith(key)), "oneDNN's kernels") for name in settings
+        next((cause for key, cause in _PROCESSES.items() if name.startswith(key)), "oneDNN's kernels")
+        for name in settings
     ]
     return _listed(list(dict.fromkeys(causes)), "and ")
 
 
-def of_xla(what: str, seen: Seen, function: Verdict) -> str:
+def of_xla(seen: Seen, function: Verdict) -> str:
     """Says what a difference between a function compiled by XLA and the code as written is.
 
     Args:
-        what: How the sentence begins.
         seen: The difference.
         function: The verdict of the same function without XLA.
     """
+    begin = "in tf.function(jit_compile=True) the candidate"
     if seen.distance.bit_equal:
-        return f"{what}: bit for bit what it computes as written."
-    begin = f"{what} differs by {seen.size} from the same code run as written"
+        return f"{begin} computes bit for bit what it computes run eagerly."
+    begin = f"{begin} differs by {seen.size} from itself run eagerly"
     if seen.verdict is Verdict.EQUIVALENT:
         return f"{begin}: XLA fuses operations, which rounds otherwise, and stays within what is allowed."
     if seen.verdict is Verdict.UNDECIDED:
-        return f"{begin}, which may be rounding: XLA fuses operations."
+        return f"{begin}, which XLA's fused operations may do by rounding alone; that hides any answer."
     if function is Verdict.DIVERGED:
-        return f"{begin}, and so does tf.function without XLA."
-    return f"{begin}, which is more than rounding explains; tf.function without XLA does not: it is XLA, not your code."
+        return f"{begin}; so it does in tf.function without XLA."
+    return f"{begin}, which is more than rounding explains; without XLA it does not: it is XLA, not your code."
 
 
-def of_second_call(what: str, distance: Distance, eager: Distance) -> str:
+def of_second_call(distance: Distance, eager: Distance) -> str:
     """Says what it means that a function's second call differs from the code's second call, though the first did not.
 
     Args:
-        what: How the sentence begins.
         distance: Between the second calls.
         eager: Between the first and the second call of the code as written.
     """
-    changing = "" if eager.bit_equal else f" (run as written, the second call differs by {eager} from the first)"
+    changing = "" if eager.bit_equal else f" (run eagerly, its second call differs by {eager} from its first)"
     return (
-        f"{what} differs by {distance} from the second call on, from the same values of all variables{changing}. No "
-        "switch changes that: it is your code. What Python does from call to call (a counter, an attribute, NumPy's "
-        "random numbers) is done once in a tf.function, when it is traced."
+        f"in tf.function the candidate differs by {distance} from itself run eagerly from the second call on, from the "
+        f"same values of all variables{changing}. No switch changes that: it is your code. What Python does anew in "
+        "each call (a counter, an attribute, NumPy's random numbers) a tf.function does once, when it is traced."
     )
 
 
-def of_repeated_calls(what: str, distance: Distance, steady: Sequence[str]) -> str:
+def of_repeated_calls(distance: Distance, steady: Sequence[str]) -> str:
     """Says that code run as written differs from call to call.
 
     Args:
-        what: How the sentence begins.
         distance: Between two calls from the same values.
         steady: Settings of a process under which two calls are equal.
     """
-    begin = f"{what} differs by {distance} from one call to the next, from the same values of all variables"
+    begin = (
+        f"the candidate run eagerly differs by {distance} from one call to the next, from the same values of all "
+        "variables"
+    )
     if steady:
-        return f"{begin}; not with {_listed(steady, 'or ')}: kernels that are not deterministic, not your code."
-    return f"{begin}: its Python code does something else from call to call, or a kernel is not deterministic."
+        return f"{begin}; not with {_listed(steady, 'or ')}: {_of_processes(steady)}, not your code."
+    return f"{begin}: its Python code does something else in each call, or a kernel is not deterministic."
 
 
-def of_reference(what: str, seen: Seen, runtime: str) -> str:
+def of_reference(seen: Seen, runtimes: str) -> str:
     """Says what a difference between the candidate run eagerly and the reference comes from.
 
     Args:
-        what: How the sentence begins.
-        seen: The difference to the reference, or to its graph on the candidate's TensorFlow.
-        runtime: Where that graph is what the candidate is held against: the two versions; else empty.
+        seen: The difference to the reference; to its graph on the candidate's TensorFlow where it ran in another one.
+        runtimes: The two versions, in that case; else empty.
     """
+    begin = "the candidate run eagerly"
+    if seen.distance.bit_equal and runtimes:
+        return f"{begin} is bit for bit what the reference's own graph computes there; what is left is {runtimes}."
     if seen.distance.bit_equal:
-        if runtime:
-            return f"{what} is bit for bit what the reference's own graph computes there; the rest is {runtime}."
-        return f"{what} is bit for bit the reference."
-    begin = f"{what} differs by {seen.size} from {'its own graph there' if runtime else 'the reference'}"
+        return f"{begin} is bit for bit the reference."
+    begin = f"{begin} differs by {seen.size} from {'the reference run there' if runtimes else 'the reference'}"
     if seen.elsewhere:
-        names = _listed(seen.elsewhere, "or ")
         return (
-            f"{begin}. With {names} on both sides they are bit for bit equal: the difference is "
-            f"{_of_processes(seen.elsewhere)}, not your code.{_beyond(seen)}"
+            f"{begin}. With {_listed(seen.elsewhere, 'or ')} on both sides they are bit for bit equal: the difference "
+            f"is {_of_processes(seen.elsewhere)}, not your code.{_beyond(seen)}"
         )
     tried = f"; it does not vanish with {_listed(seen.unmoved_elsewhere, 'or ')}" if seen.unmoved_elsewhere else ""
     if seen.verdict is Verdict.DIVERGED:
-        return f"{begin}{tried}: no switch is to blame; `lockstep check` names the operation."
+        return f"{begin}{tried}: no switch is to blame, and `lockstep check` names the operation."
     return f"{begin}{tried}: the operations are written otherwise."
 
 

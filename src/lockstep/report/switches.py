@@ -33,7 +33,7 @@ class Distance:
         if self.bit_equal:
             return "bit for bit"
         if self.outputs == 0.0 and self.state:
-            return f"state {self.state:.2g}"
+            return f"{self.state:.2g} in state"
         return f"{self.outputs:.2g}"
 
 
@@ -147,23 +147,25 @@ def show(report: SwitchReport, console: Console, *, written_to: str | None = Non
 
 
 def _blocks(report: SwitchReport, width: int, written_to: str | None) -> Iterator[RenderableType]:
-    from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
     from lockstep.report.text import WIDE, header, verdict_text
 
     yield header(report.environments, "lockstep switches", wide=width >= WIDE)
-    for mode in dict.fromkeys(row.mode for row in report.settings):
-        yield _table(mode, [row for row in report.settings if row.mode == mode])
+    for mode, side in dict.fromkeys((row.mode, row.side) for row in report.settings):
+        yield _table(mode, side, [row for row in report.settings if (row.mode, row.side) == (mode, side)])
     for sentence in report.findings:
-        yield Padding(Text(f"- {sentence}"), (0, 0, 0, 0))
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row("-", Text(sentence))
+        yield grid
     last = Text.assemble("verdict  ", verdict_text(report.verdict), f"   {report.duration_s:.1f} s")
     if written_to is not None:
         last.append(f"   report: {written_to}")
     yield last
 
 
-def _table(mode: str, rows: list[SettingReport]) -> RenderableType:
+def _table(mode: str, side: str, rows: list[SettingReport]) -> RenderableType:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -171,15 +173,16 @@ def _table(mode: str, rows: list[SettingReport]) -> RenderableType:
     from lockstep.report.text import verdict_text
 
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    table.add_column(f"{mode} mode", overflow="fold")
-    for name in ("from as written", "from reference", "noise budget"):
+    table.add_column(f"{side}, {mode} mode", overflow="fold", min_width=30)
+    figures = ("from eager", "from reference") if side == "candidate" else ("from unrewritten",)
+    for name in (*figures, "noise budget"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("note", overflow="fold", ratio=1)
     for row in rows:
         table.add_row(
-            Text(f"{row.side}: {row.setting}" if row.side == "reference" else row.setting),
-            *(Text("-" if each is None else str(each)) for each in (row.as_written, row.from_reference)),
+            Text(row.setting),
+            *("-" if each is None else str(each) for each in (row.as_written, row.from_reference)[: len(figures)]),
             "-" if row.noise_budget is None else f"{row.noise_budget:.2g}",
             verdict_text(row.verdict),
             Text(row.note, style="dim"),
