@@ -106,11 +106,6 @@ def distance(findings: Sequence[Finding]) -> Distance:
     return Distance(outputs, figures.get("largest_state_error"), bit_equal and whole)
 
 
-def verdicts(findings: Sequence[Finding]) -> list[Verdict]:
-    """Returns the findings' verdicts."""
-    return [finding.verdict for finding in findings]
-
-
 def settled(findings: Sequence[Finding], otherwise: Verdict | None) -> Verdict:
     """Puts findings together.
 
@@ -139,9 +134,12 @@ def misaligned(eager: Trace, other: Trace) -> str:
 
 
 def why(findings: Sequence[Finding]) -> str:
-    """Returns the phrase of the finding that decides."""
-    worst = overall(verdicts(findings))
-    return next((finding.phrase for finding in findings if finding.verdict is worst and finding.phrase), "")
+    """Returns the phrase of the finding that decides; empty where it is the distance of outputs, and nothing more."""
+    worst = overall([finding.verdict for finding in findings])
+    phrases = [finding.phrase for finding in findings if finding.verdict is worst and finding.phrase]
+    if worst is Verdict.DIVERGED:
+        phrases = [phrase for phrase in phrases if "outputs differ, up to" not in phrase]
+    return "" if worst is Verdict.EQUIVALENT or not phrases else phrases[0]
 
 
 def reason(error: LockstepError) -> str:

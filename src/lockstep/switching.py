@@ -180,12 +180,13 @@ class _Question:
             self._say("the candidate eagerly")
             eager, again = (on_side("candidate", lambda: runs.run(AS_WRITTEN)) for _ in range(2))
             others = self._in_other_processes(eager)
-            own, self.rows = self.rows, []
+            own, told, self.rows, self.findings = self.rows, self.findings, [], []
             self._as_written(eager, again, others)
             verdict = self._function(runs, eager, again, others)
             if self._wanted("xla"):
                 self._xla(runs, eager, verdict)
             self.rows.extend(own)
+            self.findings.extend(told)
         finally:
             runs.close()
         if self._wanted("reference"):
@@ -227,17 +228,8 @@ class _Question:
         tried: list[tuple[str, Trace]] = []
         if not distance(found).bit_equal and self._wanted("passes"):
             cause, tried = self._passes(runs, eager)
-        equal = [each.name for each in others if each.function.bit_equal]
-        still = [each for each in others if not each.function.bit_equal]
-        equal += [f"{each.name} and Grappler off" for each in still if each.unrewritten.bit_equal]
-        seen = Seen(
-            distance(found),
-            overall([finding.verdict for finding in found]),
-            self._bench.budget((eager, first)),
-            tuple(equal),
-            tuple(each.name for each in still if not each.unrewritten.bit_equal),
-        )
-        exact = cause.found or bool(equal)
+        seen = self._seen(eager, first, found, [] if cause.found else others, others)
+        exact = cause.found or bool(seen.elsewhere)
         draws = misaligned(eager, first)
         verdict = self._row_of_candidate("tf.function", eager, first, exact=exact, draws=draws)
         if draws:
@@ -249,6 +241,26 @@ class _Question:
         for label, trace in tried:
             self._row_of_candidate(label, eager, trace, exact=exact, draws=draws)
         return verdict
+
+    def _seen(
+        self,
+        eager: Trace,
+        trace: Trace,
+        found: Sequence[Finding],
+        without_grappler: Sequence[_Elsewhere],
+        others: Sequence[_Elsewhere],
+    ) -> Seen:
+        """Puts together what was seen of `tf.function`, here and in other processes, there without Grappler too."""
+        equal = [each.name for each in others if each.function.bit_equal]
+        still = [each for each in without_grappler if not each.function.bit_equal]
+        equal += [f"{each.name} and Grappler off" for each in still if each.unrewritten.bit_equal]
+        return Seen(
+            distance(found),
+            overall([finding.verdict for finding in found]),
+            self._bench.budget((eager, trace)),
+            tuple(equal),
+            tuple(each.name for each in still if not each.unrewritten.bit_equal),
+        )
 
     def _passes(self, runs: Runs, eager: Trace) -> tuple[Attribution, list[tuple[str, Trace]]]:
         """Switches passes off; returns which ones matter, and each run with a single one off."""
@@ -419,7 +431,7 @@ class _Question:
         )
         if undecided and verdict is Verdict.DIVERGED:
             verdict = Verdict.UNDECIDED
-        if verdict is not Verdict.EQUIVALENT and not note:
+        if not note:
             note = why([*(as_written or ()), *(from_reference or ())])
         self.rows.append(
             SettingReport(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,10 @@ from lockstep.report.model import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+
+_INDENTED = re.compile(r"^(tf\.function|session, rewriting), ")
+"""What the row above says of a setting already."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ def _table(mode: str, side: str, rows: list[SettingReport]) -> RenderableType:
     table.add_column("note", overflow="fold", ratio=1)
     for row in rows:
         table.add_row(
-            Text(row.setting),
+            Text(_INDENTED.sub("  ", row.setting), overflow="fold"),
             *("-" if each is None else str(each) for each in (row.as_written, row.from_reference)[: len(figures)]),
             "-" if row.noise_budget is None else f"{row.noise_budget:.2g}",
             verdict_text(row.verdict),
