@@ -130,7 +130,11 @@ def misaligned(eager: Trace, other: Trace) -> str:
     ours, theirs = eager.forward_draws or (), other.forward_draws or ()
     if ours == theirs:
         return ""
-    return f"eagerly it draws {len(ours)} times, traced {len(theirs)} times, so that the draws cannot be aligned"
+    return f"eagerly it draws {_times(len(ours))}, traced {_times(len(theirs))}, so that the draws cannot be aligned"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def why(findings: Sequence[Finding]) -> str:
