@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from lockstep.environments import EnvironmentSpec
+from lockstep.isolated_keras import IsolatedKeras
 from lockstep.subjects import AS_WRITTEN, ONEDNN, Execution, Setting, other_kernels
 from lockstep.trace import Trace
 
@@ -47,7 +50,9 @@ class Runs:
         kind = "function" if execution.compiler in ("graph", "grappler") else execution.compiler
         if kind not in self._built:
             self._built[kind] = self._build()
-        return self._built[kind].run(self._setting, draws=self._draws, execution=execution)
+        trace = self._built[kind].run(self._setting, draws=self._draws, execution=execution)
+        # The same values for all: a copy of a large model's variables for each of some twenty traces is gigabytes.
+        return dataclasses.replace(trace, before=self._setting.values)
 
     def close(self) -> None:
         """Lets go of all models."""
@@ -73,41 +78,20 @@ def process_settings(without: frozenset[str]) -> dict[str, dict[str, str]]:
     return dict(named for part, named in known.items() if part not in without)
 
 
-class OtherProcesses:
-    """The candidate in processes of its own, one for each setting, kept from one mode to the next.
+def known_elsewhere(candidate: Any) -> bool:
+    """Tells whether another process can find the candidate, by its file and function."""
+    return isinstance(candidate, IsolatedKeras) or candidate.origin is not None
+
+
+def in_another_process(candidate: Any, variables: Mapping[str, str]) -> IsolatedKeras:
+    """Returns the candidate as a subject of a process of its own; its `end` ends that.
 
     Args:
         candidate: The candidate's subject.
+        variables: Environment variables of the process, besides those of this one.
     """
-
-    def __init__(self, candidate: Any) -> None:
-        self._candidate = candidate
-        self._started: dict[str, Any] = {}
-
-    @property
-    def possible(self) -> bool:
-        """Whether another process can find the candidate: by its file and function."""
-        return hasattr(self._candidate, "again") or self._candidate.origin is not None
-
-    def subject(self, name: str, variables: Mapping[str, str]) -> Any:
-        """Returns the candidate as a subject of the process with that name."""
-        if name not in self._started:
-            self._started[name] = _in_another_process(self._candidate, variables)
-        return self._started[name]
-
-    def end(self) -> None:
-        """Ends all processes."""
-        for subject in self._started.values():
-            subject.end()
-        self._started.clear()
-
-
-def _in_another_process(candidate: Any, variables: Mapping[str, str]) -> Any:
-    if hasattr(candidate, "again"):
+    if isinstance(candidate, IsolatedKeras):
         return candidate.again(variables)
-    from lockstep.environments import EnvironmentSpec
-    from lockstep.isolated_keras import IsolatedKeras
-
     folder, entry = candidate.origin
     # The same Python as this one's: what leads it to its packages is no leak, as it would be in another.
     own = {name: os.environ.get(name, "") for name in ("PYTHONPATH", "PYTHONNOUSERSITE")}

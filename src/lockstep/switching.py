@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from lockstep.steps import filling
 from lockstep.steps.finding import Finding
 from lockstep.subjects import AS_WRITTEN, Execution, Mode, Setting, Subject
 from lockstep.switch_judging import Bench, distance, misaligned, reason, settled, why
-from lockstep.switch_runs import FUNCTION, WHOLE_OFF, XLA, OtherProcesses, Runs, process_settings
+from lockstep.switch_runs import FUNCTION, WHOLE_OFF, XLA, Runs, in_another_process, known_elsewhere, process_settings
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 from lockstep.verification import Event, Pair, Progress, Rules, on_side, paired, subject_of
@@ -86,28 +85,25 @@ def switches(  # noqa: PLR0913 - as of `verify`
         checked_inputs(inputs),
         frozenset(without),
         progress or (lambda _: None),
-        OtherProcesses(sides["candidate"]),
     )
     rules = Rules(tuple(rename), tuple(map(TransformRule.of, transforms)))
     rows: list[SettingReport] = []
     findings: list[str] = []
-    with ExitStack() as stack:
-        stack.callback(asked.others.end)
-        for kind in ("inference", "training") if training else ("inference",):
-            mode = Mode(training=kind == "training", randomness="num_random_ops")
-            with paired(
-                sides["reference"],
-                sides["candidate"],
-                asked.inputs,
-                mode,
-                rules=rules,
-                tolerance=tolerance or FixedTolerance(),
-                progress=asked.progress,
-            ) as pair:
-                question = _Question(asked, pair, mode)
-                question.answer()
-            rows.extend(question.rows)
-            findings.extend(f"{kind}: {sentence}" for sentence in question.findings)
+    for kind in ("inference", "training") if training else ("inference",):
+        mode = Mode(training=kind == "training", randomness="num_random_ops")
+        with paired(
+            sides["reference"],
+            sides["candidate"],
+            asked.inputs,
+            mode,
+            rules=rules,
+            tolerance=tolerance or FixedTolerance(),
+            progress=asked.progress,
+        ) as pair:
+            question = _Question(asked, pair, mode)
+            question.answer()
+        rows.extend(question.rows)
+        findings.extend(f"{kind}: {sentence}" for sentence in question.findings)
     return SwitchReport(
         verdict=overall([row.verdict for row in rows if row.side == "candidate"]),
         settings=tuple(rows),
@@ -132,7 +128,6 @@ class _Asked:
     inputs: Arrays
     without: frozenset[str]
     progress: Progress
-    others: OtherProcesses
 
 
 @dataclass(frozen=True)
@@ -152,6 +147,21 @@ class _Elsewhere:
     unrewritten: Distance
     repeated: Distance
     reference: Distance | None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What came of one run.
+
+    Attributes:
+        as_written: Held against the same side run as written; None where it is that run.
+        from_reference: Held against the reference; None where it is the reference's.
+        budget: The noise budget, where it was measured.
+    """
+
+    as_written: Sequence[Finding] | None
+    from_reference: Sequence[Finding] | None
+    budget: float | None
 
 
 class _Question:
@@ -196,8 +206,8 @@ class _Question:
 
     def _as_written(self, eager: Trace, again: Trace, others: Sequence[_Elsewhere]) -> None:
         found = self._bench.against_reference(eager, eager)
-        verdict = self._row("eager", (None, found), (self._pair.traces.reference, eager))
         traces = self._pair.traces
+        verdict = self._row("eager", _Judged(None, found, self._bench.budget((traces.reference, eager))))
         apart = self._bench.from_reference(traces.base, eager)
         asked = [(each.name, each.reference) for each in others if each.reference is not None]
         seen = Seen(
@@ -225,21 +235,21 @@ class _Question:
             return self._could_not("tf.function", error)
         found = self._bench.of_candidate(eager, first)
         cause = Attribution()
-        tried: list[tuple[str, Trace]] = []
+        tried: list[tuple[str, _Judged]] = []
         if not distance(found).bit_equal and self._wanted("passes"):
             cause, tried = self._passes(runs, eager)
         seen = self._seen(eager, first, found, [] if cause.found else others, others)
         exact = cause.found or bool(seen.elsewhere)
         draws = misaligned(eager, first)
-        verdict = self._row_of_candidate("tf.function", eager, first, exact=exact, draws=draws)
+        verdict = self._row("tf.function", self._judged(eager, first), known=exact, undecided=bool(draws), note=draws)
         if draws:
             self.findings.append(f"tf.function cannot be judged: {draws}.")
         elif self._second_call_diverged(eager, again, second, seen):
             verdict = self.rows[-1].verdict
         elif seen.distance.bit_equal or self._wanted("passes"):
             self.findings.append(attribution.of_grappler(attribution.CANDIDATE, seen, cause))
-        for label, trace in tried:
-            self._row_of_candidate(label, eager, trace, exact=exact, draws=draws)
+        for label, judged in tried:
+            self._row(label, judged, known=exact, undecided=bool(draws), note=draws)
         return verdict
 
     def _seen(
@@ -262,9 +272,9 @@ class _Question:
             tuple(each.name for each in still if not each.unrewritten.bit_equal),
         )
 
-    def _passes(self, runs: Runs, eager: Trace) -> tuple[Attribution, list[tuple[str, Trace]]]:
-        """Switches passes off; returns which ones matter, and each run with a single one off."""
-        tried: list[tuple[str, Trace]] = []
+    def _passes(self, runs: Runs, eager: Trace) -> tuple[Attribution, list[tuple[str, _Judged]]]:
+        """Switches passes off; returns which ones matter, and what each run with a single one off came to."""
+        tried: list[tuple[str, _Judged]] = []
 
         def run(execution: Execution, off: str) -> Distance | None:
             label = f"tf.function, {off} off"
@@ -275,7 +285,7 @@ class _Question:
                 self._could_not(label, error, counts=False)
                 return None
             if len(execution.off) < 2:
-                tried.append((label, trace))
+                tried.append((label, self._judged(eager, trace)))
             return self._bench.apart(eager, trace)
 
         passes = getattr(self._asked.sides["candidate"], "passes", _passes)()
@@ -301,16 +311,18 @@ class _Question:
         return True
 
     def _xla(self, runs: Runs, eager: Trace, function: Verdict) -> None:
-        self._say("the candidate in tf.function, jit_compile")
+        self._say("the candidate in tf.function(jit_compile=True)")
         try:
             trace = runs.run(XLA)
         except LockstepError as error:
-            self._could_not("jit_compile", error)
+            self._could_not("tf.function(jit_compile=True)", error)
             return
         draws = misaligned(eager, trace)
-        verdict = self._row_of_candidate("tf.function, jit_compile", eager, trace, draws=draws)
+        verdict = self._row(
+            "tf.function(jit_compile=True)", self._judged(eager, trace), undecided=bool(draws), note=draws
+        )
         if draws:
-            self.findings.append(f"jit_compile cannot be judged: {draws}.")
+            self.findings.append(f"tf.function(jit_compile=True) cannot be judged: {draws}.")
             return
         apart = self._bench.apart(eager, trace)
         self.findings.append(attribution.of_xla(Seen(apart, verdict, self._bench.budget((eager, trace))), function))
@@ -319,7 +331,7 @@ class _Question:
 
     def _in_other_processes(self, eager: Trace) -> list[_Elsewhere]:
         wanted = process_settings(self._asked.without)
-        if wanted and not self._asked.others.possible:
+        if wanted and not known_elsewhere(self._asked.sides["candidate"]):
             self.findings.append(
                 f"not run: {', '.join(wanted)}. The candidate is a function of this process; give it as a table, "
                 '{"runtime": "keras", "entry": "model.py:build"}, to have it run in another one.'
@@ -330,7 +342,8 @@ class _Question:
 
     def _in_another(self, name: str, variables: Mapping[str, str], eager: Trace) -> _Elsewhere | None:
         self._say(f"the candidate with {name}, in a process of its own")
-        runs = self._runs(self._asked.others.subject(name, variables))
+        subject = in_another_process(self._asked.sides["candidate"], variables)
+        runs = self._runs(subject)
         try:
             written, again, function, unrewritten = map(runs.run, (AS_WRITTEN, AS_WRITTEN, FUNCTION, WHOLE_OFF))
         except LockstepError as error:
@@ -338,8 +351,9 @@ class _Question:
             return None
         finally:
             runs.close()
+            subject.end()  # at once: a large model takes gigabytes there
         there = self._bench.of_candidate(written, function)
-        self._row_of_candidate(name, eager, written, note=f"tf.function there: {distance(there)}")
+        self._row(name, self._judged(eager, written), note=f"tf.function there: {distance(there)}")
         return _Elsewhere(
             name,
             distance(there),
@@ -382,7 +396,7 @@ class _Question:
                 return None
             found = self._bench.of_reference(base, trace)
             if len(execution.off) < 2:
-                self._row(label, (found, None), (base, trace), side="reference")
+                self._row(label, _Judged(found, None, self._bench.budget((base, trace))), side="reference")
             return distance(found)
 
         apart = run(FUNCTION, name)
@@ -401,46 +415,49 @@ class _Question:
 
     # ---- rows
 
-    def _row_of_candidate(
-        self, setting: str, eager: Trace, trace: Trace, *, exact: bool = False, draws: str = "", note: str = ""
-    ) -> Verdict:
-        """Adds a row; `exact` tells that some switch makes its difference from the eager run vanish bit for bit."""
-        found = self._bench.of_candidate(eager, trace), self._bench.against_reference(trace, eager)
-        runs = (eager, trace), (self._pair.traces.reference, trace)
-        return self._row(setting, found, *runs, known=exact, note=draws or note, undecided=bool(draws))
+    def _judged(self, eager: Trace, trace: Trace) -> _Judged:
+        """Judges a run of the candidate both ways; the run itself, a large one maybe, need not be kept."""
+        return _Judged(
+            self._bench.of_candidate(eager, trace),
+            self._bench.against_reference(trace, eager),
+            self._bench.budget((eager, trace), (self._pair.traces.reference, trace)),
+        )
 
     def _row(
         self,
         setting: str,
-        found: tuple[Sequence[Finding] | None, Sequence[Finding] | None],
-        *runs: tuple[Trace, Trace],
+        judged: _Judged,
+        *,
         known: bool = False,
         undecided: bool = False,
         note: str = "",
         side: str = "candidate",
     ) -> Verdict:
-        as_written, from_reference = found
+        """Adds a row.
+
+        Args:
+            setting: What it is called.
+            judged: What came of it.
+            known: Whether some switch makes its difference from the eager run vanish, bit for bit.
+            undecided: Whether draws that cannot be aligned make a difference mean nothing.
+            note: What else is said of it; by default what decides the verdict.
+            side: Whose it is.
+        """
         eager = next((row.verdict for row in self.rows if row.setting == "eager"), None)
-        verdict = overall(
-            [
-                settled(as_written or (), Verdict.EQUIVALENT if known else None),
-                settled(from_reference or (), eager if known else None),
-            ]
-            if as_written and from_reference
-            else [settled(as_written or from_reference or (), None)]
-        )
+        parts = (judged.as_written, Verdict.EQUIVALENT), (judged.from_reference, eager)
+        verdict = overall([settled(found, other if known else None) for found, other in parts if found is not None])
         if undecided and verdict is Verdict.DIVERGED:
             verdict = Verdict.UNDECIDED
         if not note:
-            note = why([*(as_written or ()), *(from_reference or ())])
+            note = why([*(judged.as_written or ()), *(judged.from_reference or ())])
         self.rows.append(
             SettingReport(
                 mode=self._kind,
                 side=side,
                 setting=setting,
-                as_written=None if as_written is None else distance(as_written),
-                from_reference=None if from_reference is None else distance(from_reference),
-                noise_budget=self._bench.budget(*runs),
+                as_written=None if judged.as_written is None else distance(judged.as_written),
+                from_reference=None if judged.from_reference is None else distance(judged.from_reference),
+                noise_budget=judged.budget,
                 verdict=verdict,
                 note=note,
             )

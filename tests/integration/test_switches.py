@@ -158,12 +158,12 @@ def test_the_pass_that_makes_the_difference_is_named(of_sums):
 def test_each_pass_has_a_row(of_sums):
     settings = [r.setting for r in of_sums.settings if r.side == "candidate"]
     assert settings == [
-        "eager", "tf.function", *(f"tf.function, {name} off" for name in grappler.passes()), "tf.function, jit_compile",
+        "eager", "tf.function", *(f"tf.function, {name} off" for name in grappler.passes()), "tf.function(jit_compile=True)",
     ]  # fmt: skip
 
 
 def test_xla_is_run_and_judged(of_sums):
-    assert row(of_sums, "tf.function, jit_compile").verdict is Verdict.EQUIVALENT
+    assert row(of_sums, "tf.function(jit_compile=True)").verdict is Verdict.EQUIVALENT
     assert said(of_sums, "tf.function(jit_compile=True) the candidate")
 
 
@@ -249,8 +249,8 @@ def test_dropout_lines_up_in_training_mode_and_xla_which_ignores_seeds_is_undeci
     for mode in ("inference", "training"):
         assert row(report, "tf.function", mode).as_written.bit_equal
         assert row(report, "tf.function", mode).from_reference.bit_equal
-    assert row(report, "jit_compile", "training").verdict is report.verdict is Verdict.UNDECIDED
-    assert said(report, "training: jit_compile did not run: a random operation is compiled by XLA")
+    assert row(report, "tf.function(jit_compile=True)", "training").verdict is report.verdict is Verdict.UNDECIDED
+    assert said(report, "training: tf.function(jit_compile=True) did not run: a random operation is compiled by XLA")
 
 
 def test_draws_of_another_number_are_undecided():
