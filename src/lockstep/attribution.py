@@ -98,8 +98,11 @@ class Seen:
     @property
     def size(self) -> str:
         """`1.9e-06 (noise budget 2e-05)`."""
-        told = f" (noise budget {self.budget:.2g})" if self.budget is not None else ""
-        return f"{self.distance}{told}"
+        if self.budget is None:
+            return str(self.distance)
+        by_tolerance = self.verdict is Verdict.EQUIVALENT and self.distance.outputs > self.budget
+        within = ", but within the tolerance" if by_tolerance else ""
+        return f"{self.distance} (noise budget {self.budget:.2g}{within})"
 
 
 def of_grappler(side: Side, seen: Seen, found: Attribution) -> str:

@@ -315,7 +315,7 @@ class _Question:
         try:
             trace = runs.run(XLA)
         except LockstepError as error:
-            self._could_not("tf.function(jit_compile=True)", error)
+            self._could_not("tf.function(jit_compile=True)", error, part="xla")
             return
         draws = misaligned(eager, trace)
         verdict = self._row(
@@ -347,7 +347,8 @@ class _Question:
         try:
             written, again, function, unrewritten = map(runs.run, (AS_WRITTEN, AS_WRITTEN, FUNCTION, WHOLE_OFF))
         except LockstepError as error:
-            self._could_not(name, error)
+            part = next(part for part in PARTS if name not in process_settings(frozenset({part})))
+            self._could_not(name, error, part=part)
             return None
         finally:
             runs.close()
@@ -465,13 +466,15 @@ class _Question:
         return verdict
 
     def _could_not(
-        self, setting: str, error: LockstepError, *, side: str = "candidate", counts: bool = True
+        self, setting: str, error: LockstepError, *, side: str = "candidate", counts: bool = True, part: str = ""
     ) -> Verdict:
+        """Adds a row for what did not run; `part` is what it is left out by."""
         verdict = Verdict.UNDECIDED if counts else Verdict.NOT_ASKED
         note = f"did not run: {reason(error)}"
         self.rows.append(SettingReport(self._kind, side, setting, None, None, None, verdict, note))
         if counts:
-            self.findings.append(f"{setting} did not run: {reason(error)}.")
+            left_out = f' "{part}" in `without` (--without {part}) leaves it out.' if part else ""
+            self.findings.append(f"{setting} did not run: {reason(error)}.{left_out}")
         return verdict
 
     # ---- running

@@ -158,8 +158,11 @@ def test_the_pass_that_makes_the_difference_is_named(of_sums):
 def test_each_pass_has_a_row(of_sums):
     settings = [r.setting for r in of_sums.settings if r.side == "candidate"]
     assert settings == [
-        "eager", "tf.function", *(f"tf.function, {name} off" for name in grappler.passes()), "tf.function(jit_compile=True)",
-    ]  # fmt: skip
+        "eager",
+        "tf.function",
+        *(f"tf.function, {name} off" for name in grappler.passes()),
+        "tf.function(jit_compile=True)",
+    ]
 
 
 def test_xla_is_run_and_judged(of_sums):

@@ -141,6 +141,11 @@ def test_the_sentence_says_what_made_it_vanish(seen, found, said):
     assert re.search(said, sentence), sentence
 
 
+def test_a_difference_beyond_the_budget_that_the_tolerance_allows_is_told_as_that():
+    assert Seen(APART, Verdict.EQUIVALENT, 0.0).size == "1.9e-06 (noise budget 0, but within the tolerance)"
+    assert BEYOND.size == "1.9e-06 (noise budget 1e-09)"
+
+
 def test_the_references_session_is_not_called_your_code():
     assert "not its code" in of_grappler(REFERENCE, WITHIN, Attribution(alone=("remapping",)))
 

@@ -178,12 +178,12 @@ def _table(mode: str, side: str, rows: list[SettingReport]) -> RenderableType:
     from lockstep.report.text import verdict_text
 
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    table.add_column(f"{side}, {mode} mode", overflow="fold", min_width=30)
+    table.add_column(f"{side}, {mode} mode", overflow="fold", min_width=29)
     figures = ("from eager", "from reference") if side == "candidate" else ("from unrewritten",)
     for name in (*figures, "noise budget"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("note", overflow="fold", ratio=1)
+    table.add_column("note", overflow="fold")
     for row in rows:
         table.add_row(
             Text(_INDENTED.sub("  ", row.setting), overflow="fold"),
