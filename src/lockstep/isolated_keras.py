@@ -23,7 +23,7 @@ from lockstep.recorded import RecordedBuild, refused
 from lockstep.recorder.folder import TraceReader, TraceWriter
 from lockstep.recorder.worker import PROGRESS
 from lockstep.served import ANSWER
-from lockstep.subjects import Mode, Objective, Setting
+from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
 from lockstep.trace import Trace, VariableRecord
 
 OLDEST_PYTHON = (3, 10)
@@ -45,6 +45,7 @@ class IsolatedKeras:
         side: `"reference"` or `"candidate"`.
         timeout_s: How long a build or a run may take.
         say: Told what is being done.
+        variables: Environment variables that the process is given besides those that it inherits.
     """
 
     folder: Path
@@ -53,8 +54,10 @@ class IsolatedKeras:
     side: str = "candidate"
     timeout_s: float = TIMEOUT_S
     say: Callable[[str], None] = field(default=lambda _: None)
+    variables: Mapping[str, str] = field(default_factory=dict)
     _process: _Process | None = None
     _environment: Mapping[str, str] = field(default_factory=dict)
+    _passes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -83,11 +86,34 @@ class IsolatedKeras:
                 "Python 3.10 or later, with TensorFlow 2.16 and Keras 3.3 or later. What is older is recorded as a "
                 'graph: runtime = "tf1".'
             )
-        process = _Process(self.label, environment.python, self.timeout_s, self.say)
+        process = _Process(self.label, environment.python, self.timeout_s, self.say, self.variables)
         weakref.finalize(self, process.end)
         done = process.ask({"do": "import", "entry": self.entry, "folder": str(self.folder), "side": self.side})
         self._process, self._environment = process, done["environment"]
+        self._passes = tuple(done["passes"])
         return process
+
+    def passes(self) -> tuple[str, ...]:
+        """Returns Grappler's passes over its functions, once it has been built."""
+        return self._passes
+
+    def again(self, variables: Mapping[str, str]) -> IsolatedKeras:
+        """Returns the same side for a process of its own, with other environment variables."""
+        return IsolatedKeras(
+            self.folder,
+            self.entry,
+            self.environment_spec,
+            side=self.side,
+            timeout_s=self.timeout_s,
+            say=self.say,
+            variables={**self.variables, **variables},
+        )
+
+    def end(self) -> None:
+        """Ends its process, if there is one; the next `build` starts another."""
+        if self._process is not None:
+            self._process.end()
+            self._process = None
 
 
 class RemoteInstance:
@@ -114,6 +140,7 @@ class RemoteInstance:
         repeats: int = 0,
         draws: Sequence[int] | None = None,
         objective: Objective | None = None,
+        execution: Execution = AS_WRITTEN,
     ) -> Trace:
         """Runs it; see `Instance.run`. No gradients come from the other process, so that step is not asked for."""
         del objective
@@ -127,6 +154,8 @@ class RemoteInstance:
                     "names": dict(setting.names),
                     "values": values,
                     "repeats": repeats,
+                    "compiler": execution.compiler,
+                    "off": list(execution.off),
                     "draws": None if draws is None else [int(seed) for seed in draws],
                     "target": str(place / "trace"),
                 }
@@ -154,13 +183,20 @@ class RemoteInstance:
 class _Process:
     """The child process and the folder that requests, answers and tensors go through."""
 
-    def __init__(self, label: str, python: Path, timeout_s: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        label: str,
+        python: Path,
+        timeout_s: float,
+        say: Callable[[str], None],
+        variables: Mapping[str, str],
+    ) -> None:
         self._label, self._timeout_s, self._say = label, timeout_s, say
         self._work = tempfile.TemporaryDirectory(prefix="lockstep-")
         self.numbers = itertools.count()
         self._child = KeptChild(
             [python, "-u", _BOOTSTRAP],
-            environment_variables=inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level()}, say=say),
+            environment_variables=inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level(), **variables}, say=say),
             folder=Path(self._work.name),
         )
 

@@ -86,7 +86,7 @@ class Judge:
         def noise() -> Noise | None:
             if movable is None or self.tolerance.alone:
                 return None
-            return self._noise_of(movable, traces.base)
+            return self.noise(movable, traces.base)
 
         return [
             losses,
@@ -100,7 +100,7 @@ class Judge:
         """Compares the state that runs left behind."""
 
         def noise() -> Noise | None:
-            return None if movable is None or self.tolerance.alone else self._noise_of(movable, traces.base)
+            return None if movable is None or self.tolerance.alone else self.noise(movable, traces.base)
 
         of_pairs = functools.partial(self._state, alignment)
         of_itself = functools.partial(self._state, _identity(traces.reference))
@@ -135,12 +135,39 @@ class Judge:
             found = judged(other_kernels=True)
         return gradients.with_cause_of_all(found, traces.base, traces.candidate, alignment)
 
+    def of_one_side(
+        self, first: Trace, second: Trace, noise: Callable[[], Noise | None], names: Mapping[str, str] | None = None
+    ) -> list[Finding]:
+        """Compares outputs and the state left behind of two runs of the same side.
+
+        Args:
+            first: One run.
+            second: The other.
+            noise: How far rounding alone moves the reference; called where the fixed tolerance was exceeded.
+            names: The reference's variable keys -> this side's, where it is the candidate.
+        """
+
+        def known() -> Noise | None:
+            found = None if self.tolerance.alone else noise()
+            if found is None:
+                return None
+            outputs = {path: movement for path, movement in found.outputs.items() if path in first.outputs}
+            keyed = ((key if names is None else names.get(key, ""), m) for key, m in found.state.items())
+            return dataclasses.replace(found, outputs=outputs, state={k: m for k, m in keyed if k in first.after})
+
+        traces = Traces(first, second)
+        of_itself = functools.partial(self._state, _identity(first))
+        return [
+            self._judged("output", traces, self._outputs, self._outputs, known, lambda _: None),
+            self._judged("state", traces, of_itself, of_itself, known, lambda _: None),
+        ]
+
     def _gradients(
         self, alignment: Alignment, reference: Trace, candidate: Trace, budgets: Budgets | None = None
     ) -> Finding:
         return gradients.compare(reference, candidate, alignment, self.tolerance, budgets)
 
-    def _noise_of(self, movable: Movable, base: Trace) -> Noise:
+    def noise(self, movable: Movable, base: Trace) -> Noise:
         """Measures once for one trace: outputs, state, and a candidate's second run are held against the same."""
         if not any(measured is base for measured, _ in self._measured):
             self._measured[:] = [(base, sensitivity.measure(movable, base, self.inputs, self.say))]

@@ -17,7 +17,7 @@ import numpy as np
 from lockstep.arrays import Arrays
 from lockstep.errors import InputError
 from lockstep.recorder.structure import same_bits
-from lockstep.subjects import Instance, Mode, Objective, Setting, Subject
+from lockstep.subjects import Instance, Mode, Setting, Subject
 from lockstep.trace import Trace, VariableRecord
 
 _FORM = "(pattern, axis, sizes), as in ('^gru/kernel$', 1, [16, 8])"
@@ -152,16 +152,9 @@ class _CutInstance:
     def variables(self) -> tuple[VariableRecord, ...]:
         return cut_by(self._rules, self.behind.variables)
 
-    def run(
-        self,
-        setting: Setting,
-        *,
-        repeats: int = 0,
-        draws: Sequence[int] | None = None,
-        objective: Objective | None = None,
-    ) -> Trace:
+    def run(self, setting: Setting, **options: Any) -> Trace:
         joined = dataclasses.replace(setting, values=self.joined(setting.values)) if setting.values else setting
-        trace = self.behind.run(joined, repeats=repeats, draws=draws, objective=objective)
+        trace = self.behind.run(joined, **options)
         self._before = trace.before
         return self._cut(trace)
 

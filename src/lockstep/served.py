@@ -22,7 +22,7 @@ from lockstep.recorded import refused
 from lockstep.recorder.folder import TraceReader, TraceWriter
 from lockstep.recorder.records import ONLY_INPUT
 from lockstep.recorder.worker import PROGRESS
-from lockstep.subjects import Instance, Mode, Setting, Subject
+from lockstep.subjects import Execution, Instance, Mode, Setting, Subject
 from lockstep.tracebacks import users_traceback
 
 ANSWER = ".answer"
@@ -69,7 +69,9 @@ class _Served:
         _say("importing TensorFlow and Keras")
         table = {"runtime": "keras", "entry": asked["entry"]}
         self._subject = subject_from_table(table, Path(asked["folder"]), asked["side"])
-        return {"environment": dict(self._subject.environment())}
+        from lockstep.adapters import grappler
+
+        return {"environment": dict(self._subject.environment()), "passes": grappler.passes()}
 
     def builds(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         assert self._subject is not None
@@ -82,7 +84,9 @@ class _Served:
     def runs(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         mode, instance = self._built[asked["number"]]
         setting = Setting(asked["kind"], _read(asked["values"], "values"), asked["names"])
-        trace = instance.run(setting, repeats=asked["repeats"], draws=asked["draws"])
+        how = Execution(asked["compiler"], tuple(asked["off"]))
+        running: Any = instance  # a Keras model, which alone is built here
+        trace = running.run(setting, repeats=asked["repeats"], draws=asked["draws"], execution=how)
 
         def write() -> None:
             with TraceWriter(asked["target"]) as writer:

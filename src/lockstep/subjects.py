@@ -14,6 +14,9 @@ from lockstep.arrays import Arrays
 from lockstep.errors import InputError
 from lockstep.trace import Trace, VariableRecord
 
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""What TensorFlow looks for oneDNN's switch in, once, when it is imported."""
+
 
 @dataclass(frozen=True)
 class Mode:
@@ -59,6 +62,29 @@ class GivenValues:
 
 
 INITIAL = Setting("initial")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How TensorFlow carries out what a model or a graph says.
+
+    Attributes:
+        compiler: `""`: operation by operation, as written (a graph: in a session that rewrites nothing). `"graph"`: in
+            a `tf.function` that Grappler leaves alone. `"grappler"`: in one that Grappler rewrites, as it comes (a
+            graph: in a session that does). `"xla"`: in one with `jit_compile=True`.
+        off: Grappler's passes that are switched off, as `tf.config.optimizer.set_experimental_options` names them.
+    """
+
+    compiler: str = ""
+    off: tuple[str, ...] = ()
+
+
+AS_WRITTEN = Execution()
+
+
+def other_kernels() -> dict[str, str]:
+    """Returns the environment variables of a process whose TensorFlow has oneDNN's kernels switched the other way."""
+    return {ONEDNN: "1" if os.environ.get(ONEDNN) == "0" else "0"}
 
 
 @dataclass(frozen=True)

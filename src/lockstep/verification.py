@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         SubjectError: The code of one side failed; its cause is the original exception.
     """
     check = _Check(
-        _subject(reference, "reference"),
-        in_parts(_subject(candidate, "candidate"), tuple(map(PartRule.of, parts))),
+        subject_of(reference, "reference"),
+        in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts))),
         checked_inputs(inputs),
         Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint)),
         tolerance or FixedTolerance(),
@@ -146,6 +147,48 @@ def judge_reloaded(  # noqa: PLR0913 - as of `verify`
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Both sides in one mode, from the same initial values: what other runs of the candidate are held against.
+
+    Attributes:
+        traces: What the reference does, and the candidate from initial values and with draws of its own.
+        alignment: The reference's variables -> the candidate's.
+        candidate: The candidate, built.
+        movable: The reference's graph, to be run again with other settings; None if there is none here.
+        judge: What all questions are judged by.
+        note: Why the reference's graph does not run here, though it ran elsewhere; empty otherwise.
+    """
+
+    traces: Traces
+    alignment: Alignment
+    candidate: Instance
+    movable: Movable | None
+    judge: Judge
+    note: str
+
+
+@contextlib.contextmanager
+def paired(  # noqa: PLR0913 - as of `verify`
+    reference: Subject,
+    candidate: Subject,
+    inputs: Arrays,
+    mode: Mode,
+    *,
+    rules: Rules,
+    tolerance: FixedTolerance,
+    progress: Progress,
+) -> Iterator[Pair]:
+    """Builds both sides in a mode and runs them, as `verify` does, and keeps them for further runs.
+
+    Raises:
+        SubjectError: The code of one side failed.
+    """
+    check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
+    with ExitStack() as stack:
+        yield check.pair(stack, mode)
+
+
+@dataclass(frozen=True)
 class _Built:
     """Both sides built in one mode, and the reference's graph on the candidate's runtime where that is another one."""
 
@@ -186,7 +229,7 @@ class _Check:
 
     def ask_about_training(self, wishes: TrainingWishes) -> None:
         """Says what is asked beyond the forward pass; see `verify`."""
-        self._beyond = training_questions.chosen(self._subjects, wishes, self._judge, _on_side)
+        self._beyond = training_questions.chosen(self._subjects, wishes, self._judge, on_side)
 
     def run(self) -> Report:
         """Runs all steps."""
@@ -221,6 +264,17 @@ class _Check:
             self._checkpoint.judged(self._judge.results(Traces(reference, again, here), alignment, built.movable))
         self._report("checkpoint", self._checkpoint.findings, self._rule)
         return self._whole(start)
+
+    def pair(self, stack: ExitStack, mode: Mode) -> Pair:
+        """Builds and runs both sides in a mode; they last as long as the stack."""
+        built = self._build(stack, mode)
+        both = self._initial(built)
+        alignment = self._align(both)
+        if both.reference.forward_draws is None:  # a model that drew while it made its variables
+            reference = built.reference.run(filling.copied(both.reference, alignment)[0])
+            both = dataclasses.replace(both, reference=reference)
+        instance = getattr(built.candidate, "movable", built.candidate)
+        return Pair(both, alignment, instance, built.movable, self._judge, built.here.note)
 
     def _whole(self, start: float) -> Report:
         return Report(
@@ -366,7 +420,7 @@ class _Check:
                 renamed = renamer(self._rules)
                 names = {renamed(r.key): r.key for r in built["reference"].variables}
                 subject.fill_names = names
-            instance = _on_side(side, functools.partial(subject.build, mode, self._inputs))
+            instance = on_side(side, functools.partial(subject.build, mode, self._inputs))
             stack.callback(instance.close)
             built[side] = _Sided(side, instance)
         here = self._here(mode)
@@ -472,7 +526,7 @@ class _Sided:
         draws: Sequence[int] | None = None,
         objective: Objective | None = None,
     ) -> Trace:
-        return _on_side(
+        return on_side(
             self._side, lambda: self._instance.run(setting, repeats=repeats, draws=draws, objective=objective)
         )
 
@@ -480,7 +534,8 @@ class _Sided:
         self._instance.close()
 
 
-def _on_side(side: str, action: Callable[[], _Result]) -> _Result:
+def on_side(side: str, action: Callable[[], _Result]) -> _Result:
+    """Does something with one side's code; what it raises says which side that was."""
     try:
         return action()
     except SubjectError as error:
@@ -495,7 +550,12 @@ def _settings(given: CheckpointSettings | str | os.PathLike[str] | None) -> Chec
     return given if given is None or isinstance(given, CheckpointSettings) else CheckpointSettings(Path(given))
 
 
-def _subject(given: Subject | Mapping[str, Any], side: str) -> Subject:
+def subject_of(given: Subject | Mapping[str, Any], side: str) -> Subject:
+    """Returns a subject as it is, and that of a table of the configuration.
+
+    Raises:
+        InputError: It is neither.
+    """
     if isinstance(given, Mapping):
         from lockstep.config import subject_from_table
 

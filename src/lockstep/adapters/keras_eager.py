@@ -9,13 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from lockstep.adapters import running
+from lockstep.adapters import grappler, running
 from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
 from lockstep.adapters.layer_lines import LayerLines
 from lockstep.adapters.optimizing import make_optimizer
@@ -29,7 +30,7 @@ from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.fill import cotangent, takes_values
 from lockstep.recorder.objective import scalar
 from lockstep.recorder.records import ONLY_INPUT
-from lockstep.subjects import Mode, Objective, Setting
+from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
@@ -38,6 +39,9 @@ from lockstep.trace import LossRecord, Trace, VariableRecord, changed, flatten, 
 
 class KerasEager:
     """A function `build()` that makes a layer, a model or a module, as a subject."""
+
+    origin: tuple[Path, str] | None = None
+    """The folder and the entry that name `build()` in another process too; None where it is known to this one alone."""
 
     def __init__(self, build: Callable[[], Any], label: str) -> None:
         self._build = build
@@ -65,6 +69,7 @@ class EagerInstance:
         self._initial: dict[int, np.ndarray] = {}
         self._notes: tuple[str, ...] = ()
         self._lines = LayerLines()
+        self._compiled: dict[bool, Any] = {}
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
@@ -135,32 +140,39 @@ class EagerInstance:
         repeats: int = 0,
         draws: Sequence[int] | None = None,
         objective: Objective | None = None,
+        execution: Execution = AS_WRITTEN,
     ) -> Trace:
         """Calls the model once; the very first call also makes its variables.
 
         In the initial setting the random operations of the call have to interleave with the initializers as they do
-        in the program, so that run must be the first.
+        in the program, so that run must be the first. With an `execution` other than as written, the model is called
+        in a `tf.function`, which is traced by the first such run: its Python code is executed then, and its
+        draws take their seeds, for all runs of that compiler that follow.
         """
         start = time.perf_counter()
         tool = self._tool
         initial = setting.kind == "initial"
         if not initial:
-            if not self._weights():
-                self._call()
+            self._make_variables()
             self._assign(setting.values)
             before = self._values()
             tool = RecordedDraws(self._mode.randomness, draws or ())
         generators = self._generator_states()
-        with _untraced(draws is not None), tool.scope(), _noting_initial_values(self._initial):
+        compiled, added = bool(execution.compiler), None
+        functions = _functions_run(eagerly=False) if compiled else _untraced(draws is not None)
+        with functions, tool.scope(), _noting_initial_values(self._initial), grappler.switched(execution):
             with tf.GradientTape() if objective else contextlib.nullcontext() as tape:
-                returned = self._call()
+                if compiled:
+                    returned, added = self._call_compiled(xla=execution.compiler == "xla")
+                else:
+                    returned = self._call()
                 total = self._training_loss(objective, returned) if objective else None
             outputs = _arrays(returned)
             differentials = self._gradients(tape, total) if objective else {}
         if initial:
             before = self._initial_values()
         after = changed(before, self._values()) if self._mode.training else {}
-        losses, total_loss = self._losses()
+        losses, total_loss = self._losses(added)
         return Trace(
             variables=self.variables,
             before=before,
@@ -189,8 +201,7 @@ class EagerInstance:
             values: Variable key -> value to start from.
             draws: As of `run`.
         """
-        if not self._weights():
-            self._call()
+        self._make_variables()
         # A buffer of its own for each: it is what tells a variable's value from another's.
         self._assign({key: np.array(value) for key, value in values.items()})
         before = self._values()
@@ -209,16 +220,43 @@ class EagerInstance:
     def close(self) -> None:
         """Drops the model."""
         self._model = self._layer = None
+        self._compiled.clear()
         self._initial.clear()
         self._lines.forget()
 
     def _users_code(self, doing: str) -> AbstractContextManager[None]:
         return running.users_code(self._label, f"{doing} ({running.describe(self._mode)})")
 
+    def _make_variables(self) -> None:
+        """Calls the model for the first time, if it has not been; draws have seeds, without which some refuse."""
+        if not self._weights():
+            with _untraced(eagerly=True), RecordedDraws(self._mode.randomness).scope():
+                self._call()
+
     def _call(self) -> Any:
         arguments = {"training": self._mode.training} if self._takes_training else {}
         with self._users_code("running"):
             return self._model(self._inputs, **arguments)
+
+    def _call_compiled(self, *, xla: bool) -> tuple[Any, list[Any]]:
+        """Calls the model in a `tf.function`; returns what it returned, and the layer's losses of that call.
+
+        After a trace the layer itself holds the trace's symbolic losses, which have no value.
+        """
+        if xla not in self._compiled:
+            model, layer = self._model, self._layer
+            arguments = {"training": self._mode.training} if self._takes_training else {}
+            counted = isinstance(layer, keras.layers.Layer)
+
+            def call(inputs: Any) -> Any:
+                returned = model(inputs, **arguments)
+                return returned, list(layer.losses) if counted else []
+
+            # None, unlike False, leaves an enclosed `jit_compile` of the user's own what it is.
+            self._compiled[xla] = tf.function(call, jit_compile=True if xla else None)
+        with self._users_code(f"running in tf.function{'(jit_compile=True)' if xla else ''}"):
+            returned, losses = self._compiled[xla](self._inputs)
+        return returned, losses
 
     def _training_loss(self, objective: Objective, returned: Any) -> Any:
         """Computes what gradients are taken of, on the tape that is recording."""
@@ -287,12 +325,12 @@ class EagerInstance:
             return [(_name(v), functools.partial(v.regularizer, v)) for v in counted if v.regularizer is not None]
         return list(store_of(self._layer).regularizers.items()) if isinstance(self._layer, tf.Module) else []
 
-    def _losses(self) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
+    def _losses(self, of_call: Sequence[Any] | None = None) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
         owned = [LossRecord(owner, np.asarray(loss())) for owner, loss in self._regularizers()]
         if not isinstance(self._layer, keras.layers.Layer):
             return tuple(owned), _sum([record.value for record in owned])
         # What is among the layer's losses besides was given to `add_loss`, and belongs to no variable.
-        values = [np.asarray(value) for value in self._layer.losses]
+        values = [np.asarray(value) for value in (self._layer.losses if of_call is None else of_call)]
         left = Counter(float(record.value) for record in owned)
         others = [value for value in values if not _taken(left, float(value))]
         return (*(LossRecord(None, value) for value in others), *owned), _sum(values)
@@ -330,11 +368,15 @@ def _noting_initial_values(found: dict[int, np.ndarray]) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _untraced(eagerly: bool) -> Iterator[None]:
+def _untraced(eagerly: bool) -> AbstractContextManager[None]:
     """Runs the model's own `tf.function`s eagerly: those traced before would keep the seeds of their trace."""
+    return _functions_run(eagerly=eagerly or tf.config.functions_run_eagerly())
+
+
+@contextlib.contextmanager
+def _functions_run(*, eagerly: bool) -> Iterator[None]:
     before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(eagerly or before)
+    tf.config.run_functions_eagerly(eagerly)
     try:
         yield
     finally:

@@ -35,7 +35,10 @@ def users_code(label: str, doing: str) -> Iterator[None]:
         raise
     except LockstepError as error:
         # Our own sentence (a guard's, the random tool's) is the message; the stack still is the user's.
-        raise SubjectError(f"{label} failed while {doing}: {error}", side=label, doing=doing) from error
+        # Keras wraps it as it wraps the user's.
+        wrapped = _WRAPPED.search(str(error))
+        said = wrapped.group(1) if wrapped else str(error)
+        raise SubjectError(f"{label} failed while {doing}: {said}", side=label, doing=doing) from error
     except Exception as error:
         said = _first_line(error)
         raise SubjectError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.adapters import running
+from lockstep.adapters import grappler, running
 from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError
 from lockstep.program import Program
 from lockstep.recorder import graph, operations, trials
 from lockstep.recorder.failures import RecordingError
-from lockstep.subjects import Mode, Objective, Setting
+from lockstep.subjects import Execution, Mode, Objective, Setting, other_kernels
 from lockstep.trace import Trace, VariableRecord
 
 
@@ -101,11 +100,23 @@ class GraphInstance:
         """
         if objective is not None:
             self._differentiate(objective)
+        return self._traced(values, inputs, graph.session_config(threads), differentiated=objective is not None)
+
+    def run_switched(self, values: Mapping[str, np.ndarray], execution: Execution) -> Trace:
+        """Runs it in a session that rewrites the graph as `execution` says."""
+        return self._traced(values, {}, grappler.session_config(execution))
+
+    def _traced(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        config: Any,
+        *,
+        differentiated: bool = False,
+    ) -> Trace:
         start = time.perf_counter()
         with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
-            got = self._model.run(
-                values, {**self._inputs, **inputs}, threads=threads, differentiated=objective is not None
-            )
+            got = self._model.run(values, {**self._inputs, **inputs}, config=config, differentiated=differentiated)
         return Trace(
             variables=self._model.variables,
             before=got.before,
@@ -143,10 +154,18 @@ class GraphInstance:
         """
         from lockstep.recorder_process import rerun
 
-        other = "1" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else "0"
-        switched = {"TF_ENABLE_ONEDNN_OPTS": other}
         inputs = {**self._inputs, **inputs}
-        return rerun(self._model, values, inputs, switched, differentiated=objective is not None)
+        return rerun(self._model, values, inputs, other_kernels(), differentiated=objective is not None)
+
+    def run_elsewhere(self, values: Mapping[str, np.ndarray], variables: Mapping[str, str]) -> Trace:
+        """Runs it in a process with other environment variables, in a session that rewrites nothing.
+
+        Raises:
+            InputError: The graph cannot be exported, or the process failed.
+        """
+        from lockstep.recorder_process import rerun
+
+        return rerun(self._model, values, self._inputs, variables)
 
     def program(self, values: Mapping[str, np.ndarray]) -> Program:
         """Follows what the graph computes, operation by operation.

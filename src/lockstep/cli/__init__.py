@@ -26,6 +26,7 @@ _COMMANDS = {
     "map": "lockstep.cli.map",
     "record": "lockstep.cli.record",
     "show": "lockstep.cli.show",
+    "switches": "lockstep.cli.switches",
 }
 _OBJECTS = {"map": "map_"}  # where the command's name is one of Python's own
 

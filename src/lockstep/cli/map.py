@@ -103,7 +103,8 @@ def _proposed(
 
     opened = open_checkpoint(checkpoint)
     subjects = {
-        side: config.subject_of(settings, side, say=functools.partial(session.say, progress, side)) for side in sides
+        side: config.subject_from_configuration(settings, side, say=functools.partial(session.say, progress, side))
+        for side in sides
     }
     progress.say("candidate: listing its variables")
     proposal = proposing.proposal_for(opened, proposing.inventory(subjects["candidate"], inputs))

@@ -131,7 +131,7 @@ def _record_model(
     reference = None if reference_trace is None else RecordedSubject(reference_trace)
     progress.say("importing TensorFlow")
     import_tensorflow()
-    subject = config.subject_of(settings, side, say=progress.say)
+    subject = config.subject_from_configuration(settings, side, say=progress.say)
     table = getattr(settings, side)
     loss, make = (
         config.training_function(table, settings.folder, side, key, isolated=False) for key in ("loss", "optimizer")

@@ -60,7 +60,9 @@ def _check(
     subjects = {}
     for side, table in (("reference", configuration.reference), ("candidate", configuration.candidate)):
         progress.say(f"{side}: importing {table['entry']}")
-        subjects[side] = config.subject_of(configuration, side, say=functools.partial(say, progress, side), fresh=fresh)
+        subjects[side] = config.subject_from_configuration(
+            configuration, side, say=functools.partial(say, progress, side), fresh=fresh
+        )
     return verify(
         subjects["reference"],
         subjects["candidate"],

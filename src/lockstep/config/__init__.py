@@ -4,7 +4,7 @@ from lockstep.config.arrays import InputSpec, make_batches, make_inputs
 from lockstep.config.entries import entry_file, subject_from_table, training_function
 from lockstep.config.isolation import Isolation
 from lockstep.config.reading import Configuration, read
-from lockstep.config.subjects import subject_of
+from lockstep.config.subjects import subject_from_configuration
 
 __all__ = [
     "Configuration",
@@ -14,7 +14,7 @@ __all__ = [
     "make_batches",
     "make_inputs",
     "read",
+    "subject_from_configuration",
     "subject_from_table",
-    "subject_of",
     "training_function",
 ]

@@ -110,7 +110,11 @@ def subject_from_table(
         entry_file(checked, folder, side)
         return _isolated(checked, folder, side, isolation, say=say, fresh=fresh)
     function = _function(checked, folder, side, "entry")
-    return _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
+    subject: Any = _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
+    if checked["runtime"] == "keras":
+        subject.origin = folder, checked["entry"]
+    made: Subject = subject
+    return made
 
 
 def training_function(

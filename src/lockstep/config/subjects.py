@@ -10,7 +10,7 @@ from lockstep.parts import in_parts
 from lockstep.subjects import Subject
 
 
-def subject_of(
+def subject_from_configuration(
     configuration: Configuration, side: str, *, say: Callable[[str], None] | None = None, fresh: bool = False
 ) -> Subject:
     """Makes the subject of a side.

@@ -91,7 +91,7 @@ class GraphModel:
         values: Mapping[str, np.ndarray],
         inputs: Mapping[str, np.ndarray],
         taps: Iterable[Any] = (),
-        threads: int = 0,
+        config: Any = None,
         differentiated: bool = False,
     ) -> Run:
         """Runs the graph once in a session of its own, so that every random operation starts anew.
@@ -100,7 +100,7 @@ class GraphModel:
             values: Variable key -> value to start from; the others start from their initializers.
             inputs: Input name -> array.
             taps: Tensors to be fetched along.
-            threads: How many threads an operation may use; 0 leaves it to TensorFlow.
+            config: The session's; None for that of `session_config`.
             differentiated: Whether the training loss and its gradients are computed along.
         """
         keys = [record.key for record in self.variables]
@@ -112,7 +112,7 @@ class GraphModel:
             feed.update(objective.cotangents_of(wanted, self._output_shapes(values, inputs)))
         backward = [] if wanted is None else [wanted.loss] + list(connected.values())
         fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
-        with v1.Session(graph=self.graph, config=session_config(threads)) as session:
+        with v1.Session(graph=self.graph, config=session_config(0) if config is None else config) as session:
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
             outputs, losses, total, tap_values, _, differentials = session.run(fetches, feed)

@@ -28,7 +28,7 @@ _FEW_LINES = 3
 """Of a step's details where operations are to blame, which say more."""
 _CULPRITS = 10
 _NAMES = 4
-_WIDE = 110  # columns from which the rule that judged gets a column of its own
+WIDE = 110  # columns from which the rule that judged gets a column of its own
 
 
 def as_text(report: Report, *, title: str = "lockstep check", width: int = 120) -> str:
@@ -63,8 +63,8 @@ def show_stripped(console: Console, blocks: Iterable[RenderableType]) -> None:
 
 
 def _blocks(report: Report, width: int, title: str, written_to: str | None) -> Iterator[RenderableType]:
-    wide = width >= _WIDE
-    yield _header(report, title, wide=wide)
+    wide = width >= WIDE
+    yield header(report.environments, title, wide=wide)
     yield _table(report, wide=wide)
     lines = _FEW_LINES if any(culprit.operations != ((), ()) for culprit in report.culprits) else _DETAIL_LINES
     for step in report.steps:
@@ -84,11 +84,12 @@ def verdict_text(verdict: Verdict) -> Text:
     return Text(str(verdict), style=_STYLES[verdict])
 
 
-def _header(report: Report, title: str, *, wide: bool) -> RenderableType:
+def header(environments: Mapping[str, Mapping[str, str]], title: str, *, wide: bool) -> RenderableType:
+    """What was run, and on what: side -> `"subject"`, `"tensorflow"` and the like -> name or version."""
     grid = Table.grid(padding=(0, 2))
     for _ in range(3 if wide else 2):
         grid.add_column(overflow="fold")
-    for number, (side, environment) in enumerate(report.environments.items()):
+    for number, (side, environment) in enumerate(environments.items()):
         subject, versions = environment.get("subject", "?"), _environment(environment)
         if wide:
             first = Text(title, style="bold") if number == 0 else Text()

@@ -79,7 +79,7 @@ def judged(
     if hides and not own:
         worst = max(hides.values())
         phrase = f"{total.phrase}; rounding alone may move it by {worst:.0%} of its size, which hides any answer"
-        return Finding(Verdict.UNDECIDED, phrase, total.details, total.figures)
+        return Finding(Verdict.UNDECIDED, phrase, total.details, {**total.figures, f"{kind}_hidden_by_noise": True})
     phrase = f"{total.phrase}; no more than rounding alone moves the reference"
     return Finding(Verdict.EQUIVALENT, phrase, (), {**total.figures, f"{kind}_explained_by_noise": True})
 

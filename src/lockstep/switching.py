@@ -1,0 +1,496 @@
+"""Runs a candidate in each way that TensorFlow has of carrying it out, and names the switch that makes a difference.
+
+As written (eagerly), in `tf.function` with Grappler's passes, without each of them, compiled by XLA; in processes of
+their own with oneDNN's kernels switched the other way, on one thread, with deterministic kernels. All from the same
+values of all variables, and with the same draws. How the data goes: docs/design/switches.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lockstep import attribution
+from lockstep.align import Rename, TransformRule
+from lockstep.arrays import Arrays, checked_inputs
+from lockstep.attribution import Attribution, Seen
+from lockstep.errors import InputError, LockstepError, nearest
+from lockstep.report.model import Verdict, overall
+from lockstep.report.switches import Distance, SettingReport, SwitchReport
+from lockstep.steps import filling
+from lockstep.steps.finding import Finding
+from lockstep.subjects import AS_WRITTEN, Execution, Mode, Setting, Subject
+from lockstep.switch_judging import Bench, distance, misaligned, reason, settled, why
+from lockstep.switch_runs import FUNCTION, WHOLE_OFF, XLA, Runs, in_another_process, known_elsewhere, process_settings
+from lockstep.tolerance import FixedTolerance
+from lockstep.trace import Trace
+from lockstep.verification import Event, Pair, Progress, Rules, on_side, paired, subject_of
+
+PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
+"""What can be left out."""
+
+
+def switches(  # noqa: PLR0913 - as of `verify`
+    reference: Subject | Mapping[str, Any],
+    candidate: Subject | Mapping[str, Any],
+    inputs: Arrays,
+    *,
+    rename: Sequence[Rename] = (),
+    transforms: Sequence[TransformRule | Sequence[str]] = (),
+    tolerance: FixedTolerance | None = None,
+    training: bool = False,
+    without: Collection[str] = (),
+    progress: Progress | None = None,
+) -> SwitchReport:
+    """Finds out which of TensorFlow's switches a difference comes from.
+
+    The candidate runs eagerly, in `tf.function` (where that differs, with each of Grappler's passes off in turn), and
+    with `jit_compile=True`; in further processes with oneDNN's kernels switched the other way, on one thread, and with
+    deterministic kernels. Each run is held against the eager one and against the reference. Where the reference's graph
+    runs here, its session is switched likewise.
+
+    Args:
+        reference: The original, as for `lockstep.verify`.
+        candidate: The migrated model: `lockstep.keras(build)`, or a table of the configuration as a dict. Only what a
+            table names can be run in another process.
+        inputs: As for `lockstep.verify`.
+        rename: Likewise.
+        transforms: Likewise.
+        tolerance: Likewise; what is beyond it is held against a noise budget.
+        training: Whether training mode is asked too, besides inference.
+        without: What is left out: `"passes"`, `"xla"`, `"onednn"`, `"threads"`, `"determinism"`, `"reference"`.
+        progress: Called with an `Event` whenever something begins.
+
+    Returns:
+        The report; only its `raise_if_diverged()` raises.
+
+    Raises:
+        InputError: The inputs, a table or a name in `without` cannot be used, or the candidate is no Keras model.
+        SubjectError: The code of one side failed when it was run as written; its cause is the original exception.
+    """
+    start = time.perf_counter()
+    _check_parts(without)
+    sides = {"reference": subject_of(reference, "reference"), "candidate": subject_of(candidate, "candidate")}
+    if not any(hasattr(sides["candidate"], name) for name in ("origin", "again")):
+        raise InputError(
+            f"the candidate {sides['candidate'].label} is no Keras model that can be run now; switches needs one that "
+            'lockstep.keras(build) makes, or a table with runtime = "keras".'
+        )
+    asked = _Asked(
+        sides,
+        checked_inputs(inputs),
+        frozenset(without),
+        progress or (lambda _: None),
+    )
+    rules = Rules(tuple(rename), tuple(map(TransformRule.of, transforms)))
+    rows: list[SettingReport] = []
+    findings: list[str] = []
+    for kind in ("inference", "training") if training else ("inference",):
+        mode = Mode(training=kind == "training", randomness="num_random_ops")
+        with paired(
+            sides["reference"],
+            sides["candidate"],
+            asked.inputs,
+            mode,
+            rules=rules,
+            tolerance=tolerance or FixedTolerance(),
+            progress=asked.progress,
+        ) as pair:
+            question = _Question(asked, pair, mode)
+            question.answer()
+        rows.extend(question.rows)
+        findings.extend(f"{kind}: {sentence}" for sentence in question.findings)
+    return SwitchReport(
+        verdict=overall([row.verdict for row in rows if row.side == "candidate"]),
+        settings=tuple(rows),
+        findings=tuple(findings),
+        environments={side: dict(subject.environment()) for side, subject in sides.items()},
+        duration_s=time.perf_counter() - start,
+    )
+
+
+def _check_parts(without: Collection[str]) -> None:
+    for name in without:
+        if name not in PARTS:
+            known = ", ".join(PARTS)
+            raise InputError(f"without: there is no part {name!r}{nearest(name, PARTS)} (there are {known}).")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is the same in all modes."""
+
+    sides: Mapping[str, Subject]
+    inputs: Arrays
+    without: frozenset[str]
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """What was seen in a process with another setting.
+
+    Attributes:
+        name: The setting.
+        function: How far `tf.function` is there from the run as written there.
+        unrewritten: The same without Grappler.
+        repeated: How far two calls of the run as written are apart.
+        reference: How far the run as written is from the reference's graph there; None where nobody asked.
+    """
+
+    name: str
+    function: Distance
+    unrewritten: Distance
+    repeated: Distance
+    reference: Distance | None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What came of one run.
+
+    Attributes:
+        as_written: Held against the same side run as written; None where it is that run.
+        from_reference: Held against the reference; None where it is the reference's.
+        budget: The noise budget, where it was measured.
+    """
+
+    as_written: Sequence[Finding] | None
+    from_reference: Sequence[Finding] | None
+    budget: float | None
+
+
+class _Question:
+    """What is asked in one mode.
+
+    Attributes:
+        rows: What was run.
+        findings: What it comes to.
+    """
+
+    def __init__(self, asked: _Asked, pair: Pair, mode: Mode) -> None:
+        self._asked, self._pair, self._mode = asked, pair, mode
+        self._kind = "training" if mode.training else "inference"
+        self._bench = Bench(pair)
+        first = pair.traces
+        carried = filling.carried(first.reference.before, pair.alignment)
+        self._setting = Setting("given", {**first.candidate.before, **carried})
+        self._draws = tuple(first.reference.forward_draws or ())
+        self.rows: list[SettingReport] = []
+        self.findings: list[str] = []
+
+    def answer(self) -> None:
+        """Runs everything, and fills `rows` and `findings`."""
+        runs = self._runs(self._asked.sides["candidate"])
+        try:
+            self._say("the candidate eagerly")
+            eager, again = (on_side("candidate", lambda: runs.run(AS_WRITTEN)) for _ in range(2))
+            others = self._in_other_processes(eager)
+            own, told, self.rows, self.findings = self.rows, self.findings, [], []
+            self._as_written(eager, again, others)
+            verdict = self._function(runs, eager, again, others)
+            if self._wanted("xla"):
+                self._xla(runs, eager, verdict)
+            self.rows.extend(own)
+            self.findings.extend(told)
+        finally:
+            runs.close()
+        if self._wanted("reference"):
+            self._session()
+
+    # ---- the candidate in this process
+
+    def _as_written(self, eager: Trace, again: Trace, others: Sequence[_Elsewhere]) -> None:
+        found = self._bench.against_reference(eager, eager)
+        traces = self._pair.traces
+        verdict = self._row("eager", _Judged(None, found, self._bench.budget((traces.reference, eager))))
+        apart = self._bench.from_reference(traces.base, eager)
+        asked = [(each.name, each.reference) for each in others if each.reference is not None]
+        seen = Seen(
+            apart,
+            verdict,
+            self._bench.budget((traces.base, eager)),
+            tuple(name for name, there in asked if there.bit_equal),
+            tuple(name for name, there in asked if not there.bit_equal),
+        )
+        versions = self._pair.judge.runtimes() if traces.here is not None else ""
+        self.findings.append(attribution.of_reference(seen, versions))
+        if self._pair.note:
+            self.findings.append(f"{self._pair.note}.")
+        repeated = self._bench.apart(eager, again)
+        if not repeated.bit_equal:
+            steady = [each.name for each in others if each.repeated.bit_equal]
+            self.findings.append(attribution.of_repeated_calls(repeated, steady))
+
+    def _function(self, runs: Runs, eager: Trace, again: Trace, others: Sequence[_Elsewhere]) -> Verdict:
+        """The candidate in `tf.function`, with all passes and without each; returns the verdict of the former."""
+        self._say("the candidate in tf.function")
+        try:
+            first, second = runs.run(FUNCTION), runs.run(FUNCTION)
+        except LockstepError as error:
+            return self._could_not("tf.function", error)
+        found = self._bench.of_candidate(eager, first)
+        cause = Attribution()
+        tried: list[tuple[str, _Judged]] = []
+        if not distance(found).bit_equal and self._wanted("passes"):
+            cause, tried = self._passes(runs, eager)
+        seen = self._seen(eager, first, found, [] if cause.found else others, others)
+        exact = cause.found or bool(seen.elsewhere)
+        draws = misaligned(eager, first)
+        verdict = self._row("tf.function", self._judged(eager, first), known=exact, undecided=bool(draws), note=draws)
+        if draws:
+            self.findings.append(f"tf.function cannot be judged: {draws}.")
+        elif self._second_call_diverged(eager, again, second, seen):
+            verdict = self.rows[-1].verdict
+        elif seen.distance.bit_equal or self._wanted("passes"):
+            self.findings.append(attribution.of_grappler(attribution.CANDIDATE, seen, cause))
+        for label, judged in tried:
+            self._row(label, judged, known=exact, undecided=bool(draws), note=draws)
+        return verdict
+
+    def _seen(
+        self,
+        eager: Trace,
+        trace: Trace,
+        found: Sequence[Finding],
+        without_grappler: Sequence[_Elsewhere],
+        others: Sequence[_Elsewhere],
+    ) -> Seen:
+        """Puts together what was seen of `tf.function`, here and in other processes, there without Grappler too."""
+        equal = [each.name for each in others if each.function.bit_equal]
+        still = [each for each in without_grappler if not each.function.bit_equal]
+        equal += [f"{each.name} and Grappler off" for each in still if each.unrewritten.bit_equal]
+        return Seen(
+            distance(found),
+            overall([finding.verdict for finding in found]),
+            self._bench.budget((eager, trace)),
+            tuple(equal),
+            tuple(each.name for each in still if not each.unrewritten.bit_equal),
+        )
+
+    def _passes(self, runs: Runs, eager: Trace) -> tuple[Attribution, list[tuple[str, _Judged]]]:
+        """Switches passes off; returns which ones matter, and what each run with a single one off came to."""
+        tried: list[tuple[str, _Judged]] = []
+
+        def run(execution: Execution, off: str) -> Distance | None:
+            label = f"tf.function, {off} off"
+            self._say(f"the candidate in {label}")
+            try:
+                trace = runs.run(execution)
+            except LockstepError as error:
+                self._could_not(label, error, counts=False)
+                return None
+            if len(execution.off) < 2:
+                tried.append((label, self._judged(eager, trace)))
+            return self._bench.apart(eager, trace)
+
+        passes = getattr(self._asked.sides["candidate"], "passes", _passes)()
+        cause = attribution.attribute(
+            passes,
+            lambda off: run(Execution("grappler", off), " and ".join(off)),
+            lambda: run(WHOLE_OFF, "all of Grappler"),
+        )
+        return cause, tried
+
+    def _second_call_diverged(self, eager: Trace, again: Trace, second: Trace, seen: Seen) -> bool:
+        """Tells whether only the first call is that of the code as written, and says so."""
+        if not seen.distance.bit_equal and seen.verdict is not Verdict.EQUIVALENT:
+            return False
+        found = self._bench.of_candidate(again, second)
+        if overall([finding.verdict for finding in found]) is not Verdict.DIVERGED:
+            return False
+        apart = distance(found)
+        self.rows[-1] = dataclasses.replace(
+            self.rows[-1], verdict=Verdict.DIVERGED, note=f"the second call differs by {apart}"
+        )
+        self.findings.append(attribution.of_second_call(apart, self._bench.apart(eager, again)))
+        return True
+
+    def _xla(self, runs: Runs, eager: Trace, function: Verdict) -> None:
+        self._say("the candidate in tf.function(jit_compile=True)")
+        try:
+            trace = runs.run(XLA)
+        except LockstepError as error:
+            self._could_not("tf.function(jit_compile=True)", error, part="xla")
+            return
+        draws = misaligned(eager, trace)
+        verdict = self._row(
+            "tf.function(jit_compile=True)", self._judged(eager, trace), undecided=bool(draws), note=draws
+        )
+        if draws:
+            self.findings.append(f"tf.function(jit_compile=True) cannot be judged: {draws}.")
+            return
+        apart = self._bench.apart(eager, trace)
+        self.findings.append(attribution.of_xla(Seen(apart, verdict, self._bench.budget((eager, trace))), function))
+
+    # ---- in processes of their own
+
+    def _in_other_processes(self, eager: Trace) -> list[_Elsewhere]:
+        wanted = process_settings(self._asked.without)
+        if wanted and not known_elsewhere(self._asked.sides["candidate"]):
+            self.findings.append(
+                f"not run: {', '.join(wanted)}. The candidate is a function of this process; give it as a table, "
+                '{"runtime": "keras", "entry": "model.py:build"}, to have it run in another one.'
+            )
+            return []
+        seen = (self._in_another(name, variables, eager) for name, variables in wanted.items())
+        return [each for each in seen if each is not None]
+
+    def _in_another(self, name: str, variables: Mapping[str, str], eager: Trace) -> _Elsewhere | None:
+        self._say(f"the candidate with {name}, in a process of its own")
+        subject = in_another_process(self._asked.sides["candidate"], variables)
+        runs = self._runs(subject)
+        try:
+            written, again, function, unrewritten = map(runs.run, (AS_WRITTEN, AS_WRITTEN, FUNCTION, WHOLE_OFF))
+        except LockstepError as error:
+            part = next(part for part in PARTS if name not in process_settings(frozenset({part})))
+            self._could_not(name, error, part=part)
+            return None
+        finally:
+            runs.close()
+            subject.end()  # at once: a large model takes gigabytes there
+        there = self._bench.of_candidate(written, function)
+        self._row(name, self._judged(eager, written), note=f"tf.function there: {distance(there)}")
+        return _Elsewhere(
+            name,
+            distance(there),
+            self._bench.apart(written, unrewritten),
+            self._bench.apart(written, again),
+            self._of_reference_there(name, variables, eager, written),
+        )
+
+    def _of_reference_there(
+        self, name: str, variables: Mapping[str, str], eager: Trace, written: Trace
+    ) -> Distance | None:
+        """How far both sides are apart where both have the setting; None where they are equal without it."""
+        graph: Any = self._pair.movable
+        base = self._pair.traces.base
+        if not hasattr(graph, "run_elsewhere") or self._bench.from_reference(base, eager).bit_equal:
+            return None
+        self._say(f"the reference with {name}, in a process of its own")
+        try:
+            return self._bench.from_reference(graph.run_elsewhere(dict(base.before), variables), written)
+        except LockstepError:
+            return None  # a graph that calls Python, say
+
+    # ---- the reference
+
+    def _session(self) -> None:
+        """The reference's graph in a session that rewrites it, as sessions come."""
+        graph: Any = self._pair.movable
+        if not hasattr(graph, "run_switched"):
+            return
+        from lockstep.adapters import grappler
+
+        base, name = self._pair.traces.base, "session, rewriting"
+
+        def run(execution: Execution, label: str) -> Distance | None:
+            self._say(f"the reference: {label}")
+            try:
+                trace = graph.run_switched(dict(base.before), execution)
+            except LockstepError as error:
+                self._could_not(label, error, counts=False, side="reference")
+                return None
+            found = self._bench.of_reference(base, trace)
+            if len(execution.off) < 2:
+                self._row(label, _Judged(found, None, self._bench.budget((base, trace))), side="reference")
+            return distance(found)
+
+        apart = run(FUNCTION, name)
+        if apart is None:
+            return
+        row, cause = self.rows[-1], Attribution()
+        if not apart.bit_equal and self._wanted("passes"):
+            cause = attribution.attribute(
+                grappler.passes_of_sessions(),
+                lambda off: run(Execution("grappler", off), f"{name}, {' and '.join(off)} off"),
+                lambda: Distance(0.0, None, bit_equal=True),  # a session without is what it is held against
+            )
+        if apart.bit_equal or self._wanted("passes"):
+            seen = Seen(apart, row.verdict, row.noise_budget)
+            self.findings.append(attribution.of_grappler(attribution.REFERENCE, seen, cause))
+
+    # ---- rows
+
+    def _judged(self, eager: Trace, trace: Trace) -> _Judged:
+        """Judges a run of the candidate both ways; the run itself, a large one maybe, need not be kept."""
+        return _Judged(
+            self._bench.of_candidate(eager, trace),
+            self._bench.against_reference(trace, eager),
+            self._bench.budget((eager, trace), (self._pair.traces.reference, trace)),
+        )
+
+    def _row(
+        self,
+        setting: str,
+        judged: _Judged,
+        *,
+        known: bool = False,
+        undecided: bool = False,
+        note: str = "",
+        side: str = "candidate",
+    ) -> Verdict:
+        """Adds a row.
+
+        Args:
+            setting: What it is called.
+            judged: What came of it.
+            known: Whether some switch makes its difference from the eager run vanish, bit for bit.
+            undecided: Whether draws that cannot be aligned make a difference mean nothing.
+            note: What else is said of it; by default what decides the verdict.
+            side: Whose it is.
+        """
+        eager = next((row.verdict for row in self.rows if row.setting == "eager"), None)
+        parts = (judged.as_written, Verdict.EQUIVALENT), (judged.from_reference, eager)
+        verdict = overall([settled(found, other if known else None) for found, other in parts if found is not None])
+        if undecided and verdict is Verdict.DIVERGED:
+            verdict = Verdict.UNDECIDED
+        if not note:
+            note = why([*(judged.as_written or ()), *(judged.from_reference or ())])
+        self.rows.append(
+            SettingReport(
+                mode=self._kind,
+                side=side,
+                setting=setting,
+                as_written=None if judged.as_written is None else distance(judged.as_written),
+                from_reference=None if judged.from_reference is None else distance(judged.from_reference),
+                noise_budget=judged.budget,
+                verdict=verdict,
+                note=note,
+            )
+        )
+        return verdict
+
+    def _could_not(
+        self, setting: str, error: LockstepError, *, side: str = "candidate", counts: bool = True, part: str = ""
+    ) -> Verdict:
+        """Adds a row for what did not run; `part` is what it is left out by."""
+        verdict = Verdict.UNDECIDED if counts else Verdict.NOT_ASKED
+        note = f"did not run: {reason(error)}"
+        self.rows.append(SettingReport(self._kind, side, setting, None, None, None, verdict, note))
+        if counts:
+            left_out = f' "{part}" in `without` (--without {part}) leaves it out.' if part else ""
+            self.findings.append(f"{setting} did not run: {reason(error)}.{left_out}")
+        return verdict
+
+    # ---- running
+
+    def _runs(self, subject: Any) -> Runs:
+        build: Callable[[], Any] = functools.partial(subject.build, self._mode, self._asked.inputs)
+        return Runs(lambda: on_side("candidate", build), self._setting, self._draws)
+
+    def _wanted(self, part: str) -> bool:
+        return part not in self._asked.without
+
+    def _say(self, text: str) -> None:
+        self._asked.progress(Event(f"{self._kind}: {text}"))
+
+
+def _passes() -> tuple[str, ...]:
+    from lockstep.adapters import grappler
+
+    return grappler.passes()
