@@ -124,6 +124,9 @@ class _Cut:
 class _CutSubject:
     """See `in_parts`."""
 
+    origin = None
+    """No other process knows of the parts."""
+
     def __init__(self, subject: Subject, rules: tuple[PartRule, ...]) -> None:
         self._subject, self._rules = subject, rules
 
