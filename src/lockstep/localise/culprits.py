@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from lockstep.localise.causes import Cause, cause_of
+from lockstep.localise.causes import cause_of
 from lockstep.localise.forcing import Blame, Localisation, Unchanged
+from lockstep.localise.hypotheses.case import Cause
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.pitfalls import Slug
 from lockstep.program import Operation, Program
