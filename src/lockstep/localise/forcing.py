@@ -198,11 +198,12 @@ class _Pass:
         blames = self._found.blames
         if not blames or self._found.unmatched:
             return blames
-        places = [self._places[key] for key in self._blame_keys]
+        rounds = _rounds(blames)
+        places = [[place for n in numbers for place in self._places[self._blame_keys[n]]] for numbers in rounds]
         ends = [(tensor, wanted) for tensor, all_wanted in self._ends_seen for wanted in all_wanted]
         given = {t: n for t, n in self._number.items() if t in self._c.sources and not self._c.is_constant(t)}
         sources = {tensor: self._values[number] for tensor, number in given.items()}
-        count = len(blames)
+        count = len(rounds)
         runs = [tuple(range(count))]
         for together in range(1, _NEIGHBOURS + 1):
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
@@ -217,7 +218,8 @@ class _Pass:
                     harmless.update(free)
         except Exception:  # the framework's own: an operation has no float64 kernel, and nothing is left out
             return blames
-        return [blame for number, blame in enumerate(blames) if number not in harmless]
+        left = {number for place, numbers in enumerate(rounds) if place not in harmless for number in numbers}
+        return [blame for number, blame in enumerate(blames) if number in left]
 
     # --- numbers
 
@@ -354,6 +356,7 @@ class _Pass:
         for found in wrong:
             assert found.reads is not None
             number = self._ours[found.wanted]
+            self._synced.add(number)  # gone through, even if the tensor is another one
             if found.tensor in self._number:
                 self._forced[operation.index, found.reads[1]] = number
                 place = Place(found.wanted, None, frozenset({(operation.index, found.reads[1])}))
@@ -365,6 +368,7 @@ class _Pass:
 
     def _right(self, found: _Checked) -> None:
         self._found.ratios.append(found.judged.ratio)
+        self._synced.add(self._ours[found.wanted])
         if found.tensor not in self._number:
             self._sync(found.tensor, self._ours[found.wanted])
 
@@ -443,12 +447,15 @@ class _Pass:
 
     def _end(self, tensor: int, wanted: int) -> None:
         number = self._ours[wanted]
-        if self._number.get(tensor) == number or (tensor, number) in self._blamed:
+        if self._number.get(tensor) == number:
             return
-        found = self._judge(tensor, wanted)
-        if found.judged.within:
+        known = (tensor, number) in self._blamed
+        found = None if known else self._judge(tensor, wanted)
+        if found is not None and found.judged.within:
             self._right(found)
-        else:
+            return
+        self._places[tensor, number].append(Place(wanted, None, end=tensor))
+        if found is not None:
             self._blame(found)
 
     # --- comparing
@@ -582,6 +589,16 @@ class _Pass:
                 waiting.extend(made_by.inputs)
         ordered: Sequence[Operation] = [operations[index] for index in sorted(operations)]
         return Part(self._r, ordered, start, wanted, {})
+
+
+def _rounds(blames: Sequence[Blame]) -> list[list[int]]:
+    """Puts together what is written once and ran several times, the rounds of a loop, as one culprit tells them."""
+    found: dict[object, list[int]] = defaultdict(list)
+    for number, blame in enumerate(blames):
+        read_by = () if blame.reads is None else (blame.reads[0],)
+        sides = blame.reference, blame.candidate, read_by, () if blame.partner is None else (blame.partner,)
+        found[tuple(tuple(dict.fromkeys((o.type, o.place) for o in side)) for side in sides)].append(number)
+    return list(found.values())
 
 
 def _elements(program: Program) -> int:
