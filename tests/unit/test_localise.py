@@ -32,6 +32,9 @@ OPERATIONS = {
     "Mean": lambda x, axis, keep_dims=False, **_: x.mean(int(axis), keepdims=keep_dims, dtype=x.dtype),
     "LeakyRelu": lambda x, alpha, **_: np.where(x > 0, x, x.dtype.type(alpha) * x),
     "ConcatV2": lambda *given, **_: np.concatenate(given[:-1], int(given[-1])),
+    "Select": lambda condition, x, y, **_: np.where(condition, x, y),
+    "Slice": lambda x, begin, size, **_: x[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))],
+    "GatherV2": lambda x, places, axis, **_: np.take(x, places, int(axis)),
 }
 
 
@@ -61,6 +64,7 @@ class Writer:
 
     def __init__(self):
         self.builder, self.kernels = ProgramBuilder(), NumpyKernels()
+        self.line = ""  # of everything, where it is one line that runs several times
         self.x = self.builder.source("input", "x", X, spec(X))
 
     def variable(self, name):
@@ -75,11 +79,11 @@ class Writer:
         sources = self.builder.program.sources
         given = [sources[t].value if t in sources else a for t, a in zip(inputs, shapes, strict=True)]
         value = OPERATIONS[kind](*given, **attributes)
-        place = Place(f"{scope}/{kind}", scope, f"{scope}.py:{len(self.builder.program.operations) + 1}")
+        place = Place(f"{scope}/{kind}", scope, self.line or f"{scope}.py:{len(self.builder.program.operations) + 1}")
         return self.builder.operation(kind, attributes, inputs, [(spec(value), value)], place)[0]
 
-    def done(self, output):
-        self.builder.program.outputs[""] = output
+    def done(self, output, **more):
+        self.builder.program.outputs.update({"": output, **more})
         return self.builder.program.without_the_unused()
 
 
@@ -276,3 +280,73 @@ def test_a_factor_that_changes_places_past_something_that_minds_is_blamed():
 def test_another_factor_in_another_place_is_blamed():
     _, named = found(scaled(first=False), scaled(first=True, factor=0.3))
     assert named
+
+
+def pieces(picked, activation, offset, scale):
+    """An activation and a scale, of which a piece is taken by a slice or by a list of places."""
+    net = Writer()
+    hidden = net(activation, net("MatMul", net.x, net.variable("a")), scope="first")
+    scaled = net("Mul", net("Sub", hidden, net.constant(offset)), net.constant(scale), scope="scale")
+    if picked == "Slice":
+        piece = net("Slice", scaled, net.constant([0, 0], np.int32), net.constant([4, 6], np.int32))
+    else:
+        piece = net("GatherV2", scaled, net.constant(range(4), np.int32), net.constant(0, np.int32))
+    return net.done(net("MatMul", piece, net.variable("b"), scope="last"))
+
+
+def test_operations_behind_a_piece_have_the_same_role_however_it_is_taken():
+    _, named = found(pieces("Slice", "Relu", 0.2, 0.1), pieces("GatherV2", "Tanh", 0.3, 0.11))
+    assert {c.reference: c.pitfall for c in named} == {
+        "first/Relu": "wrong-activation",
+        "net/Sub": "offset",
+        "scale/Mul": "constant-factor",
+    }
+
+
+def rounds(repeated, scale):
+    """Three rounds of a recurrence whose outputs, where masked, are zero or repeat the last; they are masked again."""
+    net, outputs = Writer(), []
+    net.line = "loop.py:1"
+    zero, state = net.constant(np.zeros((8, 6))), net.x
+    masks = [np.arange(8)[:, None] < count for count in (8, 5, 2)]
+    for mask in masks:
+        product = net("MatMul", state, net.variable("a"), scope="round/product")
+        state = net("Tanh", net("Mul", product, net.constant(scale), scope="round/scale"), scope="round/state")
+        condition = net.constant(np.broadcast_to(mask, (8, 6)), bool)
+        other = outputs[-1] if repeated and outputs else zero
+        outputs.append(net("Select", condition, state, other, scope="round/output"))
+    joined = net("ConcatV2", *outputs, net.constant(1, np.int32))
+    return net.done(net("Mul", joined, net.constant(np.repeat(np.hstack(masks), 6, axis=1))))
+
+
+def test_what_only_all_rounds_of_a_loop_together_make_harmless_is_not_blamed():
+    reference = rounds(repeated=False, scale=0.1)
+    assert found(reference, rounds(repeated=True, scale=0.1))[1] == ()
+    _, named = found(reference, rounds(repeated=True, scale=0.11))
+    assert [culprit.reference for culprit in named] == ["round/scale/Mul"]
+
+
+def test_an_output_that_is_wrong_itself_hides_no_harmless_place():
+    def program(first, active):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        more = net("Relu", hidden, scope="more") if active else hidden
+        read = net("Mul", hidden, net.constant(0.25), scope="scale") if first else hidden
+        product = net("MatMul", read, net.variable("b"), scope="product")
+        return net.done(product if first else net("Mul", product, net.constant(0.25), scope="scale"), more=more)
+
+    _, named = found(program(first=False, active=True), program(first=True, active=False))
+    assert [culprit.reference for culprit in named] == ["more/Relu"]
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Tanh"])
+def test_reading_another_tensor_is_put_down_to_the_reader_where_nobody_asks_for_the_right_one(activation):
+    def program(*, right):
+        net = Writer()
+        other = net("Tanh", net("MatMul", net.x, net.variable("b")), scope="other")
+        wanted = net(activation, net("MatMul", net.x, net.variable("a")), scope="wanted") if right else other
+        shown = net("Elu", other, scope="shown")
+        return net.done(net("Sub", wanted, net.variable("bias"), scope="reader"), more=shown)
+
+    _, named = found(program(right=True), program(right=False))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("reader/Sub", "wrong-input")]

@@ -135,7 +135,8 @@ def localise(
 class _Checked:
     """A tensor of the candidate, the reference's that it should be, and what came of the comparison.
 
-    `lacking` are the reference's operations that no tensor of the candidate has gone through yet.
+    `lacking` are the reference's operations that no tensor of the candidate has gone through yet; `elsewhere` tells
+    that the candidate reads something that has nothing to do with them.
     """
 
     tensor: int
@@ -145,6 +146,7 @@ class _Checked:
     theirs: Part
     lacking: tuple[Operation, ...]
     reads: tuple[Operation, int] | None = None
+    elsewhere: bool = False
 
 
 class _Pass:
@@ -265,7 +267,27 @@ class _Pass:
             if not self._differ_in_numbers(partner, operation):
                 self._try(partner, operation)
                 return
+        elif self._is_another(operation, partner):
+            return
         self._walk_through(operation, partner)
+
+    def _is_another(self, operation: Operation, partner: Operation) -> bool:
+        """Whether an operation computes what another of the reference does that nobody else stands for.
+
+        Then it has the role of that one, and what reads it should not: a cell's other state, say.
+        """
+        found = self._same_in_reference(operation)
+        same = None if found is None else self._r.producers.get(found[0])
+        if same is None or same is partner or same.index in self._roles.taken or self._known(same):
+            return False
+        if self._same_numbers(same, partner):
+            return False
+        self._roles.part(operation)
+        self._roles.pair(same, operation)
+        return self._is_identical(operation)
+
+    def _same_numbers(self, a: Operation, b: Operation) -> bool:
+        return [self._ours[tensor] for tensor in a.outputs] == [self._ours[tensor] for tensor in b.outputs]
 
     def _walk_through(self, operation: Operation, partner: Operation) -> None:
         """Compares an operation with its partner: what it reads, then what it makes of what it should have read."""
@@ -372,13 +394,18 @@ class _Pass:
         if found.tensor not in self._number:
             self._sync(found.tensor, self._ours[found.wanted])
 
-    def _is_identical(self, operation: Operation) -> bool:
+    def _same_in_reference(self, operation: Operation) -> tuple[int, ...] | None:
+        """Returns the reference's tensors that an operation computes by construction; None where there are none."""
         numbers = [self._input(operation, slot) for slot in range(len(operation.inputs))]
         if any(number is None for number in numbers):
-            return False
+            return None
         key = matching.key_of(operation, self._c, [number for number in numbers if number is not None])
         found = self._table.get(key)
-        if found is None or len(found) != len(operation.outputs):
+        return None if found is None or len(found) != len(operation.outputs) else found
+
+    def _is_identical(self, operation: Operation) -> bool:
+        found = self._same_in_reference(operation)
+        if found is None:
             return False
         for theirs, number in zip(operation.outputs, found, strict=True):
             self._sync(theirs, self._ours[number])
@@ -476,7 +503,22 @@ class _Pass:
         judged = budget.judged(self._kernels, ours, theirs, self._values[wanted])
         self._found.bit_equal &= judged.bit_equal
         lacking = () if judged.within else tuple(self._our_part(wanted, self._synced).operations)
-        return _Checked(tensor, wanted, judged, ours, theirs, lacking, reads)
+        elsewhere = reads is not None and self._is_elsewhere(tensor, lacking)
+        return _Checked(tensor, wanted, judged, ours, theirs, lacking, reads, elsewhere)
+
+    def _is_elsewhere(self, tensor: int, lacking: Sequence[Operation]) -> bool:
+        """Whether a tensor, or what it is a piece of, is known, and is nothing that the lacking operations start from.
+
+        What the candidate lacks on the way to the right tensor, it lacks because nobody asks for it.
+        """
+        whole: int | None = tensor
+        while whole is not None and whole not in self._number:
+            whole = matching.picked(self._c, whole)
+        if whole is None or not lacking or (whole in self._c.sources and self._c.sources[whole].kind != "input"):
+            return False  # a variable or a constant may stand for what is lacking, as moving averages do
+        made = {output for operation in lacking for output in operation.outputs}
+        given = {self._ours[read] for operation in lacking for read in operation.inputs if read not in made}
+        return self._number[whole] not in given
 
     def _narrow(self, found: _Checked) -> bool:
         """Looks for tensors on the way that agree, so that only what lies behind them is to blame."""
@@ -505,8 +547,8 @@ class _Pass:
             self._blame_keys.append(self._key(found))
             self._found.blames.append(
                 Blame(
-                    found.lacking,
-                    tuple(found.theirs.operations),
+                    () if found.elsewhere else found.lacking,
+                    () if found.elsewhere else tuple(found.theirs.operations),
                     found.judged,
                     found.ours,
                     found.theirs,

@@ -214,30 +214,62 @@ def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) 
         candidate: The candidate's.
         variables: Candidate's variable key -> the reference's.
     """
-    found = Roles(reference, candidate, variables)
-    waiting: list[tuple[Operation, Operation]] = []
-
-    def pair(ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:
-        if ours is not None and theirs is not None and found.pair(ours, theirs, sure=sure):
-            waiting.append((ours, theirs))
-
-    def follow() -> None:
-        while waiting:
-            ours, theirs = waiting.pop(0)
-            for slot, tensor in found.slots(ours, theirs):
-                pair(reference.producers.get(tensor), candidate.producers.get(theirs.inputs[slot]))
-            for wanted, tensor in zip(ours.outputs, theirs.outputs, strict=False):
-                for both in _only_consumers(consumers[0][wanted], consumers[1][tensor], found):
-                    pair(*both)
-
-    consumers = _consumers(reference), _consumers(candidate)
+    search = _Search(Roles(reference, candidate, variables))
     for ours, theirs in _readers(reference, candidate, variables):
-        pair(ours, theirs, sure=True)
-    follow()
+        search.pair(ours, theirs, sure=True)
+    search.follow()
     for theirs_tensor, tensor in ends(reference, candidate, variables):
-        pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
-    follow()
-    return found
+        search.pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
+    search.follow()
+    search.follow_pieces()
+    return search.found
+
+
+class _Search:
+    """Goes from pairs of operations on to those around them."""
+
+    def __init__(self, found: Roles) -> None:
+        self.found = found
+        self._consumers = _consumers(found.reference), _consumers(found.candidate)
+        self._waiting: list[tuple[Operation, Operation]] = []
+        self._read: list[tuple[int, int]] = []
+
+    def pair(self, ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:
+        """Notes a pair, if it is one, to go on from."""
+        if ours is not None and theirs is not None and self.found.pair(ours, theirs, sure=sure):
+            self._waiting.append((ours, theirs))
+
+    def follow(self) -> None:
+        """Goes on to what pairs read, and to what alone reads them."""
+        reference, candidate = self.found.reference.producers, self.found.candidate.producers
+        while self._waiting:
+            ours, theirs = self._waiting.pop(0)
+            for slot, tensor in self.found.slots(ours, theirs):
+                self.pair(reference.get(tensor), candidate.get(theirs.inputs[slot]))
+                self._read.append((tensor, theirs.inputs[slot]))
+            for wanted, tensor in zip(ours.outputs, theirs.outputs, strict=False):
+                for both in _only_consumers(self._consumers[0][wanted], self._consumers[1][tensor], self.found):
+                    self.pair(*both)
+
+    def follow_pieces(self) -> None:
+        """Goes on past pieces: where one side slices what the other unpacks, both took it from the same."""
+        while self._read:
+            ours, theirs = self._read.pop(0)
+            wholes = picked(self.found.reference, ours), picked(self.found.candidate, theirs)
+            if wholes[0] is not None and wholes[1] is not None:
+                made_by = self.found.reference.producers, self.found.candidate.producers
+                self.pair(made_by[0].get(wholes[0]), made_by[1].get(wholes[1]))
+                self.follow()
+
+
+_PICKING = {"StridedSlice": 0, "Slice": 0, "Unpack": 0, "Split": 1, "SplitV": 0, "GatherV2": 0}
+"""Families that take a piece of a tensor -> the input that it is taken from."""
+
+
+def picked(program: Program, tensor: int) -> int | None:
+    """Returns the tensor that one is a piece of; None where it is none."""
+    made_by = program.producers.get(tensor)
+    return None if made_by is None or made_by.family not in _PICKING else made_by.inputs[_PICKING[made_by.family]]
 
 
 def _consumers(program: Program) -> dict[int, list[Operation]]:
