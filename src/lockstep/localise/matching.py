@@ -9,7 +9,7 @@ have the same role in both programs, whatever they compute it from.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -231,8 +231,8 @@ class _Search:
     def __init__(self, found: Roles) -> None:
         self.found = found
         self._consumers = _consumers(found.reference), _consumers(found.candidate)
-        self._waiting: list[tuple[Operation, Operation]] = []
-        self._read: list[tuple[int, int]] = []
+        self._waiting: deque[tuple[Operation, Operation]] = deque()
+        self._read: deque[tuple[int, int]] = deque()
 
     def pair(self, ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:
         """Notes a pair, if it is one, to go on from."""
@@ -243,7 +243,7 @@ class _Search:
         """Goes on to what pairs read, and to what alone reads them."""
         reference, candidate = self.found.reference.producers, self.found.candidate.producers
         while self._waiting:
-            ours, theirs = self._waiting.pop(0)
+            ours, theirs = self._waiting.popleft()
             for slot, tensor in self.found.slots(ours, theirs):
                 self.pair(reference.get(tensor), candidate.get(theirs.inputs[slot]))
                 self._read.append((tensor, theirs.inputs[slot]))
@@ -254,7 +254,7 @@ class _Search:
     def follow_pieces(self) -> None:
         """Goes on past pieces: where one side slices what the other unpacks, both took it from the same."""
         while self._read:
-            ours, theirs = self._read.pop(0)
+            ours, theirs = self._read.popleft()
             wholes = picked(self.found.reference, ours), picked(self.found.candidate, theirs)
             if wholes[0] is not None and wholes[1] is not None:
                 made_by = self.found.reference.producers, self.found.candidate.producers
