@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lockstep.localise import budget
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
-from lockstep.localise.forcing import localise
+from lockstep.localise.forcing import Blame, localise
 from lockstep.localise.values import Values
 from lockstep.program import Place, ProgramBuilder, Spec
 
@@ -20,6 +20,7 @@ KERNELS = {
     "a": RNG.normal(size=(6, 6)).astype(np.float32),
     "b": RNG.normal(size=(6, 6)).astype(np.float32),
     "bias": RNG.normal(size=6).astype(np.float32),
+    "taps": RNG.normal(size=(3, 1, 1)).astype(np.float32),
 }
 OPERATIONS = {
     "MatMul": lambda x, w, **_: x @ w,
@@ -29,6 +30,11 @@ OPERATIONS = {
     "Relu": lambda x, **_: np.maximum(x, 0),
     "Elu": lambda x, **_: np.where(x > 0, x, np.expm1(x)).astype(x.dtype),
     "Tanh": lambda x, **_: np.tanh(x),
+    "Sigmoid": lambda x, **_: (1 / (1 + np.exp(-x))).astype(x.dtype),
+    "RealDiv": lambda x, y, **_: x / y,
+    "Sum": lambda x, axis, keep_dims=False, **_: x.sum(int(axis), keepdims=keep_dims, dtype=x.dtype),
+    "Convolve": lambda x, w, **_: np.stack([np.convolve(row, w[:, 0, 0], "same") for row in x]).astype(x.dtype),
+    "Correlate": lambda x, w, **_: np.stack([np.convolve(row, w[::-1, 0, 0], "same") for row in x]).astype(x.dtype),
     "Mean": lambda x, axis, keep_dims=False, **_: x.mean(int(axis), keepdims=keep_dims, dtype=x.dtype),
     "LeakyRelu": lambda x, alpha, **_: np.where(x > 0, x, x.dtype.type(alpha) * x),
     "ConcatV2": lambda *given, **_: np.concatenate(given[:-1], int(given[-1])),
@@ -75,7 +81,7 @@ class Writer:
         return self.builder.constant(array, spec(array))
 
     def __call__(self, kind, *inputs, scope="net", **attributes):
-        shapes = [np.zeros(s.shape, s.dtype) for s in (self.builder.program.specs[t] for t in inputs)]
+        shapes = [np.ones(s.shape, s.dtype) for s in (self.builder.program.specs[t] for t in inputs)]
         sources = self.builder.program.sources
         given = [sources[t].value if t in sources else a for t, a in zip(inputs, shapes, strict=True)]
         value = OPERATIONS[kind](*given, **attributes)
@@ -350,3 +356,125 @@ def test_reading_another_tensor_is_put_down_to_the_reader_where_nobody_asks_for_
 
     _, named = found(program(right=True), program(right=False))
     assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("reader/Sub", "wrong-input")]
+
+
+def chain(*steps):
+    """Several operations between two products."""
+    net = Writer()
+    value = net("MatMul", net.x, net.variable("a"), scope="product")
+    for step in steps:
+        if step in ("Tanh", "Relu", "Elu"):
+            value = net(step, value, scope="part")
+        else:
+            kind, number = step
+            value = net(kind, value, net.constant(number), scope="part")
+    return net.done(net("MatMul", value, net.variable("b"), scope="last"))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "pitfall"),
+    [
+        ((("Mul", 3.0), ("AddV2", -0.5), "Relu"), "operation-order"),
+        (("Relu", ("Mul", 3.0), ("AddV2", -0.5)), ""),  # as in the reference
+        ((("Mul", 3.0), ("AddV2", -0.5)), "missing-activation"),
+        (("Relu", ("Mul", 3.0), ("AddV2", -0.5), "Tanh"), "wrong-activation"),
+        (("Relu", ("Mul", 3.0)), "offset"),
+        (("Relu", ("AddV2", -0.5)), "missing-scale"),
+    ],
+)
+def test_one_operation_among_several_that_is_lacking_too_many_or_in_another_place_is_the_cause(candidate, pitfall):
+    """What lies between the products is looked at as one, as where no tensor within is known to be the same."""
+    reference, program, kernels = chain("Relu", ("Mul", 3.0), ("AddV2", -0.5)), chain(*candidate), NumpyKernels()
+    with Values(reference, kernels) as values:
+        start = reference.operations[0].outputs[0], program.operations[0].outputs[0]
+        ends = reference.operations[-1].inputs[0], program.operations[-1].inputs[0]
+        parts = [
+            budget.Part(side, side.operations[1:-1], {first: values[start[0]]}, end, {})
+            for side, first, end in zip((reference, program), start, ends, strict=True)
+        ]
+        judged = budget.judged(kernels, *parts, values[ends[0]])
+        assert judged.within == (not pitfall)
+        blame = Blame(*(tuple(part.operations) for part in parts), judged, *parts, ends[0])
+        assert not pitfall or cause_of(blame, reference, program, kernels).pitfall == pitfall
+
+
+def gated(inverted):
+    net = Writer()
+    gate = net("Sigmoid", net("MatMul", net.x, net.variable("a")), scope="gate")
+    kept = net("Sub", net.constant(1.0), gate, scope="gate")
+    product = net("MatMul", net.x, net.variable("b"))
+    sides = (kept, gate) if inverted else (gate, kept)
+    return net.done(net("AddV2", net("Mul", sides[0], product), net("Mul", sides[1], net.x), scope="state"))
+
+
+def test_a_gate_and_its_complement_that_changed_places_are_told_as_gates():
+    _, named = found(gated(inverted=False), gated(inverted=True))
+    assert {culprit.pitfall for culprit in named} == {"gate-order"}
+
+
+def averaged(own):
+    net = Writer()
+    product, axis = net("MatMul", net.x, net.variable("a")), net.constant(1, np.int32)
+    counts = net("Sum", net("Mul", net.x, net.x), net.constant(1, np.int32), keep_dims=True, scope="counts")
+    total = net("Sum", product, axis, keep_dims=True, scope="total")
+    mean = (
+        net("RealDiv", product, counts, scope="mean")
+        if own
+        else net("RealDiv", product, net.constant(7.0), scope="mean")
+    )
+    return net.done(net("AddV2", mean, total), more=counts)
+
+
+def test_a_constant_where_each_row_has_a_number_of_its_own_is_a_factor():
+    _, named = found(averaged(own=True), averaged(own=False))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("mean/RealDiv", "constant-factor")]
+    assert "for each row" in named[0].cause
+
+
+def selecting(zero):
+    net = Writer()
+    product = net("MatMul", net.x, net.variable("a"))
+    mask = net.constant(np.broadcast_to(np.arange(8)[:, None] < 5, (8, 6)), bool)
+    other = net.constant(np.zeros((8, 6))) if zero else net("Tanh", product)
+    chosen = net("Select", mask, net("Relu", product), other, scope="mask")
+    return net.done(net("MatMul", chosen, net.variable("b")))
+
+
+def test_what_differs_only_where_a_condition_holds_is_a_mask():
+    _, named = found(selecting(zero=True), selecting(zero=False))
+    assert [culprit.pitfall for culprit in named] == ["mask"]
+
+
+def test_a_kernel_whose_taps_run_backwards_is_told():
+    def program(kind):
+        net = Writer()
+        return net.done(net(kind, net.x, net.variable("taps"), scope="taps"))
+
+    _, named = found(program("Convolve"), program("Correlate"), variables=("taps",))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("taps/Convolve", "transposed-kernel")]
+
+
+def stretched(scope, slope=None, further=0.3):
+    """An activation, stretched on one side by a select of its own, and a factor that both have further on."""
+    net = Writer()
+    active = net("Elu", net("MatMul", net.x, net.variable("a")), scope="active")
+    if slope is not None:
+        positive = net.constant(np.broadcast_to(np.arange(6) % 2 == 0, (8, 6)), bool)
+        active = net("Select", positive, active, net("Mul", active, net.constant(slope), scope=scope), scope=scope)
+    factor = net("Mul", active, net.constant(further), scope="factor")
+    return net.done(net("MatMul", factor, net.variable("b"), scope="last"), more=net("Tanh", active))
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"), [("active", "active/Elu"), ("elsewhere", "active/Elu"), ("factor", "factor/Mul")]
+)
+def test_what_only_the_candidate_computes_goes_with_what_is_of_its_scope(scope, name):
+    _, named = found(stretched(scope), stretched(scope, slope=0.9))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [(name, "activation-slope")]
+
+
+def test_a_step_that_reads_the_same_is_not_taken_for_a_later_one_with_the_right_number():
+    _, named = found(stretched("active"), stretched("active", slope=0.9, further=0.3))
+    assert "factor/Mul" not in {culprit.reference for culprit in named}
+    _, named = found(stretched("active"), stretched("active", slope=0.9, further=0.4))
+    assert {culprit.reference for culprit in named} >= {"factor/Mul"}

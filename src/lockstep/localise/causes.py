@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from lockstep.localise.forcing import Blame
-from lockstep.localise.hypotheses import arguments, arithmetic, layout, statistics, structure
+from lockstep.localise.hypotheses import arguments, arithmetic, layout, rewiring, statistics, structure
 from lockstep.localise.hypotheses.case import (
     Case,
     Cause,
@@ -21,22 +21,29 @@ from lockstep.localise.kernels import Kernels
 from lockstep.program import Program
 
 _ORDER: tuple[Callable[[Case], Iterator[Cause]], ...] = (
+    arithmetic.complement,
     structure.one_side_only,
     structure.order_of_inputs,
     arguments.attributes,
     arguments.constants,
     arithmetic.precision,
     arithmetic.known_activation,
+    arguments.slope,
+    layout.rearranged,
+    rewiring.left_out,
+    rewiring.moved,
+    layout.transposed_variable,
+    layout.upside_down,
     structure.other_kind,
     layout.dilation,
     layout.other_axis,
     arguments.scalars,
     arguments.momentum,
-    layout.transposed_variable,
     statistics.frozen,
     arithmetic.scaled_inside,
     structure.surplus,
     arithmetic.relation,
+    structure.masked,
 )
 """Hypotheses, the simplest first."""
 

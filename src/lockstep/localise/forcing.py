@@ -429,7 +429,7 @@ class _Pass:
                 score = self._score(ours, operation)
                 if best is None or score > best[0]:
                     best = (score, ours)
-        if best is None or not self._roles.pair(best[1], operation):
+        if best is None or self._roles.is_awaited(best[1], operation) or not self._roles.pair(best[1], operation):
             return None
         return best[1]
 

@@ -9,6 +9,8 @@ have the same role in both programs, whatever they compute it from.
 
 from __future__ import annotations
 
+import bisect
+import functools
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,6 +118,30 @@ class Roles:
         """Takes a pair back."""
         self.taken.discard(self.partners.pop(theirs.index).index)
 
+    def is_awaited(self, ours: Operation, theirs: Operation) -> bool:
+        """Whether the numbers of two operations differ, and a later one of the candidate's has the right ones.
+
+        Args:
+            ours: The reference's.
+            theirs: The candidate's, which may be another step that reads the same.
+        """
+        numbers = _numbers(self.reference, ours)
+        if not numbers or numbers == _numbers(self.candidate, theirs):
+            return False
+        like = self._by_numbers[ours.family, numbers]
+        after = bisect.bisect(like, theirs.index, key=lambda other: other.index)
+        return any(
+            other.index not in self.partners and self.alike(ours, other) for other in like[after : after + _AHEAD]
+        )
+
+    @functools.cached_property
+    def _by_numbers(self) -> dict[object, list[Operation]]:
+        found: dict[object, list[Operation]] = defaultdict(list)
+        for operation in self.candidate.operations:
+            if numbers := _numbers(self.candidate, operation):
+                found[operation.family, numbers].append(operation)
+        return found
+
     def alike(self, ours: Operation, theirs: Operation) -> bool:
         """Whether two operations are of one family and give tensors of the same sizes."""
         if ours.family != theirs.family or len(ours.inputs) != len(theirs.inputs):
@@ -188,6 +214,14 @@ _OF_EQUALS = COMMUTATIVE | {"ConcatV2", "Pack"}
 _MOST_ORDERED = 12
 _DEPTH = 6
 _NEAR = 16
+_AHEAD = 8
+"""How many of the operations further on that have the same numbers are looked at, to keep the walk linear."""
+
+
+def _numbers(program: Program, operation: Operation) -> tuple[float, ...]:
+    """Returns the floating numbers that are written down with an operation."""
+    constants = (program.constant(tensor) for tensor in operation.inputs if program.is_constant(tensor))
+    return tuple(float(c.reshape(-1)[0]) for c in constants if c.size == 1 and c.dtype.kind == "f")
 
 
 def _variables_near(program: Program, tensor: int) -> set[str]:
@@ -291,7 +325,7 @@ def _only_consumers(
     pairs = []
     for operation in left[0]:
         alike = [[other for other in side if other.family == operation.family] for side in left]
-        if len(alike[0]) == len(alike[1]) == 1:
+        if len(alike[0]) == len(alike[1]) == 1 and not found.is_awaited(operation, alike[1][0]):
             pairs.append((operation, alike[1][0]))
     return pairs
 

@@ -174,14 +174,18 @@ def _pitfall_of_number(case: Case, theirs: Operation, ours: float, other: float)
     return "constant-factor" if family in ("Mul", "RealDiv") else _OF_CONSTANTS.get(family, "constant")
 
 
-def scalars(case: Case) -> Iterator[Cause]:
-    """A number of the candidate's part set to a number of the reference's: `epsilon`, say, in a part of many."""
-    ours, theirs = case.numbers(case.ours), case.numbers(case.theirs)
+def slope(case: Case) -> Iterator[Cause]:
+    """A number within an activation of the candidate that the reference's, which is a single operation, has not."""
     if len(case.ours.operations) == 1 and case.ours.operations[0].family in activations.NAMES:
-        for found in theirs[:_MOST_SCALARS]:
+        for found in case.numbers(case.theirs)[:_MOST_SCALARS]:
             if found.value != 1.0 and case.vanishes(case.with_number(found, 1.0)):
                 told = f"a slope is {short(found.value)}; with 1 the difference vanishes"
                 yield Cause(told, "activation-slope", "use a slope of 1")
+
+
+def scalars(case: Case) -> Iterator[Cause]:
+    """A number of the candidate's part set to a number of the reference's: `epsilon`, say, in a part of many."""
+    ours, theirs = case.numbers(case.ours), case.numbers(case.theirs)
     for found in theirs[:_MOST_SCALARS]:
         for wanted in ours[:_MOST_SCALARS]:
             for value in (wanted.value, 1.0 - wanted.value):

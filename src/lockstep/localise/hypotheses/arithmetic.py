@@ -14,6 +14,7 @@ from lockstep.localise.hypotheses import layout
 from lockstep.localise.hypotheses.case import (
     Case,
     Cause,
+    alike,
     close,
     short,
     tried,
@@ -24,6 +25,7 @@ from lockstep.program import Operation
 
 _MOST_SCALARS = 24
 _MOST_TENSORS = 8
+_MOST_TOLD = 4
 _SUMMING = frozenset({"Mean", "Sum", "L2Loss", "MatMul", "BatchMatMul", "Conv2D", "Einsum", "SquaredDifference"})
 _HALF = frozenset({"float16", "bfloat16"})
 
@@ -56,6 +58,15 @@ def known_activation(case: Case) -> Iterator[Cause]:
             missing: Slug = "missing-activation" if names[1] == "linear" else pitfall
             yield Cause(f"{names[1]} in the candidate, {names[0]} in the reference", missing, f"use {names[0]}")
             return
+
+
+def complement(case: Case) -> Iterator[Cause]:
+    """One minus what should be there: a gate and its complement have changed places."""
+    ours, theirs = case.both
+    if ours is None or theirs is None or ours.shape != theirs.shape or ours.size < 2 or ours.dtype.kind != "f":
+        return
+    if ours.min() >= 0.0 and ours.max() <= 1.0 and np.ptp(ours) > 0.0 and alike(1.0 - theirs, ours):
+        yield Cause("the candidate's values are 1 minus the reference's", "gate-order", "use a gate, not 1 minus it")
 
 
 def scaled_inside(case: Case) -> Iterator[Cause]:
@@ -109,26 +120,47 @@ def relation(case: Case) -> Iterator[Cause]:
     if large.sum() > 1:
         factor = float(np.median(theirs[large] / ours[large]))
         if factor and np.allclose(theirs, factor * ours, rtol=1e-6, atol=1e-7 * float(np.abs(theirs).max())):
-            yield from _unbiased(case, factor)
+            yield from unbiased(case, factor)
             yield Cause(
                 f"the candidate's values are {short(factor)} times the reference's",
                 "constant-factor",
                 f"multiply by {short(1.0 / factor)}",
             )
+    yield from _by_row(ours, theirs)
     offset = theirs - ours
     spread = float(np.ptp(offset))
     if spread <= 1e-6 * float(np.abs(offset).max()):
         yield Cause(f"the candidate's values are the reference's plus {short(offset.reshape(-1)[0])}", "offset")
 
 
-def _unbiased(case: Case, factor: float) -> Iterator[Cause]:
+def _by_row(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
+    """Another factor for each row: divided by a constant, say, where each example has a number of its own."""
+    if ours.ndim < 2 or ours.shape[0] < 2 or ours[0].size < 2:
+        return
+    rows = [array.reshape(ours.shape[0], -1) for array in (ours, theirs)]
+    norms = (rows[0] ** 2).sum(1)
+    if not norms.all():
+        return
+    factors = (rows[0] * rows[1]).sum(1) / norms
+    if factors.all() and alike(factors[:, None] * rows[0], rows[1]):
+        told = ", ".join(short(factor) for factor in factors[:_MOST_TOLD]) + (
+            ", ..." if len(factors) > _MOST_TOLD else ""
+        )
+        yield Cause(
+            f"the candidate's values are the reference's times a factor for each row ({told})",
+            "constant-factor",
+            "scale each row as the reference does",
+        )
+
+
+def unbiased(case: Case, factor: float) -> Iterator[Cause]:
     """A factor of n / (n - 1), or its root, where n elements were averaged."""
     counts = {
         int(np.prod(value.shape[first:last]))
         for value in case.start_values()
         for first in range(value.ndim)
         for last in range(first + 1, value.ndim + 1)
-    }
+    } | set(case.averaged())
     for count, root in itertools.product(sorted(counts - {0, 1}), (1.0, 0.5)):
         expected = (count / (count - 1)) ** root
         if close(factor, expected) or close(factor, 1.0 / expected):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ _OF_DROPOUT = frozenset(
 )
 
 _DROPOUT_DEPTH = 5
+_NEAR = 12
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,18 @@ class Case:
         arrays = [self.kernels.numpy(value) for value in values if value is not None]
         return [array for array in arrays if array.dtype.kind == "f" and array.size > 1]
 
+    def averaged(self) -> Iterator[int]:
+        """Yields how many elements the reference's sums and means go over, near to this place."""
+        waiting, depth = [self.blame.wanted], 0
+        while waiting and depth < _NEAR:
+            made_by, depth = self.reference.producers.get(waiting.pop(0)), depth + 1
+            if made_by is None:
+                continue
+            if made_by.family in ("Mean", "Sum"):
+                sizes = [math.prod(self.reference.specs[t].shape) for t in (made_by.inputs[0], made_by.outputs[0])]
+                yield sizes[0] // max(sizes[1], 1)
+            waiting.extend(made_by.inputs)
+
     def given(self, part: Part, operation: Operation, slot: int, tensor: int) -> np.ndarray | None:
         """What a part is given at an operation's input; None where it computes it."""
         if (operation.index, slot) in part.forced:
@@ -155,6 +168,17 @@ class Case:
         if tensor in part.start and part.start[tensor] is not None:
             return self.kernels.numpy(part.start[tensor])
         return None
+
+    def conditions(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields the truth values that either part computes or starts from, with the name of what gives them."""
+        for part in (self.ours, self.theirs):
+            values: dict[int, Any] = {}
+            tried(functools.partial(part.run, self.kernels, every=values))
+            for tensor, value in {**part.start, **values}.items():
+                if part.program.specs[tensor].dtype == "bool" and value is not None:
+                    made_by, source = part.program.producers.get(tensor), part.program.sources.get(tensor)
+                    name = made_by.place.name if made_by is not None else source.name if source is not None else ""
+                    yield name or "a condition", self.kernels.numpy(value)
 
     def with_operation(self, theirs: Operation, attributes: Mapping[str, Any]) -> Part:
         """The candidate's part with other attributes of one operation."""
@@ -174,6 +198,32 @@ class Case:
             return replace(base, operations=[changed if o is scalar.operation else o for o in base.operations])
         before = self.candidate.constant(scalar.operation.inputs[scalar.slot])
         return self.with_inputs({(scalar.operation.index, scalar.slot): np.full_like(before, value)}, part)
+
+    def without(self, part: Part, operation: Operation) -> Part | None:
+        """A part in which an operation hands on what goes into it; None where nothing of its shape does."""
+        slot, made = data_slot(part.program, operation), operation.outputs[0]
+        if slot is None:
+            return None
+        read, left = operation.inputs[slot], [o for o in part.operations if o is not operation]
+        forced = part.forced.get((operation.index, slot))
+        value = part.start.get(read) if forced is None else forced[0]
+        if value is not None:
+            return replace(part, operations=left, start={**part.start, made: value})
+        return replace(
+            part, operations=[rewired(o, {made: read}) for o in left], end=read if part.end == made else part.end
+        )
+
+    def gives_theirs(self, changed: Part) -> bool:
+        """Whether a change of the reference gives what the candidate gives, within the budget."""
+        standard, theirs, value = self.standard, self.both[1], self.double(changed)
+        if (
+            standard is None
+            or theirs is None
+            or value is None
+            or not value.shape == theirs.shape == standard.exact.shape
+        ):
+            return False
+        return bool((np.abs(value - theirs) <= standard.budget).all())
 
     def vanishes(self, changed: Part) -> bool:
         """Whether with a change of the candidate nothing is left of the difference, by the budget as it stood."""
@@ -215,6 +265,24 @@ def tried(action: Callable[[], Any]) -> Any:
         return None
 
 
+def rewired(operation: Operation, instead: Mapping[int, int]) -> Operation:
+    """Returns an operation that reads other tensors instead of some."""
+    return replace(operation, inputs=tuple(instead.get(tensor, tensor) for tensor in operation.inputs))
+
+
+def data_slot(program: Program, operation: Operation) -> int | None:
+    """Returns the first input that an operation turns into another tensor like it; None where there is none."""
+    if len(operation.outputs) != 1 or not program.specs[operation.outputs[0]].floating:
+        return None
+    alike = (
+        slot
+        for slot, tensor in enumerate(operation.inputs)
+        if program.specs[tensor] == program.specs[operation.outputs[0]]
+        and (tensor not in program.sources or program.sources[tensor].kind == "input")
+    )
+    return next(alike, None)
+
+
 def _feeds(program: Program, operation: Operation, families: Sequence[str]) -> bool:
     return any(other.family in families for other in consumers(program, operation))
 
@@ -238,6 +306,32 @@ def draws_before(program: Program, tensor: int) -> bool:
         seen.add(current)
         waiting.extend((read, depth + 1) for read in made_by.inputs)
     return False
+
+
+REARRANGING = frozenset(
+    {"Reshape", "Transpose", "Pack", "Unpack", "StridedSlice", "Slice", "Split", "GatherV2", "ConcatV2", "ReverseV2"}
+)
+"""Families that only rearrange or pick what they are given."""
+
+
+def rearranges(operations: Sequence[Operation]) -> bool:
+    """Whether some operations do nothing but rearrange, at least one of them."""
+    return bool(operations) and all(operation.family in REARRANGING for operation in operations)
+
+
+def is_narrowing(program: Program, operations: Sequence[Operation]) -> bool:
+    """Whether some operations have to do with floating numbers of another width than float32."""
+    dtypes = {program.specs[t].dtype for o in operations if o.type == "Cast" for t in (*o.inputs, *o.outputs)}
+    return any(dtype.startswith(("float", "bfloat")) and dtype != "float32" for dtype in dtypes)
+
+
+def broadcast(condition: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Returns a condition for each element; one of fewer dimensions is for the first, or for the last, of them."""
+    for form in (condition.shape + (1,) * (len(shape) - condition.ndim), condition.shape):
+        wide: np.ndarray | None = tried(functools.partial(np.broadcast_to, condition.reshape(form), shape))
+        if wide is not None:
+            return wide
+    return None
 
 
 def is_mask(array: np.ndarray) -> bool:

@@ -12,10 +12,12 @@ from lockstep.localise.hypotheses.case import (
     Cause,
     alike,
     computing,
+    rearranges,
 )
 from lockstep.localise.pitfalls import Slug
 
 _LARGEST_PERMUTED = 4
+_KERNEL_DIMENSIONS = 3
 
 
 def dilation(case: Case) -> Iterator[Cause]:
@@ -65,6 +67,31 @@ def transposed_variable(case: Case) -> Iterator[Cause]:
                     "transposed-kernel",
                     "transpose the kernel",
                 )
+
+
+def upside_down(case: Case) -> Iterator[Cause]:
+    """A kernel whose taps run backwards: a transposed convolution taken for a convolution, say."""
+    for operation in case.theirs.operations:
+        for slot, tensor in enumerate(operation.inputs):
+            value = case.given(case.theirs, operation, slot, tensor)
+            source = case.candidate.sources.get(tensor)
+            if value is None or value.ndim < _KERNEL_DIMENSIONS or source is None or source.kind != "variable":
+                continue
+            turned = np.ascontiguousarray(np.flip(value, tuple(range(value.ndim - 2))))
+            if case.vanishes(case.with_inputs({(operation.index, slot): turned})):
+                yield Cause(
+                    f"the taps of {source.name} run backwards in {operation.type}; turned, the difference vanishes",
+                    "transposed-kernel",
+                    "flip the kernel in space, or use the transposed convolution",
+                )
+
+
+def rearranged(case: Case) -> Iterator[Cause]:
+    """Both sides only rearrange, each in its own way."""
+    ours, theirs = case.both
+    rearranging = rearranges(case.ours.operations) and rearranges(case.theirs.operations)
+    if rearranging and ours is not None and theirs is not None and ours.shape == theirs.shape:
+        yield from relation_by_order(ours, theirs)
 
 
 def relation_by_order(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from lockstep.localise import activations
-from lockstep.localise.hypotheses import arguments, statistics
+from lockstep.localise.hypotheses import arguments, arithmetic, layout, statistics
 from lockstep.localise.hypotheses.case import (
     Case,
     Cause,
+    broadcast,
     computing,
     draws_before,
     is_mask,
+    is_narrowing,
     listed,
+    rearranges,
     short,
 )
 from lockstep.localise.pitfalls import Slug
@@ -46,12 +51,14 @@ def one_side_only(case: Case) -> Iterator[Cause]:
     if not ours and not theirs:
         yield from _wrong_input(case)
     elif not theirs and ours:
-        yield statistics.frozen_variable(case, ours) or _missing(case, ours)
+        yield statistics.frozen_variable(case, ours) or missing(case, ours)
     elif not ours and theirs:
-        yield _extra(case, theirs)
+        yield from _rearranged(case, theirs)
+        yield from _by_one_number(case, theirs)
+        yield extra(case, theirs)
 
 
-def _missing(case: Case, ours: list[Operation]) -> Cause:
+def missing(case: Case, ours: list[Operation]) -> Cause:
     """The reference's operations that the candidate has not: by definition the difference vanishes with them."""
     last, names = ours[-1], listed(ours)
     families = {operation.family for operation in ours}
@@ -62,6 +69,8 @@ def _missing(case: Case, ours: list[Operation]) -> Cause:
         return Cause(f"the candidate lacks the activation {last.family}", "missing-activation", f"apply {last.family}")
     if any(case.draws(operation) for operation in ours):
         return Cause(f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training")
+    if "Cast" in families and not is_narrowing(case.reference, ours):
+        families.discard("Cast")
     told = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value")
     pitfall: Slug = "mask" if _reads_mask(case, ours) else next(told, "missing-operation")
     return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
@@ -91,7 +100,7 @@ def _missing_number(case: Case, ours: Operation) -> Cause | None:
     return None
 
 
-def _extra(case: Case, theirs: list[Operation]) -> Cause:
+def extra(case: Case, theirs: list[Operation]) -> Cause:
     """The candidate's operations that the reference has not: by definition the difference vanishes without them."""
     names, families = listed(theirs), {operation.family for operation in theirs}
     before = f" in front of {case.blame.partner.type}" if case.blame.partner is not None else ""
@@ -101,10 +110,52 @@ def _extra(case: Case, theirs: list[Operation]) -> Cause:
     if case.blame.drawn:
         return Cause(f"only the candidate draws random numbers{before} ({names})", "dropout-place", "drop nothing here")
     if len(theirs) == 1 and theirs[0].family in ("Mul", "RealDiv") and number is not None:
-        return Cause(f"only the candidate scales by {short(number)}{before}", "constant-factor", "remove the factor")
+        factor = number if theirs[0].family == "Mul" else 1.0 / number
+        found = Cause(f"only the candidate scales by {short(number)}{before}", "constant-factor", "remove the factor")
+        return next(arithmetic.unbiased(case, factor), found)
+    if len(theirs) == 1 and theirs[0].family in ("Add", "Sub") and number is not None:
+        how = "adds" if theirs[0].family == "Add" else "subtracts"
+        return Cause(f"only the candidate {how} {short(number)}{before}", "offset", f"remove {names}")
+    if "Cast" in families and not is_narrowing(case.candidate, theirs):
+        families.discard("Cast")
     fitting = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families)
     pitfall: Slug = next(fitting, "extra-operation")
     return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
+
+
+def _rearranged(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
+    """The candidate alone turns something around."""
+    both = case.both
+    if rearranges(theirs) and both[0] is not None and both[1] is not None and both[0].shape == both[1].shape:
+        yield from layout.relation_by_order(both[0], both[1])
+
+
+def _by_one_number(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
+    """Several operations that do nothing but for one number: a slope that is one everywhere else."""
+    made_by = case.reference.producers.get(case.blame.wanted)
+    behind = made_by is not None and made_by.family in activations.NAMES
+    for scalar in case.numbers(case.theirs) if len(theirs) > 1 else ():
+        if scalar.value != 1.0 and case.vanishes(case.with_number(scalar, 1.0)):
+            pitfall: Slug = "activation-slope" if behind else "constant-factor"
+            what = "a slope" if behind else "a factor"
+            yield Cause(f"{what} is {short(scalar.value)}; with 1 the difference vanishes", pitfall, f"use {what} of 1")
+
+
+def masked(case: Case) -> Iterator[Cause]:
+    """Both agree but where a condition holds that one of them computes with."""
+    standard, (ours, theirs) = case.standard, case.both
+    if standard is None or ours is None or theirs is None or not ours.shape == theirs.shape == standard.exact.shape:
+        return
+    with np.errstate(invalid="ignore"):
+        different = ~((np.abs(theirs - ours) <= standard.budget) | (theirs == ours))
+    for what, condition in case.conditions():
+        for holds, word in ((condition, "holds"), (~condition, "does not hold")):
+            mask = broadcast(holds, ours.shape)
+            if mask is None or mask.all() or not different.any() or (different & ~mask).any():
+                continue
+            if 2 * int(different.sum()) >= int(mask.sum()):
+                yield Cause(f"the values differ only where {what} {word}", "mask", "mask as the reference does")
+                return
 
 
 def _wrong_input(case: Case) -> Iterator[Cause]:
@@ -188,6 +239,10 @@ def surplus(case: Case) -> Iterator[Cause]:
     ours, theirs = ({o.family for o in side} for side in (case.blame.reference, case.blame.candidate))
     alone = (ours - theirs, theirs - ours)
     for who, families in zip(("the reference", "the candidate"), alone, strict=True):
+        ours_alone = who == "the reference"
+        side = (case.reference, case.blame.reference) if ours_alone else (case.candidate, case.blame.candidate)
         for family in sorted(families & _OF_FAMILIES.keys()):
-            if not alone[who == "the reference"]:
+            if family == "Cast" and not is_narrowing(*side):
+                continue
+            if not alone[ours_alone]:
                 yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family])
