@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from lockstep.localise import budget, waists
 from lockstep.localise.causes import cause_of
 from lockstep.localise.forcing import Blame, Localisation, Unchanged
 from lockstep.localise.hypotheses.case import Cause
@@ -19,10 +20,72 @@ _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "Strided
 
 def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
     """Returns one culprit for each place; several rounds of one loop are one place."""
-    computed = [
-        _culprit(blame, cause_of(blame, reference, candidate, kernels), reference, candidate) for blame in found.blames
+    blames = _explained(found.blames, reference, candidate, kernels)
+    computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
+    return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
+
+
+def _explained(
+    blames: Sequence[Blame], reference: Program, candidate: Program, kernels: Kernels
+) -> list[tuple[Blame, Cause]]:
+    """Returns places with their causes; where one has none as a whole, and both of two pieces have one, these.
+
+    A piece that was found so is one of every place that it is in, whatever else is wrong there.
+    """
+
+    def with_cause(blame: Blame) -> tuple[Blame, Cause]:
+        return blame, cause_of(blame, reference, candidate, kernels)
+
+    found = [[with_cause(blame)] for blame in blames]
+    known = {(blame.ours.end, blame.theirs.end) for ((blame, cause),) in found if cause.pitfall}
+    cuts: dict[int, list[tuple[waists.Cut, list[tuple[Blame, Cause]]]]] = {}
+    for number, ((blame, cause),) in enumerate(found):
+        if not cause.pitfall and not blame.drawn:
+            made = ((cut, _pieces(blame, cut, kernels)) for cut in waists.pieces(kernels, blame.ours, blame.theirs))
+            cuts[number] = [
+                (cut, list(map(with_cause, both))) for cut, both in made if not any(p.judged.within for p in both)
+            ]
+    for number, tried in cuts.items():
+        for cut, both in tried:
+            if all(cause.pitfall for _, cause in both):
+                found[number] = both
+                known.add((cut.ours.end, cut.theirs.end))
+                break
+    for number, tried in cuts.items():
+        if len(found[number]) == 1:
+            among = (both for cut, both in tried if (cut.ours.end, cut.theirs.end) in known)
+            found[number] = next(among, found[number])
+    return [pair for pairs in found for pair in pairs]
+
+
+def _pieces(blame: Blame, cut: waists.Cut, kernels: Kernels) -> list[Blame]:
+    before = budget.judged(kernels, cut.ours, cut.theirs, cut.value)
+    after = budget.judged(kernels, cut.ours_after, cut.theirs_after, cut.wanted)
+    first = next(o for o in cut.theirs_after.operations if cut.theirs.end in o.inputs)
+    reads = None if cut.theirs.operations else (first, first.inputs.index(cut.theirs.end))
+    ours, theirs = ({operation.index for operation in part.operations} for part in (cut.ours, cut.theirs))
+    return [
+        dataclasses.replace(
+            blame,
+            reference=tuple(operation for operation in blame.reference if operation.index in ours),
+            candidate=tuple(cut.theirs.operations),
+            judged=before,
+            ours=cut.ours,
+            theirs=cut.theirs,
+            wanted=cut.ours.end,
+            reads=reads,
+            partner=None,
+            updates=None,
+        ),
+        dataclasses.replace(
+            blame,
+            reference=tuple(operation for operation in blame.reference if operation.index not in ours),
+            candidate=tuple(operation for operation in blame.candidate if operation.index not in theirs),
+            judged=after,
+            ours=cut.ours_after,
+            theirs=cut.theirs_after,
+        ),
     ]
-    return gathered([*_moved(computed, found.blames), *map(_unchanged, found.unchanged)])
 
 
 def _moved(culprits: Sequence[Culprit], blames: Sequence[Blame]) -> list[Culprit]:
