@@ -39,6 +39,7 @@ OPERATIONS = {
     "LeakyRelu": lambda x, alpha, **_: np.where(x > 0, x, x.dtype.type(alpha) * x),
     "ConcatV2": lambda *given, **_: np.concatenate(given[:-1], int(given[-1])),
     "Select": lambda condition, x, y, **_: np.where(condition, x, y),
+    "Normalise": lambda x, w, b, factor: x @ (w * x.dtype.type(factor)) + b,
     "Slice": lambda x, begin, size, **_: x[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))],
     "GatherV2": lambda x, places, axis, **_: np.take(x, places, int(axis)),
 }
@@ -478,3 +479,40 @@ def test_a_step_that_reads_the_same_is_not_taken_for_a_later_one_with_the_right_
     assert "factor/Mul" not in {culprit.reference for culprit in named}
     _, named = found(stretched("active"), stretched("active", slope=0.9, further=0.4))
     assert {culprit.reference for culprit in named} >= {"factor/Mul"}
+
+
+def normalised(activation, *, fused, factor=0.25):
+    """Activates x a and normalises it, in one operation or spelled out."""
+    net = Writer()
+    net_x = net("MatMul", net.x, net.variable("a"), scope="first")
+    if activation is not None:
+        net_x = net(activation, net_x, scope="first")
+    kernel, bias = net.variable("b"), net.variable("bias")
+    if fused:
+        return net.done(net("Normalise", net_x, kernel, bias, scope="norm", factor=factor))
+    gain = net("Mul", kernel, net.constant(factor), scope="norm")
+    return net.done(net("AddV2", net("MatMul", net_x, gain, scope="norm"), bias, scope="norm"))
+
+
+@pytest.mark.parametrize("activation", ["Elu", "Tanh"])
+def test_a_wrong_activation_before_what_is_one_operation_and_several_is_blamed_alone(activation):
+    reference = normalised("Relu", fused=True)
+    _, (one,) = found(reference, normalised(activation, fused=False))
+    assert (one.reference, one.candidate, one.pitfall) == ("first/Relu", f"first/{activation}", "wrong-activation")
+
+
+def test_a_lost_activation_before_what_is_one_operation_and_several_is_told():
+    _, (one,) = found(normalised("Relu", fused=True), normalised(None, fused=False))
+    assert (one.reference, one.pitfall) == ("first/Relu", "missing-activation")
+
+
+def test_two_mistakes_in_one_place_are_two_culprits():
+    _, named = found(normalised("Relu", fused=True), normalised("Elu", fused=False, factor=0.75))
+    assert {(c.reference, c.pitfall) for c in named} == {
+        ("first/Relu", "wrong-activation"),
+        ("norm/Normalise", "attribute"),
+    }
+
+
+def test_what_is_written_in_one_operation_and_in_several_is_right():
+    assert found(normalised("Relu", fused=True), normalised("Relu", fused=False))[1] == ()

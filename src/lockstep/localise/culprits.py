@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lockstep.localise import budget, waists
 from lockstep.localise.causes import cause_of
-from lockstep.localise.forcing import Blame, Localisation, Unchanged
+from lockstep.localise.forcing import Blame, Localisation, Unchanged, updates_alone
 from lockstep.localise.hypotheses.case import Cause
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.pitfalls import Slug
@@ -20,72 +20,108 @@ _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "Strided
 
 def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
     """Returns one culprit for each place; several rounds of one loop are one place."""
-    blames = _explained(found.blames, reference, candidate, kernels)
+    blames = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found.blames)
     computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
     return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
 
 
-def _explained(
-    blames: Sequence[Blame], reference: Program, candidate: Program, kernels: Kernels
-) -> list[tuple[Blame, Cause]]:
-    """Returns places with their causes; where one has none as a whole, and both of two pieces have one, these.
+@dataclasses.dataclass(frozen=True)
+class _Explaining:
+    """Looks for the causes of places, and for pieces of those that have none as a whole.
 
-    A piece that was found so is one of every place that it is in, whatever else is wrong there.
+    A piece that is to blame lies in front of a waist behind which the candidate is right; or both pieces have a cause.
+    What was found so is a piece of every place that it is in, whatever else is wrong there.
+
+    Attributes:
+        known: The ends of places that have a cause, the reference's and the candidate's.
+        updates: The reference's tensors that lead to no output -> the variable that they lead to.
     """
 
-    def with_cause(blame: Blame) -> tuple[Blame, Cause]:
-        return blame, cause_of(blame, reference, candidate, kernels)
+    reference: Program
+    candidate: Program
+    kernels: Kernels
+    updates: Mapping[int, str]
+    known: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
-    found = [[with_cause(blame)] for blame in blames]
-    known = {(blame.ours.end, blame.theirs.end) for ((blame, cause),) in found if cause.pitfall}
-    cuts: dict[int, list[tuple[waists.Cut, list[tuple[Blame, Cause]]]]] = {}
-    for number, ((blame, cause),) in enumerate(found):
-        if not cause.pitfall and not blame.drawn:
-            made = ((cut, _pieces(blame, cut, kernels)) for cut in waists.pieces(kernels, blame.ours, blame.theirs))
-            cuts[number] = [
-                (cut, list(map(with_cause, both))) for cut, both in made if not any(p.judged.within for p in both)
-            ]
-    for number, tried in cuts.items():
-        for cut, both in tried:
-            if all(cause.pitfall for _, cause in both):
-                found[number] = both
-                known.add((cut.ours.end, cut.theirs.end))
-                break
-    for number, tried in cuts.items():
-        if len(found[number]) == 1:
-            among = (both for cut, both in tried if (cut.ours.end, cut.theirs.end) in known)
-            found[number] = next(among, found[number])
-    return [pair for pairs in found for pair in pairs]
+    def explained(self, blames: Sequence[Blame]) -> list[tuple[Blame, Cause]]:
+        """Returns places or their pieces, each with its cause."""
+        whole = [self._narrowed(blame, self._cause(blame)) for blame in blames]
+        self.known.update((blame.ours.end, blame.theirs.end) for blame, cause in whole if cause.pitfall)
+        found = [[pair] if pair[1].pitfall or pair[0].drawn else self._in_pieces(*pair) for pair in whole]
+        # What one place told of a piece may be needed to tell another that came before.
+        return [
+            pair
+            for pairs in found
+            for whole in pairs
+            for pair in ([whole] if whole[1].pitfall or whole[0].drawn else self._in_pieces(*whole))
+        ]
+
+    def _cause(self, blame: Blame) -> Cause:
+        return cause_of(blame, self.reference, self.candidate, self.kernels)
+
+    def _narrowed(self, blame: Blame, cause: Cause) -> tuple[Blame, Cause]:
+        """Returns the smallest piece that has the same cause and is right behind it in the place of the whole."""
+        told = [pair for pair in self._before(blame) if pair[1].pitfall == cause.pitfall] if cause.pitfall else []
+        return min(told, key=lambda pair: _size(pair[0]), default=(blame, cause))
+
+    def _before(self, blame: Blame) -> Iterator[tuple[Blame, Cause]]:
+        """Yields what alone may be to blame, as behind it the candidate is right."""
+        for cut in () if blame.drawn else waists.cuts(self.kernels, blame.ours, blame.theirs):
+            before = self._pieces(blame, cut)[0]
+            # What is done in half precision is as wrong as the cast in front of it.
+            casts = all(operation.type == "Cast" for operation in (*before.reference, *before.candidate))
+            if not before.judged.within and not casts:
+                yield before, self._cause(before)
+
+    def _in_pieces(self, blame: Blame, cause: Cause) -> list[tuple[Blame, Cause]]:
+        alone = list(self._before(blame))
+        if alone:
+            blame, cause = next((pair for pair in alone if pair[1].pitfall), alone[0])
+            if cause.pitfall:
+                self.known.add((blame.ours.end, blame.theirs.end))
+                return [(blame, cause)]
+        likely = None
+        for cut in waists.pieces(self.kernels, blame.ours, blame.theirs):
+            both = self._pieces(blame, cut)
+            if any(piece.judged.within for piece in both):
+                continue
+            pairs = [(piece, self._cause(piece)) for piece in both]
+            ends = cut.ours.end, cut.theirs.end
+            if all(cause.pitfall for _, cause in pairs):
+                self.known.add(ends)
+                return pairs
+            likely = likely or (pairs if ends in self.known else None)
+        return likely or [(blame, cause)]
+
+    def _pieces(self, blame: Blame, cut: waists.Cut) -> list[Blame]:
+        first = next(o for o in cut.theirs_after.operations if cut.theirs.end in o.inputs)
+        ours, theirs = ({operation.index for operation in part.operations} for part in (cut.ours, cut.theirs))
+        return [
+            dataclasses.replace(
+                blame,
+                reference=tuple(operation for operation in blame.reference if operation.index in ours),
+                candidate=tuple(cut.theirs.operations),
+                judged=budget.judged(self.kernels, cut.ours, cut.theirs, cut.value),
+                ours=cut.ours,
+                theirs=cut.theirs,
+                wanted=cut.ours.end,
+                reads=None if cut.theirs.operations else (first, first.inputs.index(cut.theirs.end)),
+                partner=None,
+                updates=self.updates.get(cut.ours.end),
+            ),
+            dataclasses.replace(
+                blame,
+                reference=tuple(operation for operation in blame.reference if operation.index not in ours),
+                candidate=tuple(operation for operation in blame.candidate if operation.index not in theirs),
+                judged=budget.judged(self.kernels, cut.ours_after, cut.theirs_after, cut.wanted),
+                ours=cut.ours_after,
+                theirs=cut.theirs_after,
+            ),
+        ]
 
 
-def _pieces(blame: Blame, cut: waists.Cut, kernels: Kernels) -> list[Blame]:
-    before = budget.judged(kernels, cut.ours, cut.theirs, cut.value)
-    after = budget.judged(kernels, cut.ours_after, cut.theirs_after, cut.wanted)
-    first = next(o for o in cut.theirs_after.operations if cut.theirs.end in o.inputs)
-    reads = None if cut.theirs.operations else (first, first.inputs.index(cut.theirs.end))
-    ours, theirs = ({operation.index for operation in part.operations} for part in (cut.ours, cut.theirs))
-    return [
-        dataclasses.replace(
-            blame,
-            reference=tuple(operation for operation in blame.reference if operation.index in ours),
-            candidate=tuple(cut.theirs.operations),
-            judged=before,
-            ours=cut.ours,
-            theirs=cut.theirs,
-            wanted=cut.ours.end,
-            reads=reads,
-            partner=None,
-            updates=None,
-        ),
-        dataclasses.replace(
-            blame,
-            reference=tuple(operation for operation in blame.reference if operation.index not in ours),
-            candidate=tuple(operation for operation in blame.candidate if operation.index not in theirs),
-            judged=after,
-            ours=cut.ours_after,
-            theirs=cut.theirs_after,
-        ),
-    ]
+def _size(blame: Blame) -> int:
+    return len(blame.ours.operations) + len(blame.theirs.operations)
 
 
 def _moved(culprits: Sequence[Culprit], blames: Sequence[Blame]) -> list[Culprit]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.localise import budget, matching, waists
+from lockstep.localise import budget, matching
 from lockstep.localise.budget import Judged, Part
 from lockstep.localise.effects import Place, Whole
 from lockstep.localise.kernels import Kernels
@@ -172,7 +172,7 @@ class _Pass:
         self._roles = matching.roles(reference, candidate, variables)
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
-        self._leads_to, self._theirs_lead_to = _updates_alone(reference), _updates_alone(candidate)
+        self._leads_to = updates_alone(reference)
         self._blame_keys: list[tuple[int, int]] = []
         self._places: dict[tuple[int, int], list[Place]] = defaultdict(list)
         self._ends_seen: list[tuple[int, list[int]]] = []
@@ -535,40 +535,16 @@ class _Pass:
                     break
         return narrowed
 
-    def _cut(self, found: _Checked) -> _Checked:
-        """Leaves of what is to blame only what lies before a waist, if the candidate is right behind it."""
-        cut = waists.cut(self._kernels, found.ours, found.theirs)
-        if cut is None:
-            return found
-        tensor, wanted = cut.theirs.end, cut.ours.end
-        judged = budget.judged(self._kernels, cut.ours, cut.theirs, self._values[wanted])
-        if judged.within:
-            return found
-        number = self._ours[wanted]
-        reads = None
-        if tensor in self._number:  # what the candidate lacks there, each of its operations behind it would have read
-            slots = [(o, slot) for o in found.theirs.operations for slot, read in enumerate(o.inputs) if read == tensor]
-            reads = slots[0]
-            for operation, slot in slots:
-                self._forced.setdefault((operation.index, slot), number)
-            self._synced.add(number)
-        elif (wanted in self._leads_to) == (tensor in self._theirs_lead_to):
-            self._sync(tensor, number)  # not a variance that is kept otherwise than it is used
-        before = {operation.index for operation in cut.ours.operations}
-        lacking = tuple(operation for operation in found.lacking if operation.index in before)
-        return _Checked(tensor, wanted, judged, cut.ours, cut.theirs, lacking, reads)
-
     def _blame(self, *wrong: _Checked) -> None:
-        for whole in wrong:
-            self._blamed.add(self._key(whole))
-            found = self._cut(whole)
+        for found in wrong:
+            self._blamed.add(self._key(found))
             drawn = self._own_draws(found.theirs)
             # Such a draw takes its seed as an input, which the random tool does not hand out.
             past = next((name for name in drawn if name.startswith("Stateless")), None)
             if past is not None:
                 self._found.limits.append(f"random numbers of {past} cannot be aligned with the reference's")
                 continue
-            self._blame_keys.append(self._key(whole))
+            self._blame_keys.append(self._key(found))
             self._found.blames.append(
                 Blame(
                     () if found.elsewhere else found.lacking,
@@ -679,7 +655,7 @@ def _read(program: Program) -> set[int]:
     return inputs | {*program.outputs.values(), *program.writes.values()}
 
 
-def _updates_alone(program: Program) -> dict[int, str]:
+def updates_alone(program: Program) -> dict[int, str]:
     """Returns the tensors that lead to no output, with the variable whose update they lead to."""
     to_outputs = _ancestors(program, program.outputs.values(), set())
     found: dict[int, str] = {}

@@ -42,20 +42,8 @@ class Cut:
     wanted: Any
 
 
-def cut(kernels: Kernels, ours: Part, theirs: Part) -> Cut | None:
-    """Cuts two parts at waists behind which the candidate is right; None where there are no such.
-
-    Args:
-        kernels: Runs operations.
-        ours: The reference's part.
-        theirs: The candidate's, which gives something else.
-    """
-    tried = itertools.islice(_cuts(kernels, ours, theirs), _MOST)
-    return next((c for c in tried if budget.judged(kernels, c.ours_after, c.theirs_after, c.wanted).within), None)
-
-
-def pieces(kernels: Kernels, ours: Part, theirs: Part) -> Iterator[Cut]:
-    """Yields cuts of which both pieces may be wrong: the same number of variables is read before them on both sides.
+def cuts(kernels: Kernels, ours: Part, theirs: Part) -> Iterator[Cut]:
+    """Cuts two parts at waists behind which the candidate is right, the narrowest explanation first.
 
     Args:
         kernels: Runs operations.
@@ -63,8 +51,20 @@ def pieces(kernels: Kernels, ours: Part, theirs: Part) -> Iterator[Cut]:
         theirs: The candidate's, which gives something else.
     """
     for found in itertools.islice(_cuts(kernels, ours, theirs), _MOST):
-        if len(_variables(found.ours)) == len(_variables(found.theirs)) and found.ours_after.operations:
+        if budget.judged(kernels, found.ours_after, found.theirs_after, found.wanted).within:
             yield found
+
+
+def pieces(kernels: Kernels, ours: Part, theirs: Part) -> Iterator[Cut]:
+    """Yields cuts of which both pieces may be wrong, those first that part the variables alike on both sides.
+
+    Args:
+        kernels: Runs operations.
+        ours: The reference's part.
+        theirs: The candidate's, which gives something else.
+    """
+    found = [cut for cut in itertools.islice(_cuts(kernels, ours, theirs), _MOST) if cut.ours_after.operations]
+    yield from sorted(found, key=lambda cut: len(_variables(cut.ours)) != len(_variables(cut.theirs)))
 
 
 def _cuts(kernels: Kernels, ours: Part, theirs: Part) -> Iterator[Cut]:
