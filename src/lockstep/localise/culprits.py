@@ -90,7 +90,8 @@ def _beside(blame: Blame, theirs: Operation | None, reference: Program) -> Opera
         if before is None:
             break
         applied_to = before
-    if theirs is None or reads is None or reads.place.scope == theirs.place.scope:
+    # Another order of values is none by itself: it is what reads them that takes them for something else.
+    if theirs is None or reads is None or theirs.type in _SHAPING or reads.place.scope == theirs.place.scope:
         return blame.partner or applied_to
     return applied_to or blame.partner
 
