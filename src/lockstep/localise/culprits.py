@@ -36,16 +36,17 @@ def _moved(culprits: Sequence[Culprit], blames: Sequence[Blame]) -> list[Culprit
         if all(culprit.operations) or types not in both:
             return culprit
         fix = "apply it in the same place"
+        pitfall: Slug = "dropout-place" if culprit.pitfall == "dropout-place" else "operation-order"
         if culprit.operations[0]:
             cause = f"{culprit.cause}, and has it in another place"
-            return dataclasses.replace(culprit, cause=cause, pitfall="operation-order", fix=fix)
+            return dataclasses.replace(culprit, cause=cause, pitfall=pitfall, fix=fix)
         past = blame.partner
         return dataclasses.replace(
             culprit,
             reference=_name(past) or culprit.reference,
             reference_source=_source(past) or culprit.reference_source,
             cause=f"{culprit.cause}, in the wrong place",
-            pitfall="operation-order",
+            pitfall=pitfall,
             fix=fix,
             scopes=(_scope(past) or culprit.scopes[0], culprit.scopes[1]),
         )

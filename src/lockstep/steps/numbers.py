@@ -224,7 +224,7 @@ def _starts_elsewhere(ours: str, theirs: str, reference: Trace, candidate: Trace
 def _norms(reference: float, candidate: float, value: np.ndarray | None) -> tuple[str, str] | None:
     """Tells which norms two losses of one variable are of, if they are of different ones.
 
-    A loss is of a norm if it is a number of three digits times that norm, as strengths are written down.
+    A loss is of a norm if it is a number of two digits times that norm, as strengths are written down.
     """
     if value is None or not value.size:
         return None
@@ -233,7 +233,7 @@ def _norms(reference: float, candidate: float, value: np.ndarray | None) -> tupl
     found = []
     for loss in (reference, candidate):
         strengths = {norm: loss / size for norm, size in norms.items() if size}
-        found.append([norm for norm, s in strengths.items() if s and _same_number(s, float(f"{s:.3g}"))])
+        found.append([norm for norm, s in strengths.items() if s and _same_number(s, float(f"{s:.2g}"))])
     if [len(kinds) for kinds in found] != [1, 1] or found[0] == found[1]:
         return None
     return found[0][0], found[1][0]

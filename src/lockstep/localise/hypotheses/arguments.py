@@ -155,7 +155,7 @@ def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, foun
         return "mask"
     if theirs.family == "Transpose" and not case.is_flattened(theirs):
         return "transposed-axes"
-    if case.begins_rounds(theirs):
+    if min(wanted.size, found.size) > 1 and case.begins_rounds(theirs):
         return "initial-state"
     if wanted.size == 1 and found.size == 1 and wanted.dtype.kind == "f":
         return _pitfall_of_number(case, theirs, float(wanted.reshape(-1)[0]), float(found.reshape(-1)[0]))

@@ -119,7 +119,7 @@ def relation_by_order(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
 
 def _interleaved(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
     """What was one axis was split into two of other sizes first: (size, heads) for (heads, size)."""
-    for axis in range(1, ours.ndim - 1):
+    for axis in range(ours.ndim - 1):
         pair = np.moveaxis(ours, axis, -2)
         heads, size = pair.shape[-2:]
         other = pair.reshape(*pair.shape[:-2], size, heads).swapaxes(-1, -2)
