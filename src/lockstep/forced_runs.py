@@ -12,6 +12,7 @@ from lockstep.align import Alignment
 from lockstep.errors import LockstepError
 from lockstep.localise.culprits import culprits
 from lockstep.localise.forcing import Localisation, localise
+from lockstep.localise.matching import reads_all, without_duplicates
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.program import Program
 from lockstep.steps import filling
@@ -112,7 +113,10 @@ class ForcedRuns:
         candidate = self._candidate.program(theirs).without_the_unused()
         # What a transform makes has another value, and is no partner.
         made = self._alignment.transforms
-        return reference, candidate, {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
+        partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
+        if reads_all(reference, candidate, partners):
+            candidate = without_duplicates(candidate)
+        return reference, candidate, partners
 
 
 def programmed(instances: Sequence[Any]) -> Programmed | None:

@@ -129,6 +129,22 @@ def _biased(x: Any, data_format: str) -> Any:
     return tf.nn.bias_add(x, v1.get_variable("bias", 8, initializer=v1.ones_initializer()), data_format=data_format)
 
 
+def _shuffled(x: Any) -> Any:
+    """The channels of two groups in turn."""
+    groups = tf.reshape(x, (*x.shape[:3], 2, x.shape[3] // 2))
+    return tf.reshape(tf.transpose(groups, (0, 1, 2, 4, 3)), x.shape)
+
+
+def _rounds(x: Any, state: Any) -> Any:
+    """Three rounds of a recurrence."""
+    kernel = v1.get_variable("kernel", (8, 8))
+
+    def again(step: Any, state: Any) -> Any:
+        return step + 1, tf.tanh(x + tf.matmul(state, kernel))
+
+    return tf.while_loop(lambda step, _: step < 3, again, (tf.constant(0), state))[1]
+
+
 def _constant(seed: int) -> Any:
     return tf.constant(np.random.default_rng(seed).uniform(size=(8, 8)).astype(np.float32))
 
@@ -148,6 +164,8 @@ PAIRS: dict[str, Pair] = {
         lambda x, _: tf.nn.local_response_normalization(x, bias=2.0),
         IMAGES,
     ),
+    "batch-statistics": Pair(lambda x, _: _norm(_conv(x), False), lambda x, _: _norm(_conv(x), True), IMAGES),
+    "channel-order": Pair(lambda x, _: _conv(_shuffled(x)), lambda x, _: _conv(x), IMAGES),
     "clip-value": Pair(lambda x, _: tf.maximum(x, 0.1), lambda x, _: tf.maximum(x, 0.2)),
     "concat-order": Pair(
         lambda x, _: tf.concat([tf.tanh(x), tf.exp(x)], 1),
@@ -199,6 +217,20 @@ PAIRS: dict[str, Pair] = {
         lambda x, _: v1.image.resize_bilinear(x, (12, 12), half_pixel_centers=True),
         IMAGES,
     ),
+    "head-order": Pair(
+        lambda x, _: tf.transpose(tf.reshape(x, (2, 8, 2, 4)), (0, 2, 1, 3)),
+        lambda x, _: tf.transpose(tf.reshape(x, (2, 8, 4, 2)), (0, 3, 1, 2)),
+        (2, 8, 8),
+    ),
+    "image-range": Pair(
+        lambda x, _: _conv((x - 127.5) / 127.5),
+        lambda x, _: _conv(x / 255.0),
+        IMAGES,
+    ),
+    "initial-state": Pair(
+        lambda x, _: _rounds(x, tf.zeros((6, 8))),
+        lambda x, _: _rounds(x, tf.ones((6, 8))),
+    ),
     "initializer": Pair(
         lambda x, _: layers.dense(x, 64, kernel_initializer=v1.glorot_uniform_initializer(), name="dense"),
         lambda x, _: layers.dense(x, 64, kernel_initializer=v1.glorot_normal_initializer(), name="dense"),
@@ -240,6 +272,10 @@ PAIRS: dict[str, Pair] = {
         lambda x, _: layers.average_pooling2d(x, 2, 2, name="pool"),
         IMAGES,
     ),
+    "regularizer-kind": Pair(
+        lambda x, _: _regularized(x, lambda w: 0.01 * tf.reduce_sum(w * w)),
+        lambda x, _: _regularized(x, lambda w: 0.01 * tf.reduce_sum(tf.abs(w))),
+    ),
     "resize-size": Pair(
         lambda x, _: tf.reduce_mean(v1.image.resize_bilinear(x, (12, 12)), (1, 2)),
         lambda x, _: tf.reduce_mean(v1.image.resize_bilinear(x, (16, 16)), (1, 2)),
@@ -250,6 +286,11 @@ PAIRS: dict[str, Pair] = {
         lambda x, _: tf.reduce_mean(_conv(x, strides=2), (1, 2)),
         lambda x, _: tf.reduce_mean(_conv(x, strides=1), (1, 2)),
         IMAGES,
+    ),
+    "transposed-axes": Pair(
+        lambda x, _: _conv(tf.transpose(x, (0, 2, 3, 1))),
+        lambda x, _: _conv(tf.transpose(x, (0, 3, 2, 1))),
+        (2, 4, 8, 8),
     ),
     "transposed-kernel": Pair(lambda x, _: _square(x, transpose=False), lambda x, _: _square(x, transpose=True)),
     "unbiased-variance": Pair(

@@ -11,6 +11,7 @@ from lockstep.localise import budget
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
 from lockstep.localise.forcing import Blame, localise
+from lockstep.localise.matching import reads_all, without_duplicates
 from lockstep.localise.values import Values
 from lockstep.program import Place, ProgramBuilder, Spec
 
@@ -20,6 +21,7 @@ KERNELS = {
     "a": RNG.normal(size=(6, 6)).astype(np.float32),
     "b": RNG.normal(size=(6, 6)).astype(np.float32),
     "bias": RNG.normal(size=6).astype(np.float32),
+    "square": RNG.normal(size=(6, 6)).astype(np.float32),
     "taps": RNG.normal(size=(3, 1, 1)).astype(np.float32),
 }
 OPERATIONS = {
@@ -33,6 +35,8 @@ OPERATIONS = {
     "Sigmoid": lambda x, **_: (1 / (1 + np.exp(-x))).astype(x.dtype),
     "RealDiv": lambda x, y, **_: x / y,
     "Sum": lambda x, axis, keep_dims=False, **_: x.sum(int(axis), keepdims=keep_dims, dtype=x.dtype),
+    "Transpose": lambda x, order, **_: np.transpose(x, order),
+    "Reshape": lambda x, shape, **_: np.reshape(x, shape),
     "Convolve": lambda x, w, **_: np.stack([np.convolve(row, w[:, 0, 0], "same") for row in x]).astype(x.dtype),
     "Correlate": lambda x, w, **_: np.stack([np.convolve(row, w[::-1, 0, 0], "same") for row in x]).astype(x.dtype),
     "Mean": lambda x, axis, keep_dims=False, **_: x.mean(int(axis), keepdims=keep_dims, dtype=x.dtype),
@@ -463,7 +467,11 @@ def stretched(scope, slope=None, further=0.3):
         positive = net.constant(np.broadcast_to(np.arange(6) % 2 == 0, (8, 6)), bool)
         active = net("Select", positive, active, net("Mul", active, net.constant(slope), scope=scope), scope=scope)
     factor = net("Mul", active, net.constant(further), scope="factor")
-    return net.done(net("MatMul", factor, net.variable("b"), scope="last"), more=net("Tanh", active))
+    if slope is None:
+        factor = net("Slice", factor, net.constant([0, 0], np.int32), net.constant([4, 6], np.int32))
+    else:
+        factor = net("GatherV2", factor, net.constant(range(4), np.int32), net.constant(0, np.int32))
+    return net.done(net("MatMul", factor, net.variable("b"), scope="last"))
 
 
 @pytest.mark.parametrize(
@@ -516,3 +524,58 @@ def test_two_mistakes_in_one_place_are_two_culprits():
 
 def test_what_is_written_in_one_operation_and_in_several_is_right():
     assert found(normalised("Relu", fused=True), normalised("Relu", fused=False))[1] == ()
+
+
+def test_a_layer_that_is_called_twice_on_the_same_is_one():
+    def program(calls, scopes=("norm", "norm")):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        normed = [
+            net("Tanh", net("Mul", hidden, net.constant(0.5), scope=scope), scope=scope) for scope in scopes[:calls]
+        ]
+        return net.done(net("AddV2", normed[0], net("Relu", normed[-1])))
+
+    once, twice = program(1), program(2)
+    assert len(twice.operations) == len(once.operations) + 2
+    merged = without_duplicates(twice)
+    assert [(o.index, o.type, o.inputs) for o in merged.operations][:3] == [
+        (o.index, o.type, o.inputs) for o in once.operations
+    ][:3]
+    assert len(merged.operations) == len(once.operations)
+    assert len(without_duplicates(program(2, ("norm", "other"))).operations) == len(twice.operations)
+
+
+def test_a_variable_that_the_candidate_leaves_unread_may_be_meant_by_what_it_computes_twice():
+    names = {name: name for name in ("a", "b")}
+    assert reads_all(network(), network(), names)
+    assert not reads_all(network(), network(kernel="a"), names)
+
+
+def joined(shortcut):
+    """Two residual blocks; the first has no shortcut, if so."""
+    net = Writer()
+    first = net("Tanh", net("MatMul", net.x, net.variable("a")), scope="first")
+    if shortcut:
+        first = net("AddV2", first, net("MatMul", net.x, net.variable("square")), scope="first/sum")
+    second = net("Relu", net("MatMul", first, net.variable("b")), scope="second")
+    both = net("AddV2", first, second, scope="second/sum")
+    return net.done(net("Sub", both, net.variable("bias")), more=net("Elu", first, scope="more"))
+
+
+def test_a_sum_that_joins_something_else_is_not_taken_for_one_that_is_lacking():
+    _, named = found(joined(shortcut=True), joined(shortcut=False), variables=("a", "b", "bias", "square"))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("first/sum/AddV2", "missing-operation")]
+
+
+def test_rearrangements_are_judged_at_their_end_alone():
+    def program(shape, *orders):
+        net = Writer()
+        pieces = net("Reshape", net("MatMul", net.x, net.variable("a")), shape=shape, scope="heads")
+        for order in orders:
+            pieces = net("Transpose", pieces, net.constant(order, np.int32), scope="heads")
+        return net.done(net("Tanh", pieces))
+
+    reference = program((8, 2, 3), (1, 0, 2))
+    assert found(reference, program((8, 2, 3), (1, 2, 0), (0, 2, 1)))[1] == ()
+    _, named = found(reference, program((8, 3, 2), (2, 0, 1)))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("heads/Transpose", "head-order")]

@@ -135,16 +135,17 @@ def _moved(culprits: Sequence[Culprit], blames: Sequence[Blame]) -> list[Culprit
         if all(culprit.operations) or types not in both:
             return culprit
         fix = "apply it in the same place"
+        pitfall: Slug = "dropout-place" if culprit.pitfall == "dropout-place" else "operation-order"
         if culprit.operations[0]:
             cause = f"{culprit.cause}, and has it in another place"
-            return dataclasses.replace(culprit, cause=cause, pitfall="operation-order", fix=fix)
+            return dataclasses.replace(culprit, cause=cause, pitfall=pitfall, fix=fix)
         past = blame.partner
         return dataclasses.replace(
             culprit,
             reference=_name(past) or culprit.reference,
             reference_source=_source(past) or culprit.reference_source,
             cause=f"{culprit.cause}, in the wrong place",
-            pitfall="operation-order",
+            pitfall=pitfall,
             fix=fix,
             scopes=(_scope(past) or culprit.scopes[0], culprit.scopes[1]),
         )
@@ -189,7 +190,8 @@ def _beside(blame: Blame, theirs: Operation | None, reference: Program) -> Opera
         if before is None:
             break
         applied_to = before
-    if theirs is None or reads is None or reads.place.scope == theirs.place.scope:
+    # Another order of values is none by itself: it is what reads them that takes them for something else.
+    if theirs is None or reads is None or theirs.type in _SHAPING or reads.place.scope == theirs.place.scope:
         return blame.partner or applied_to
     return applied_to or blame.partner
 

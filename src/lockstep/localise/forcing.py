@@ -31,6 +31,7 @@ _FIRST_RUNS = 3
 """Runs that every search takes: the reference twice, the candidate with everything mended."""
 _NEIGHBOURS = 4
 """How many neighbouring places may be right together; a factor that changes places makes two."""
+_ORDERING = frozenset({"Reshape", "Transpose"})
 _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
 
@@ -172,6 +173,7 @@ class _Pass:
         self._roles = matching.roles(reference, candidate, variables)
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
+        self._ordered_again = _ordered_again(candidate)
         self._leads_to = updates_alone(reference)
         self._blame_keys: list[tuple[int, int]] = []
         self._places: dict[tuple[int, int], list[Place]] = defaultdict(list)
@@ -267,9 +269,19 @@ class _Pass:
             if not self._differ_in_numbers(partner, operation):
                 self._try(partner, operation)
                 return
-        elif self._is_another(operation, partner):
+        elif self._is_another(operation, partner) or self._is_on_the_way(operation):
             return
         self._walk_through(operation, partner)
+
+    def _is_on_the_way(self, operation: Operation) -> bool:
+        """Whether it only puts into another order what others then put into another again, which decides.
+
+        Between them no order is right or wrong: heads may be split off before or after their axis is moved.
+        """
+        if operation.outputs[0] not in self._ordered_again:
+            return False
+        self._is_identical(operation)
+        return True
 
     def _is_another(self, operation: Operation, partner: Operation) -> bool:
         """Whether an operation computes what another of the reference does that nobody else stands for.
@@ -355,6 +367,8 @@ class _Pass:
         for slot, wanted in self._roles.slots(partner, operation):
             number, tensor = self._ours[wanted], operation.inputs[slot]
             if self._number.get(tensor) == number or self._is_another_mask(tensor, wanted):
+                continue
+            if tensor in self._ordered_again and operation.family in _ORDERING:
                 continue
             if (tensor, number) in self._blamed:
                 self._forced[operation.index, slot] = number
@@ -653,6 +667,16 @@ def _read(program: Program) -> set[int]:
     """Returns the tensors that anybody reads: batch norm gives more than is used."""
     inputs = {tensor for operation in program.operations for tensor in operation.inputs}
     return inputs | {*program.outputs.values(), *program.writes.values()}
+
+
+def _ordered_again(program: Program) -> set[int]:
+    """Returns what an operation has put into another order and all that read it do so again."""
+    kept = {*program.outputs.values(), *program.writes.values()}
+    found = {t for o in program.operations if o.family in _ORDERING for t in o.outputs} - kept
+    for operation in program.operations:
+        if operation.family not in _ORDERING:
+            found.difference_update(operation.inputs)
+    return found
 
 
 def updates_alone(program: Program) -> dict[int, str]:

@@ -13,7 +13,7 @@ import bisect
 import functools
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -77,6 +77,39 @@ def places_of_draws(program: Program) -> dict[int, int]:
     return places
 
 
+def without_duplicates(program: Program) -> Program:
+    """Returns a program in which no layer computes anything twice, as one does that is called again on the same.
+
+    Two layers that compute the same stay two.
+    """
+    first: dict[object, tuple[int, ...]] = {}
+    same: dict[int, int] = {}
+    kept = []
+    for operation in program.operations:
+        inputs = tuple(same.get(tensor, tensor) for tensor in operation.inputs)
+        known = first.setdefault((key_of(operation, program, inputs), operation.place.scope), operation.outputs)
+        if known is operation.outputs:
+            kept.append(replace(operation, inputs=inputs))
+        else:
+            same.update(zip(operation.outputs, known, strict=True))
+    return replace(
+        program,
+        operations=kept,
+        outputs={path: same.get(tensor, tensor) for path, tensor in program.outputs.items()},
+        writes={key: same.get(tensor, tensor) for key, tensor in program.writes.items()},
+        producers={tensor: operation for operation in kept for tensor in operation.outputs},
+    ).without_the_unused()
+
+
+def reads_all(reference: Program, candidate: Program, variables: Mapping[str, str]) -> bool:
+    """Whether the candidate reads all variables that the reference reads, as far as they have a partner.
+
+    Where it does not, what it computes twice may be one of them by mistake.
+    """
+    read = [{key for o in side.operations for key in side.variables_read(o)} for side in (reference, candidate)]
+    return all(theirs in read[1] for theirs, ours in variables.items() if ours in read[0])
+
+
 @dataclass
 class Roles:
     """Operations that have the same role on both sides.
@@ -133,6 +166,17 @@ class Roles:
         return any(
             other.index not in self.partners and self.alike(ours, other) for other in like[after : after + _AHEAD]
         )
+
+    def is_contradicted(self, ours: Operation, theirs: Operation) -> bool:
+        """Whether what two operations read comes of other variables: one of them joins something else."""
+        if ours.family not in _OF_EQUALS or len(ours.inputs) != len(theirs.inputs):
+            return False
+        for slot, tensor in self.slots(ours, theirs):
+            near = _variables_near(self.reference, tensor)
+            others = {self.variables.get(key, key) for key in _variables_near(self.candidate, theirs.inputs[slot])}
+            if near and others and near.isdisjoint(others):
+                return True
+        return False
 
     @functools.cached_property
     def _by_numbers(self) -> dict[object, list[Operation]]:
@@ -325,7 +369,9 @@ def _only_consumers(
     pairs = []
     for operation in left[0]:
         alike = [[other for other in side if other.family == operation.family] for side in left]
-        if len(alike[0]) == len(alike[1]) == 1 and not found.is_awaited(operation, alike[1][0]):
+        if [len(side) for side in alike] != [1, 1] or found.is_awaited(operation, alike[1][0]):
+            continue
+        if not found.is_contradicted(operation, alike[1][0]):
             pairs.append((operation, alike[1][0]))
     return pairs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lockstep.errors import DivergedError, UndecidedError
 from lockstep.localise.pitfalls import Pitfall
@@ -107,14 +107,24 @@ class Culprit:
 
 
 def gathered(culprits: Iterable[Culprit]) -> tuple[Culprit, ...]:
-    """Puts the culprits of all steps together: what several steps blame is one culprit, as the worst of them saw it."""
+    """Puts the culprits of all steps together: what several steps blame is one culprit, as the worst of them saw it.
+
+    Where that one does not know the cause, it is told as by one that does.
+    """
     found: dict[tuple[object, ...], Culprit] = {}
     for culprit in culprits:
         key = culprit.reference, culprit.candidate, culprit.kind, culprit.source
         before = found.get(key)
-        if before is None or (culprit.ratio or 0.0) > (before.ratio or 0.0):
-            found[key] = culprit
+        worst = before is None or (culprit.ratio or 0.0) > (before.ratio or 0.0)
+        kept, other = (culprit, before) if worst else (before, culprit)
+        assert kept is not None
+        found[key] = kept if kept.pitfall or other is None or not other.pitfall else _as_told_by(kept, other)
     return tuple(found.values())
+
+
+def _as_told_by(culprit: Culprit, other: Culprit) -> Culprit:
+    """Returns a culprit with the cause that another step found for it."""
+    return replace(culprit, cause=other.cause, pitfall=other.pitfall, fix=other.fix, attributes=other.attributes)
 
 
 def merged(reports: Sequence[Report]) -> Report:

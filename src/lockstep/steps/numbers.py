@@ -70,6 +70,9 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
     partners: dict[str, list[str]] = {}
     for r, c in alignment.pairs:
         partners.setdefault(r.name, []).append(c.name)
+    # Where the values differ, the losses do, whatever the regularizer.
+    values = {r.name: reference.before[r.key] for r, _ in alignment.pairs if r.key in reference.before}
+    moved = {r.name for r, c in alignment.pairs if _starts_elsewhere(r.key, c.key, reference, candidate, alignment)}
     culprits: list[Culprit] = []
     if all(loss.variable is not None for loss in (*reference.losses, *candidate.losses)):
         ours, theirs = _by_variable(reference.losses), _by_variable(candidate.losses)
@@ -83,24 +86,8 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
                 culprits.append(
                     Culprit(name, theirs_name, "regularizer", cause, pitfall="missing-regularizer", fix=fix)
                 )
-            elif not _close(ours[name], theirs[theirs_name]):
-                error = abs(theirs[theirs_name] - ours[name]) / abs(ours[name]) if ours[name] else float("inf")
-                cause = f"its regularization loss is {ours[name]:.9g} against {theirs[theirs_name]:.9g}"
-                ratio = ours[name] / theirs[theirs_name] if theirs[theirs_name] else 0.0
-                # TF1's l2_loss carries a half that Keras's L2 does not: slim.l2_regularizer(s) is L2(s / 2).
-                half = _same_number(ratio, 2.0) or _same_number(ratio, 0.5)
-                culprits.append(
-                    Culprit(
-                        name,
-                        theirs_name,
-                        "regularizer",
-                        f"{cause}; times {ratio:.6g} they are equal" if ratio else cause,
-                        error,
-                        LOSS_RTOL,
-                        pitfall="l2-half" if half else "constant-factor" if ratio else "missing-regularizer",
-                        fix=f"multiply its strength by {ratio:.6g}" if ratio else "",
-                    )
-                )
+            elif name not in moved and not _close(ours[name], theirs[theirs_name]):
+                culprits.append(_other_loss((name, theirs_name), ours[name], theirs[theirs_name], values.get(name)))
         culprits.extend(
             Culprit(
                 None,
@@ -204,6 +191,52 @@ def _close(reference: float, candidate: float) -> bool:
 
 def _same_number(a: float, b: float) -> bool:
     return abs(a - b) <= LOSS_RTOL * abs(b)
+
+
+def _other_loss(names: tuple[str, str], reference: float, candidate: float, value: np.ndarray | None) -> Culprit:
+    """Returns the culprit for a variable of one value whose losses differ."""
+    error = abs(candidate - reference) / abs(reference) if reference else float("inf")
+    cause = f"its regularization loss is {reference:.9g} against {candidate:.9g}"
+    ratio = reference / candidate if candidate else 0.0
+    pitfall: Pitfall = "constant-factor" if ratio else "missing-regularizer"
+    fix = f"multiply its strength by {ratio:.6g}" if ratio else ""
+    kinds = _norms(reference, candidate, value)
+    if kinds is not None:
+        pitfall, fix = "regularizer-kind", f"use {kinds[0]}"
+        cause = f"{cause}: it is of {kinds[1]}, in the reference of {kinds[0]}"
+    elif value is not None and value.size > 1 and not np.ptp(value):
+        pitfall, fix = "", ""  # where all values are one, a factor and another norm look the same
+    elif ratio:
+        cause = f"{cause}; times {ratio:.6g} they are equal"
+        # TF1's l2_loss carries a half that Keras's L2 does not: slim.l2_regularizer(s) is L2(s / 2).
+        pitfall = "l2-half" if _same_number(ratio, 2.0) or _same_number(ratio, 0.5) else pitfall
+    return Culprit(*names, "regularizer", cause, error, LOSS_RTOL, pitfall=pitfall, fix=fix)
+
+
+def _starts_elsewhere(ours: str, theirs: str, reference: Trace, candidate: Trace, alignment: Alignment) -> bool:
+    """Whether a variable has another value on either side before the run."""
+    before = reference.before.get(ours), candidate.before.get(theirs)
+    if before[0] is None or before[1] is None or theirs in alignment.transforms or before[0].shape != before[1].shape:
+        return False
+    return not np.allclose(before[0], before[1], rtol=LOSS_RTOL, atol=0.0, equal_nan=True)
+
+
+def _norms(reference: float, candidate: float, value: np.ndarray | None) -> tuple[str, str] | None:
+    """Tells which norms two losses of one variable are of, if they are of different ones.
+
+    A loss is of a norm if it is a number of two digits times that norm, as strengths are written down.
+    """
+    if value is None or not value.size:
+        return None
+    wide = np.abs(np.asarray(value, np.float64))
+    norms = {"L1": wide.sum(), "L2": (wide**2).sum()}
+    found = []
+    for loss in (reference, candidate):
+        strengths = {norm: loss / size for norm, size in norms.items() if size}
+        found.append([norm for norm, s in strengths.items() if s and _same_number(s, float(f"{s:.2g}"))])
+    if [len(kinds) for kinds in found] != [1, 1] or found[0] == found[1]:
+        return None
+    return found[0][0], found[1][0]
 
 
 def _by_variable(records: Sequence[LossRecord]) -> dict[str, float]:

@@ -153,6 +153,10 @@ def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, foun
         return "wrong-axis"
     if is_mask(wanted) and is_mask(found):
         return "mask"
+    if theirs.family == "Transpose" and not case.is_flattened(theirs):
+        return "transposed-axes"
+    if min(wanted.size, found.size) > 1 and case.begins_rounds(theirs):
+        return "initial-state"
     if wanted.size == 1 and found.size == 1 and wanted.dtype.kind == "f":
         return _pitfall_of_number(case, theirs, float(wanted.reshape(-1)[0]), float(found.reshape(-1)[0]))
     return _OF_CONSTANTS.get(theirs.family, "constant")
@@ -231,9 +235,12 @@ def momentum(case: Case) -> Iterator[Cause]:
 def _told_of_attributes(ours: Operation, theirs: Operation, names: Sequence[str]) -> Cause:
     told = tuple(f"{n}: {short(ours.attributes[n])} against {short(theirs.attributes[n])}" for n in names)
     with_it = " and ".join(f"{n} {short(ours.attributes[n])}" for n in names)
+    pitfall = OF_ATTRIBUTES.get(names[0], "attribute")
+    if pitfall == "frozen-statistics" and theirs.attributes[names[0]]:
+        pitfall = "batch-statistics"
     return Cause(
         f"{'; '.join(told)}; with {with_it} the difference vanishes",
-        OF_ATTRIBUTES.get(names[0], "attribute"),
+        pitfall,
         ", ".join(f"{n}={short(ours.attributes[n])}" for n in names),
         told,
     )

@@ -26,6 +26,7 @@ from lockstep.program import Operation
 _MOST_SCALARS = 24
 _MOST_TENSORS = 8
 _MOST_TOLD = 4
+_IMAGE = 3
 _SUMMING = frozenset({"Mean", "Sum", "L2Loss", "MatMul", "BatchMatMul", "Conv2D", "Einsum", "SquaredDifference"})
 _HALF = frozenset({"float16", "bfloat16"})
 
@@ -58,6 +59,27 @@ def known_activation(case: Case) -> Iterator[Cause]:
             missing: Slug = "missing-activation" if names[1] == "linear" else pitfall
             yield Cause(f"{names[1]} in the candidate, {names[0]} in the reference", missing, f"use {names[0]}")
             return
+
+
+def input_range(case: Case) -> Iterator[Cause]:
+    """What goes into the model is scaled and shifted, by other numbers on either side."""
+    ours, theirs = case.both
+    inputs = [t for t in case.theirs.start if t in case.candidate.sources and case.candidate.sources[t].kind == "input"]
+    if ours is None or theirs is None or len(inputs) != 1 or len(case.candidate.specs[inputs[0]].shape) < _IMAGE:
+        return
+    x = np.asarray(case.kernels.numpy(case.theirs.start[inputs[0]]), np.float64)
+    if not x.shape == ours.shape == theirs.shape or not np.ptp(x):
+        return
+    told = []
+    for y in (theirs, ours):
+        slope, shift = np.polyfit(x.reshape(-1), y.reshape(-1), 1)
+        if not alike(slope * x + shift, y):
+            return
+        moved = f" {'+' if shift > 0 else '-'} {short(abs(shift))}" if abs(shift) > 1e-9 * np.abs(y).max() else ""
+        told.append(f"x * {short(slope)}{moved}")
+    yield Cause(
+        f"the candidate takes an image x as {told[0]}, the reference as {told[1]}", "image-range", f"use {told[1]}"
+    )
 
 
 def complement(case: Case) -> Iterator[Cause]:

@@ -127,6 +127,21 @@ class Case:
             following.extend(consumers(self.candidate, current))
         return False
 
+    def is_flattened(self, theirs: Operation) -> bool:
+        """Whether axes of what an operation makes are then merged."""
+        rank = len(self.candidate.specs[theirs.outputs[0]].shape)
+        readers = (o for o in consumers(self.candidate, theirs) if o.family == "Reshape")
+        return any(len(self.candidate.specs[o.outputs[0]].shape) < rank for o in readers)
+
+    def begins_rounds(self, theirs: Operation) -> bool:
+        """Whether an operation reads a constant where its further rounds read what the one before them made."""
+        constant = [self.candidate.is_constant(tensor) for tensor in theirs.inputs]
+        for other in self.candidate.operations[theirs.index + 1 :]:
+            if (other.type, other.place) == (theirs.type, theirs.place) and len(other.inputs) == len(constant):
+                later = [self.candidate.is_constant(tensor) for tensor in other.inputs]
+                return sum(later) < sum(constant)
+        return False
+
     def numbers(self, part: Part) -> list[Scalar]:
         """The numbers that a part is parametrised by: scalar constants and attributes."""
         found = []

@@ -102,7 +102,7 @@ def relation_by_order(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
             return
     last = ours.shape[-1] if ours.ndim else 1
     for blocks in range(2, _LARGEST_PERMUTED + 1):
-        if last % blocks:
+        if last % blocks or last == blocks:
             continue
         pieces = np.split(theirs, blocks, axis=-1)
         for order in itertools.permutations(range(blocks)):
@@ -110,7 +110,35 @@ def relation_by_order(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
                 pitfall: Slug = "gate-order" if blocks == 4 else "concat-order"
                 yield Cause(f"the {blocks} blocks of the last axis come in another order", pitfall, f"order {order}")
                 return
+    yield from _interleaved(ours, theirs)
     if ours.ndim >= 2 and ours.shape[-1] == ours.shape[-2] and alike(np.swapaxes(theirs, -1, -2), ours):
         yield Cause("the last two axes are swapped", "transposed-kernel", "transpose")
     elif alike(np.sort(theirs, axis=None), np.sort(ours, axis=None)):
         yield Cause("the same values in another order", "flatten-order", "order the axes as the reference does")
+
+
+def _interleaved(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
+    """What was one axis was split into two of other sizes first: (size, heads) for (heads, size)."""
+    for axis in range(ours.ndim - 1):
+        pair = np.moveaxis(ours, axis, -2)
+        heads, size = pair.shape[-2:]
+        other = pair.reshape(*pair.shape[:-2], size, heads).swapaxes(-1, -2)
+        if min(heads, size) > 1 and alike(np.moveaxis(other, -2, axis), theirs):
+            told = f"({heads}, {size})"
+            yield Cause(
+                f"axes {axis} and {ours.ndim - 1} were split as ({size}, {heads}), in the reference as {told}",
+                "head-order",
+                f"split the axis as {told}",
+            )
+            return
+    last = ours.shape[-1] if ours.ndim >= _KERNEL_DIMENSIONS else 1  # a matrix may hold all that was flattened
+    for blocks in (n for n in range(2, last // 2 + 1) if last % n == 0):
+        other = ours.reshape(*ours.shape[:-1], blocks, last // blocks).swapaxes(-1, -2).reshape(ours.shape)
+        if alike(other, theirs):
+            yield Cause(
+                f"the {last} channels come as {last // blocks} times {blocks}, in the reference as {blocks} times "
+                f"{last // blocks}",
+                "channel-order",
+                "interleave the channels as the reference does",
+            )
+            return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,8 @@ from lockstep.localise.hypotheses.case import (
     tried,
 )
 from lockstep.program import Operation
+
+_CALL_IN_INFERENCE = "pass training on to the layer, or call it with training=False"
 
 
 def frozen_variable(case: Case, ours: list[Operation]) -> Cause | None:
@@ -26,6 +28,38 @@ def frozen_variable(case: Case, ours: list[Operation]) -> Cause | None:
         "frozen-statistics",
         "call the layer with training=True",
     )
+
+
+def batch_for_variable(case: Case, theirs: Sequence[Operation]) -> Cause | None:
+    """A mean over the batch in the place of a variable."""
+    source = case.reference.sources.get(case.blame.wanted)
+    averaging = any(operation.family in ("Mean", "FusedBatchNorm") for operation in theirs)
+    if source is None or source.kind != "variable" or not averaging:
+        return None
+    return Cause(
+        f"the candidate normalises with the batch's own statistics, the reference with {source.name}",
+        "batch-statistics",
+        _CALL_IN_INFERENCE,
+    )
+
+
+def batch(case: Case) -> Iterator[Cause]:
+    """The batch's own statistics in the place of moving averages."""
+    ours = [
+        o for o in case.ours.operations if o.family == "FusedBatchNorm" and o.attributes.get("is_training") is False
+    ]
+    theirs = case.both[1]
+    if len(ours) != 1 or theirs is None:
+        return
+    changed = case.kernels.changed(ours[0], {"is_training": True})
+    part = replace(case.ours, operations=[changed if o is ours[0] else o for o in case.ours.operations])
+    value = tried(lambda: case.kernels.numpy(part.run(case.kernels, double=True)))
+    if value is not None and value.shape == theirs.shape and alike(value, theirs):
+        yield Cause(
+            "the candidate normalises with the batch's own statistics, the reference with its moving averages",
+            "batch-statistics",
+            _CALL_IN_INFERENCE,
+        )
 
 
 def frozen(case: Case) -> Iterator[Cause]:

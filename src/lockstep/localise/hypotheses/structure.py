@@ -51,8 +51,11 @@ def one_side_only(case: Case) -> Iterator[Cause]:
     if not ours and not theirs:
         yield from _wrong_input(case)
     elif not theirs and ours:
+        yield from _rearranged(case, ours)
         yield statistics.frozen_variable(case, ours) or missing(case, ours)
     elif not ours and theirs:
+        found = statistics.batch_for_variable(case, theirs)
+        yield from () if found is None else (found,)
         yield from _rearranged(case, theirs)
         yield from _by_one_number(case, theirs)
         yield extra(case, theirs)
@@ -123,10 +126,10 @@ def extra(case: Case, theirs: list[Operation]) -> Cause:
     return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
 
 
-def _rearranged(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
-    """The candidate alone turns something around."""
+def _rearranged(case: Case, operations: Sequence[Operation]) -> Iterator[Cause]:
+    """One side alone turns something around."""
     both = case.both
-    if rearranges(theirs) and both[0] is not None and both[1] is not None and both[0].shape == both[1].shape:
+    if rearranges(operations) and both[0] is not None and both[1] is not None and both[0].shape == both[1].shape:
         yield from layout.relation_by_order(both[0], both[1])
 
 
