@@ -163,6 +163,11 @@ class _Judged:
     from_reference: Sequence[Finding] | None
     budget: float | None
 
+    @property
+    def findings(self) -> list[Finding]:
+        """All of them."""
+        return [*(self.as_written or ()), *(self.from_reference or ())]
+
 
 class _Question:
     """What is asked in one mode.
@@ -189,9 +194,11 @@ class _Question:
         try:
             self._say("the candidate eagerly")
             eager, again = (on_side("candidate", lambda: runs.run(AS_WRITTEN)) for _ in range(2))
+            found = self._bench.against_reference(eager, eager)
+            verdict = self._row("eager", _Judged(None, found, self._bench.budget((self._pair.traces.reference, eager))))
             others = self._in_other_processes(eager)
-            own, told, self.rows, self.findings = self.rows, self.findings, [], []
-            self._as_written(eager, again, others)
+            own, told, self.rows, self.findings = self.rows[1:], self.findings, self.rows[:1], []
+            self._as_written(eager, again, others, verdict)
             verdict = self._function(runs, eager, again, others)
             if self._wanted("xla"):
                 self._xla(runs, eager, verdict)
@@ -204,10 +211,9 @@ class _Question:
 
     # ---- the candidate in this process
 
-    def _as_written(self, eager: Trace, again: Trace, others: Sequence[_Elsewhere]) -> None:
-        found = self._bench.against_reference(eager, eager)
+    def _as_written(self, eager: Trace, again: Trace, others: Sequence[_Elsewhere], verdict: Verdict) -> None:
+        """Says how the candidate run eagerly stands to the reference, and to itself."""
         traces = self._pair.traces
-        verdict = self._row("eager", _Judged(None, found, self._bench.budget((traces.reference, eager))))
         apart = self._bench.from_reference(traces.base, eager)
         asked = [(each.name, each.reference) for each in others if each.reference is not None]
         seen = Seen(
@@ -227,7 +233,7 @@ class _Question:
             self.findings.append(attribution.of_repeated_calls(repeated, steady))
 
     def _function(self, runs: Runs, eager: Trace, again: Trace, others: Sequence[_Elsewhere]) -> Verdict:
-        """The candidate in `tf.function`, with all passes and without each; returns the verdict of the former."""
+        """The candidate in `tf.function`, with all passes and without each; returns how it stands to the eager run."""
         self._say("the candidate in tf.function")
         try:
             first, second = runs.run(FUNCTION), runs.run(FUNCTION)
@@ -241,16 +247,15 @@ class _Question:
         seen = self._seen(eager, first, found, [] if cause.found else others, others)
         exact = cause.found or bool(seen.elsewhere)
         draws = misaligned(eager, first)
-        verdict = self._row("tf.function", self._judged(eager, first), known=exact, undecided=bool(draws), note=draws)
+        self._row("tf.function", self._judged(eager, first), known=exact, undecided=bool(draws), note=draws)
+        later = not draws and self._second_call_diverged(eager, again, second, seen)
         if draws:
             self.findings.append(f"tf.function cannot be judged: {draws}.")
-        elif self._second_call_diverged(eager, again, second, seen):
-            verdict = self.rows[-1].verdict
-        elif seen.distance.bit_equal or self._wanted("passes"):
+        elif not later and (seen.distance.bit_equal or self._wanted("passes")):
             self.findings.append(attribution.of_grappler(attribution.CANDIDATE, seen, cause))
         for label, judged in tried:
             self._row(label, judged, known=exact, undecided=bool(draws), note=draws)
-        return verdict
+        return Verdict.DIVERGED if later else seen.verdict
 
     def _seen(
         self,
@@ -318,13 +323,13 @@ class _Question:
             self._could_not("tf.function(jit_compile=True)", error, part="xla")
             return
         draws = misaligned(eager, trace)
-        verdict = self._row(
-            "tf.function(jit_compile=True)", self._judged(eager, trace), undecided=bool(draws), note=draws
-        )
+        judged = self._judged(eager, trace)
+        self._row("tf.function(jit_compile=True)", judged, undecided=bool(draws), note=draws)
         if draws:
             self.findings.append(f"tf.function(jit_compile=True) cannot be judged: {draws}.")
             return
         apart = self._bench.apart(eager, trace)
+        verdict = overall([finding.verdict for finding in judged.as_written or ()])
         self.findings.append(attribution.of_xla(Seen(apart, verdict, self._bench.budget((eager, trace))), function))
 
     # ---- in processes of their own
@@ -353,23 +358,29 @@ class _Question:
         finally:
             runs.close()
             subject.end()  # at once: a large model takes gigabytes there
-        there = self._bench.of_candidate(written, function)
-        self._row(name, self._judged(eager, written), note=f"tf.function there: {distance(there)}")
+        judged, there = self._judged(eager, written), self._bench.apart(written, function)
+        note, reference, moved = f"tf.function there: {there}", None, settled(judged.findings, None)
+        # Where rounding hides the answer, or both sides differ without the setting, they are compared with it.
+        if moved is Verdict.UNDECIDED or not self._bench.from_reference(self._pair.traces.base, eager).bit_equal:
+            reference = self._of_reference_there(name, variables, written)
+        if reference is not None:
+            note += f"; the reference there: {reference}"
+            if moved is Verdict.UNDECIDED:
+                self.findings.append(attribution.of_moved_process(name, self._bench.apart(eager, written), reference))
+        self._row(name, judged, known=reference is not None and reference.bit_equal, note=note)
         return _Elsewhere(
             name,
-            distance(there),
+            there,
             self._bench.apart(written, unrewritten),
             self._bench.apart(written, again),
-            self._of_reference_there(name, variables, eager, written),
+            reference,
         )
 
-    def _of_reference_there(
-        self, name: str, variables: Mapping[str, str], eager: Trace, written: Trace
-    ) -> Distance | None:
-        """How far both sides are apart where both have the setting; None where they are equal without it."""
+    def _of_reference_there(self, name: str, variables: Mapping[str, str], written: Trace) -> Distance | None:
+        """How far both sides are apart where both have the setting; None where the reference cannot be run so."""
         graph: Any = self._pair.movable
         base = self._pair.traces.base
-        if not hasattr(graph, "run_elsewhere") or self._bench.from_reference(base, eager).bit_equal:
+        if not hasattr(graph, "run_elsewhere"):
             return None
         self._say(f"the reference with {name}, in a process of its own")
         try:
@@ -450,7 +461,7 @@ class _Question:
         if undecided and verdict is Verdict.DIVERGED:
             verdict = Verdict.UNDECIDED
         if not note:
-            note = why([*(judged.as_written or ()), *(judged.from_reference or ())])
+            note = why(judged.findings)
         self.rows.append(
             SettingReport(
                 mode=self._kind,

@@ -13,6 +13,7 @@ from lockstep.attribution import (
     Seen,
     attribute,
     of_grappler,
+    of_moved_process,
     of_reference,
     of_repeated_calls,
     of_second_call,
@@ -162,6 +163,11 @@ def test_calls_that_differ():
     assert "its second call differs by 1.9e-06 from its first" in of_second_call(APART, APART)
     assert "in each call, or a kernel" in of_repeated_calls(APART, ())
     assert "not with one thread: the order in which threads sum" in of_repeated_calls(APART, ("one thread",))
+
+
+def test_a_setting_that_moves_both_sides_alike():
+    assert "there they are bit for bit equal" in of_moved_process("oneDNN off", APART, SAME)
+    assert "that hides any answer" in of_moved_process("oneDNN off", APART, APART)
 
 
 def test_the_reference_and_the_candidate_run_eagerly():
