@@ -12,14 +12,14 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import lockstep
-from lockstep import switching
 from lockstep.adapters import grappler
 from lockstep.cli import main
 from lockstep.cli import switches as command
 from lockstep.errors import InputError
 from lockstep.report.model import Verdict
 from lockstep.subjects import Execution
-from lockstep.switch_runs import process_settings
+from lockstep.switching import question, runs
+from lockstep.switching.runs import process_settings
 
 v1 = tf.compat.v1
 X = np.random.default_rng(3).normal(size=(4, 5, 3)).astype(np.float32)
@@ -397,7 +397,7 @@ def test_a_candidate_in_an_environment_of_its_own_is_switched_there(folder):
 
 
 def test_what_is_left_out_and_what_cannot_be_run_is_refused_with_the_nearest_name(folder):
-    assert command.PARTS == switching.PARTS
+    assert command.PARTS == runs.PARTS
     subject = lockstep.tf1_graph(lambda x, training: x)
     with pytest.raises(InputError, match=r"'thread'; did you mean 'threads'\? \(there are passes, xla"):
         lockstep.switches(subject, lockstep.keras(lambda: Model(sums)), X, without=["thread"])
@@ -411,6 +411,26 @@ def test_a_candidate_that_only_this_process_knows_is_not_run_in_others_and_that_
     report = switched(lambda x, training: x, lambda layer, x, training: x, without=("xla", "reference"))
     assert said(report, "give it as a table")
     assert [r.setting for r in report.settings] == ["eager", "tf.function"]
+
+
+def test_a_setting_that_does_not_run_is_undecided_and_says_how_to_leave_it_out(monkeypatch):
+    ended = []
+
+    class Elsewhere:
+        def build(self, mode, inputs):
+            raise InputError("no deterministic kernel; use another operation")
+
+        def end(self):
+            ended.append(True)
+
+    monkeypatch.setattr(question, "known_elsewhere", lambda candidate: True)
+    monkeypatch.setattr(question, "in_another_process", lambda candidate, variables: Elsewhere())
+    left_out = ("xla", "reference", "onednn", "threads")
+    report = switched(lambda x, training: x, lambda layer, x, training: x, without=left_out)
+    assert row(report, "determinism on").verdict is report.verdict is Verdict.UNDECIDED
+    assert row(report, "determinism on").note == "did not run: the candidate: no deterministic kernel"
+    assert said(report, '"determinism" in `without` (--without determinism) leaves it out')
+    assert ended == [True]
 
 
 def test_the_variables_of_other_processes_do_what_their_names_say():

@@ -6,7 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from lockstep.attribution import (
+from lockstep.errors import DivergedError, SubjectError, UndecidedError
+from lockstep.report.model import Verdict
+from lockstep.report.switches import Distance, SettingReport, SwitchReport, show, to_json
+from lockstep.steps.finding import Finding
+from lockstep.switching.attribution import (
     CANDIDATE,
     REFERENCE,
     Attribution,
@@ -19,11 +23,7 @@ from lockstep.attribution import (
     of_second_call,
     of_xla,
 )
-from lockstep.errors import DivergedError, SubjectError, UndecidedError
-from lockstep.report.model import Verdict
-from lockstep.report.switches import Distance, SettingReport, SwitchReport, show, to_json
-from lockstep.steps.finding import Finding
-from lockstep.switch_judging import distance, misaligned, reason, settled, why
+from lockstep.switching.bench import distance, misaligned, reason, settled, why
 from lockstep.trace import Trace
 
 PASSES = ("remapping", "arithmetic_optimization", "constant_folding", "loop_optimization")

@@ -1,4 +1,4 @@
-"""Runs a candidate in each way that TensorFlow has of carrying it out, and names the switch that makes a difference.
+"""What is asked of a candidate in one mode: it is run in each way that TensorFlow has of carrying it out.
 
 As written (eagerly), in `tf.function` with Grappler's passes, without each of them, compiled by XLA; in processes of
 their own with oneDNN's kernels switched the other way, on one thread, with deterministic kernels. All from the same
@@ -9,119 +9,36 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lockstep import attribution
-from lockstep.align import Rename, TransformRule
-from lockstep.arrays import Arrays, checked_inputs
-from lockstep.attribution import Attribution, Seen
-from lockstep.errors import InputError, LockstepError, nearest
+from lockstep.arrays import Arrays
+from lockstep.errors import LockstepError
 from lockstep.report.model import Verdict, overall
-from lockstep.report.switches import Distance, SettingReport, SwitchReport
+from lockstep.report.switches import Distance, SettingReport
 from lockstep.steps import filling
 from lockstep.steps.finding import Finding
 from lockstep.subjects import AS_WRITTEN, Execution, Mode, Setting, Subject
-from lockstep.switch_judging import Bench, distance, misaligned, reason, settled, why
-from lockstep.switch_runs import FUNCTION, WHOLE_OFF, XLA, Runs, in_another_process, known_elsewhere, process_settings
-from lockstep.tolerance import FixedTolerance
+from lockstep.switching import attribution
+from lockstep.switching.attribution import Attribution, Seen
+from lockstep.switching.bench import Bench, distance, misaligned, reason, settled, why
+from lockstep.switching.runs import (
+    FUNCTION,
+    PARTS,
+    WHOLE_OFF,
+    XLA,
+    Runs,
+    in_another_process,
+    known_elsewhere,
+    process_settings,
+)
 from lockstep.trace import Trace
-from lockstep.verification import Event, Pair, Progress, Rules, on_side, paired, subject_of
-
-PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
-"""What can be left out."""
-
-
-def switches(  # noqa: PLR0913 - as of `verify`
-    reference: Subject | Mapping[str, Any],
-    candidate: Subject | Mapping[str, Any],
-    inputs: Arrays,
-    *,
-    rename: Sequence[Rename] = (),
-    transforms: Sequence[TransformRule | Sequence[str]] = (),
-    tolerance: FixedTolerance | None = None,
-    training: bool = False,
-    without: Collection[str] = (),
-    progress: Progress | None = None,
-) -> SwitchReport:
-    """Finds out which of TensorFlow's switches a difference comes from.
-
-    The candidate runs eagerly, in `tf.function` (where that differs, with each of Grappler's passes off in turn), and
-    with `jit_compile=True`; in further processes with oneDNN's kernels switched the other way, on one thread, and with
-    deterministic kernels. Each run is held against the eager one and against the reference. Where the reference's graph
-    runs here, its session is switched likewise.
-
-    Args:
-        reference: The original, as for `lockstep.verify`.
-        candidate: The migrated model: `lockstep.keras(build)`, or a table of the configuration as a dict. Only what a
-            table names can be run in another process.
-        inputs: As for `lockstep.verify`.
-        rename: Likewise.
-        transforms: Likewise.
-        tolerance: Likewise; what is beyond it is held against a noise budget.
-        training: Whether training mode is asked too, besides inference.
-        without: What is left out: `"passes"`, `"xla"`, `"onednn"`, `"threads"`, `"determinism"`, `"reference"`.
-        progress: Called with an `Event` whenever something begins.
-
-    Returns:
-        The report; only its `raise_if_diverged()` raises.
-
-    Raises:
-        InputError: The inputs, a table or a name in `without` cannot be used, or the candidate is no Keras model.
-        SubjectError: The code of one side failed when it was run as written; its cause is the original exception.
-    """
-    start = time.perf_counter()
-    _check_parts(without)
-    sides = {"reference": subject_of(reference, "reference"), "candidate": subject_of(candidate, "candidate")}
-    if not any(hasattr(sides["candidate"], name) for name in ("origin", "again")):
-        raise InputError(
-            f"the candidate {sides['candidate'].label} is no Keras model that can be run now; switches needs one that "
-            'lockstep.keras(build) makes, or a table with runtime = "keras".'
-        )
-    asked = _Asked(
-        sides,
-        checked_inputs(inputs),
-        frozenset(without),
-        progress or (lambda _: None),
-    )
-    rules = Rules(tuple(rename), tuple(map(TransformRule.of, transforms)))
-    rows: list[SettingReport] = []
-    findings: list[str] = []
-    for kind in ("inference", "training") if training else ("inference",):
-        mode = Mode(training=kind == "training", randomness="num_random_ops")
-        with paired(
-            sides["reference"],
-            sides["candidate"],
-            asked.inputs,
-            mode,
-            rules=rules,
-            tolerance=tolerance or FixedTolerance(),
-            progress=asked.progress,
-        ) as pair:
-            question = _Question(asked, pair, mode)
-            question.answer()
-        rows.extend(question.rows)
-        findings.extend(f"{kind}: {sentence}" for sentence in question.findings)
-    return SwitchReport(
-        verdict=overall([row.verdict for row in rows if row.side == "candidate"]),
-        settings=tuple(rows),
-        findings=tuple(findings),
-        environments={side: dict(subject.environment()) for side, subject in sides.items()},
-        duration_s=time.perf_counter() - start,
-    )
-
-
-def _check_parts(without: Collection[str]) -> None:
-    for name in without:
-        if name not in PARTS:
-            known = ", ".join(PARTS)
-            raise InputError(f"without: there is no part {name!r}{nearest(name, PARTS)} (there are {known}).")
+from lockstep.verification import Event, Pair, Progress, on_side
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What is the same in all modes."""
 
     sides: Mapping[str, Subject]
@@ -169,7 +86,7 @@ class _Judged:
         return [*(self.as_written or ()), *(self.from_reference or ())]
 
 
-class _Question:
+class Question:
     """What is asked in one mode.
 
     Attributes:
@@ -177,7 +94,7 @@ class _Question:
         findings: What it comes to.
     """
 
-    def __init__(self, asked: _Asked, pair: Pair, mode: Mode) -> None:
+    def __init__(self, asked: Asked, pair: Pair, mode: Mode) -> None:
         self._asked, self._pair, self._mode = asked, pair, mode
         self._kind = "training" if mode.training else "inference"
         self._bench = Bench(pair)

@@ -14,6 +14,8 @@ from lockstep.isolated_keras import IsolatedKeras
 from lockstep.subjects import AS_WRITTEN, ONEDNN, Execution, Setting, other_kernels
 from lockstep.trace import Trace
 
+PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
+"""What can be left out."""
 FUNCTION, WHOLE_OFF, XLA = Execution("grappler"), Execution("graph"), Execution("xla")
 
 
