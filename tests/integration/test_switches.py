@@ -186,6 +186,22 @@ def test_passes_are_switched_off_only_where_there_is_a_difference_to_explain():
     assert said(report, "in tf.function the candidate computes bit for bit what it computes run eagerly")
 
 
+def test_variables_that_a_part_of_the_model_makes_at_its_first_call_have_the_values_of_all_runs():
+    class Late(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="net")
+            self.early, self.late = (keras.layers.Dense(3, name=name) for name in ("early", "late"))
+            self.early.build((None, 3))
+
+        def call(self, x):
+            return self.late(self.early(x))
+
+    sides = lockstep.keras(Late), lockstep.keras(Late)
+    report = lockstep.switches(*sides, X, without=[*HERE, "xla"])
+    assert [r.setting for r in report.settings] == ["eager", "tf.function"]
+    assert all(r.from_reference.bit_equal for r in report.settings)
+
+
 # ---- mistakes that only a tf.function shows
 
 
