@@ -35,7 +35,7 @@ class Runs:
     """Runs of the candidate in one process: a model of its own for each compiler, all from the same values.
 
     What the Python code of a model keeps from call to call must be the same for each compiler, so that no two share a
-    model; the settings of Grappler share one, and its one trace.
+    model; the settings of Grappler share one, and its one trace. A model is there for as long as its compiler is asked.
 
     Args:
         build: Makes a model.
@@ -45,22 +45,24 @@ class Runs:
 
     def __init__(self, build: Callable[[], Switchable], setting: Setting, draws: Sequence[int]) -> None:
         self._build, self._setting, self._draws = build, setting, draws
-        self._built: dict[str, Switchable] = {}
+        self._kind = ""
+        self._instance: Switchable | None = None
 
     def run(self, execution: Execution) -> Trace:
-        """Runs the model of a compiler once more."""
+        """Runs the model of a compiler once more; a new one where another compiler was asked last."""
         kind = "function" if execution.compiler in ("graph", "grappler") else execution.compiler
-        if kind not in self._built:
-            self._built[kind] = self._build()
-        trace = self._built[kind].run(self._setting, draws=self._draws, execution=execution)
+        if self._instance is None or kind != self._kind:
+            self.close()
+            self._instance, self._kind = self._build(), kind
+        trace = self._instance.run(self._setting, draws=self._draws, execution=execution)
         # The same values for all: a copy of a large model's variables for each of some twenty traces is gigabytes.
         return dataclasses.replace(trace, before=self._setting.values)
 
     def close(self) -> None:
-        """Lets go of all models."""
-        for instance in self._built.values():
+        """Lets go of the model."""
+        instance, self._instance = self._instance, None
+        if instance is not None:
             instance.close()
-        self._built.clear()
 
 
 def process_settings(without: frozenset[str]) -> dict[str, dict[str, str]]:
