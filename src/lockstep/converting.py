@@ -17,6 +17,7 @@ from lockstep.arrays import Arrays, named, numpy_dtype
 from lockstep.checkpoints.formats import Format, Staging, format_of
 from lockstep.environments import inherited_variables, run_child
 from lockstep.errors import InputError
+from lockstep.parts import whole
 from lockstep.recorded import refused
 from lockstep.recorder.folder import TraceReader, TraceWriter
 from lockstep.recorder.structure import same_bits
@@ -87,12 +88,13 @@ def convert(
             from lockstep.adapters import weight_formats
             from lockstep.adapters.keras_eager import EagerInstance
 
+            instance, written = whole(instance, both.candidate.before)
             assert isinstance(instance, EagerInstance)
             say(f"writing {target.name}")
-            instance.assign(both.candidate.before)  # the run may have moved a counter
+            instance.assign(written)  # the run may have moved a counter
             weight_formats.save(instance, staging.file, kind)
             say("loading it in a process of its own")
-            return _reloaded(conversion, staging.file, kind, both.candidate.before)
+            return _reloaded(conversion, staging.file, kind, written)
 
         report = judge_reloaded(
             conversion.reference,

@@ -64,6 +64,7 @@ class IsolatedSubject:
         environment_spec: The environment.
         timeout_s: How long the recording may take.
         environment_variables: Names of environment variables that matter to the result.
+        data_files: What it reads besides its code, as paths and patterns relative to the folder.
         fresh: Whether a kept trace is left alone and replaced.
         say: Told what is being done.
         fill_names: Variable key -> the name that its distinct values are a hash of.
@@ -79,6 +80,7 @@ class IsolatedSubject:
     environment_spec: EnvironmentSpec
     timeout_s: float = TIMEOUT_S
     environment_variables: tuple[str, ...] = ()
+    data_files: tuple[str, ...] = ()
     fresh: bool = False
     say: Callable[[str], None] = field(default=lambda _: None)
     fill_names: Mapping[str, str] = field(default_factory=dict)
@@ -227,7 +229,12 @@ class IsolatedSubject:
             "builds": self._builds(),
             "given": None if self.given is None else self.given.digest,
             "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *FLAGS)},
+            "data_files": self._data(),
         }
+
+    def _data(self) -> dict[str, str]:
+        found = {path for pattern in self.data_files for path in self.folder.glob(pattern) if path.is_file()}
+        return {path.relative_to(self.folder).as_posix(): trace_cache.sha256(path) for path in sorted(found)}
 
     def _raise(self, failure: RecorderError) -> None:
         if not failure.traceback_text:

@@ -14,6 +14,7 @@ from lockstep.checkpoints.entries import Checkpoint, Kind
 from lockstep.checkpoints.mapping import Proposal, propose
 from lockstep.errors import InputError
 from lockstep.judging import Traces
+from lockstep.parts import in_parts
 from lockstep.steps import numbers
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
 from lockstep.tolerance import FixedTolerance
@@ -131,7 +132,7 @@ def tried(
     try:
         report = judge_reloaded(
             subjects["reference"],
-            subjects["candidate"],
+            in_parts(subjects["candidate"], proposal.parts),
             inputs,
             rules=rules_of(proposal, given),
             tolerance=tolerance,

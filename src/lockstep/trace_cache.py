@@ -59,7 +59,7 @@ def find(key: str, folder: Path) -> RecordedSubject | None:
     except InputError:
         # Damaged, or of another version: it is recorded anew, which says so if it fails.
         return None
-    if any(_sha256(folder / name) != digest for name, digest in subject.files.items()):
+    if any(sha256(folder / name) != digest for name, digest in subject.files.items()):
         return None
     (place / _USED).touch()
     return subject
@@ -120,7 +120,8 @@ def _used_s(folder: Path) -> float:
         return time.time()
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Returns a file's digest; nothing where it cannot be read."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:

@@ -22,6 +22,7 @@ from lockstep.errors import InputError, SubjectError
 from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.localise.values import MAX_MEMORY
+from lockstep.parts import PartRule, in_parts
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
 from lockstep.steps import checkpoint as from_checkpoint
@@ -55,6 +56,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     *,
     rename: Sequence[Rename] = (),
     transforms: Sequence[TransformRule | Sequence[str]] = (),
+    parts: Sequence[PartRule | Sequence[Any]] = (),
     checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
@@ -74,6 +76,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         rename: `(pattern, replacement)` pairs, applied to the reference's variable names to get the candidate's.
         transforms: `(pattern, transform)` or `(pattern, transform, reference's name)`: how variables of the candidate
             whose name the pattern is found in are made, as in `("/kernel$", "transpose(1,0)")`.
+        parts: `(pattern, axis, sizes)`: how variables of the candidate that hold several of the reference's are cut,
+            as in `("^gru/kernel$", 1, [16, 8])`; rules speak of `gru/kernel[0]` and `gru/kernel[1]` then.
         checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
@@ -98,7 +102,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     """
     check = _Check(
         subject_of(reference, "reference"),
-        subject_of(candidate, "candidate"),
+        in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts))),
         checked_inputs(inputs),
         Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint)),
         tolerance or FixedTolerance(),

@@ -1,5 +1,7 @@
 """What an eager call computes, taken down operation by operation: run again it gives the same bits."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -65,3 +67,34 @@ def test_each_floating_operation_has_its_float64_value(taken_down):
             if program.specs[tensor].dtype == "float32":
                 assert tf.as_dtype(values[tensor].dtype) == tf.float64, operation.type
     np.testing.assert_allclose(values[program.outputs[""]], trace.outputs[""], rtol=1e-5)
+
+
+def functional():
+    x = keras.Input([6], name="x")
+    first = keras.Sequential([keras.layers.Dense(6, name="dense"), Scaled(name="scaled")], name="first")
+    second = keras.Sequential([keras.layers.Dense(6, name="dense"), Scaled(name="scaled")], name="second")
+    return keras.Model({"x": x}, second(first(x)) * 2.0)
+
+
+class Scaled(keras.layers.Layer):
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.inner = keras.layers.Dense(6, name="inner")
+
+    def build(self, _):
+        self.inner.build((4, 6))
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def test_operations_of_a_functional_model_have_the_line_that_made_their_layer():
+    instance = lockstep.keras(functional).build(Mode(training=False, randomness="constant"), {"x": ROWS})
+    program = instance.program(instance.run(INITIAL).before)
+    lines = {operation.place.name.partition("/")[2]: operation.place.source for operation in program.operations}
+    text = Path(__file__).read_text(encoding="utf-8").splitlines()
+    told = {name: text[int(line.rpartition(":")[2]) - 1] for name, line in lines.items() if line.startswith(__file__)}
+    for block in ("first", "second"):
+        assert f"{block} = keras.Sequential(" in told[f"{block}/dense/MatMul"]
+        assert "return self.inner(inputs)" in told[f"{block}/scaled/inner/MatMul"]  # a line that is run comes first
+    assert "keras.Model(" in told["Mul"]  # of no layer but the model; this test's lines, which called it, are none

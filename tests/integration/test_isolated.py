@@ -99,10 +99,15 @@ def test_a_kept_trace_is_used_until_something_that_it_rests_on_changes(folder, m
     monkeypatch.setenv("MY_FLAG", "1")
     assert asked() == "from the cache"
     assert asked(environment_variables=("MY_FLAG",)) == "recorded now"
+    (folder / "words.txt").write_text("one")
+    assert asked(data_files=("*.txt",)) == "recorded now"
+    assert asked(data_files=("*.txt",)) == "from the cache"
+    (folder / "words.txt").write_text("two")
+    assert asked(data_files=("*.txt",)) == "recorded now"
     other = subject(folder)
     other.build(TRAINING, {"x": INPUTS["x"] * 2})
     assert other.environment()["trace"] == "recorded now"
-    assert len(trace_cache.listed()) == 3
+    assert len(trace_cache.listed()) == 5
 
 
 def test_a_damaged_kept_trace_is_recorded_anew(folder):

@@ -61,7 +61,7 @@ def verify(monkeypatch):
 
         monkeypatch.setattr(lockstep, "verify", verify, raising=False)
         monkeypatch.setattr(startup, "import_tensorflow", lambda: None)
-        monkeypatch.setattr(config, "subject_from_table", lambda table, folder, side, **_: side)
+        monkeypatch.setattr(config, "subject_from_configuration", lambda configuration, side, **_: side)
 
     return outcome
 

@@ -86,6 +86,10 @@ def test_a_wheel_is_relative_to_the_configuration(tmp_path, monkeypatch):
         ('environment = "A"', ["environment is a string", "an array of names"]),
         ('environment = ["A=1"]', ["'A=1'", "an array of names"]),
         ("environment = [1]", ["an array of names"]),
+        ('files = "words.txt"', ["files is a string", "an array of paths"]),
+        ('files = ["../words.txt"]', ["'../words.txt'", "leaves the folder"]),
+        ('files = ["*.csv"]', ["'*.csv'", "no file is like that"]),
+        ('files = ["lockstep.tml"]', ["there is no file", "did you mean 'lockstep.toml'?"]),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path, reference, words):
@@ -100,13 +104,15 @@ def test_what_cannot_be_meant_is_refused(tmp_path, reference, words):
 
 
 def test_such_a_side_is_a_subject_of_its_own_and_nothing_of_it_is_imported(tmp_path):
-    configuration = read(tmp_path, f'{REQUIREMENTS}\ntimeout_s = 60\nenvironment = ["MY_FLAG"]')
+    (tmp_path / "words.txt").write_text("one two")
+    configuration = read(tmp_path, f'{REQUIREMENTS}\ntimeout_s = 60\nenvironment = ["MY_FLAG"]\nfiles = ["*.txt"]')
     isolation = configuration.isolation["reference"]
     (tmp_path / "legacy_model.py").write_text("raise RuntimeError('imported here')")
     subject = config.subject_from_table(configuration.reference, tmp_path, "reference", isolation=isolation, fresh=True)
     assert (subject.entry, subject.timeout_s, subject.fresh) == ("legacy_model.py:forward", 60, True)
     assert subject.environment_spec == isolation.environment
     assert subject.environment_variables == ("MY_FLAG",)
+    assert subject.data_files == ("*.txt",)
 
 
 def test_a_keras_side_is_one_too(tmp_path):

@@ -71,6 +71,18 @@ def test_it_answers_again_and_again_and_is_one_process(child, tmp_path):
     assert not is_alive(int((tmp_path / "a").read_text()))
 
 
+def test_what_it_wrote_before_an_answer_belongs_to_what_was_asked(tmp_path):
+    argv = [sys.executable, "-u", "-c", PROGRAM, tmp_path / "hanging"]  # -u: a line is written in pieces
+    child = KeptChild(argv, environment_variables=inherited_variables(), folder=tmp_path)
+    try:
+        for number in range(100):
+            said = []
+            assert ask(child, tmp_path / str(number), say=said.append) is None
+            assert said == [f"asked for {tmp_path / str(number)}"]
+    finally:
+        child.end()
+
+
 def test_one_that_dies_is_told_with_what_it_wrote_since_it_was_asked(child, tmp_path):
     assert ask(child, tmp_path / "a") is None
     ended = child.ask("die", answered=lambda: False, timeout_s=60)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lockstep.localise import budget
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
-from lockstep.localise.forcing import localise
+from lockstep.localise.forcing import Blame, localise
 from lockstep.localise.values import Values
 from lockstep.program import Place, ProgramBuilder, Spec
 
@@ -20,6 +20,7 @@ KERNELS = {
     "a": RNG.normal(size=(6, 6)).astype(np.float32),
     "b": RNG.normal(size=(6, 6)).astype(np.float32),
     "bias": RNG.normal(size=6).astype(np.float32),
+    "taps": RNG.normal(size=(3, 1, 1)).astype(np.float32),
 }
 OPERATIONS = {
     "MatMul": lambda x, w, **_: x @ w,
@@ -29,9 +30,17 @@ OPERATIONS = {
     "Relu": lambda x, **_: np.maximum(x, 0),
     "Elu": lambda x, **_: np.where(x > 0, x, np.expm1(x)).astype(x.dtype),
     "Tanh": lambda x, **_: np.tanh(x),
+    "Sigmoid": lambda x, **_: (1 / (1 + np.exp(-x))).astype(x.dtype),
+    "RealDiv": lambda x, y, **_: x / y,
+    "Sum": lambda x, axis, keep_dims=False, **_: x.sum(int(axis), keepdims=keep_dims, dtype=x.dtype),
+    "Convolve": lambda x, w, **_: np.stack([np.convolve(row, w[:, 0, 0], "same") for row in x]).astype(x.dtype),
+    "Correlate": lambda x, w, **_: np.stack([np.convolve(row, w[::-1, 0, 0], "same") for row in x]).astype(x.dtype),
     "Mean": lambda x, axis, keep_dims=False, **_: x.mean(int(axis), keepdims=keep_dims, dtype=x.dtype),
     "LeakyRelu": lambda x, alpha, **_: np.where(x > 0, x, x.dtype.type(alpha) * x),
     "ConcatV2": lambda *given, **_: np.concatenate(given[:-1], int(given[-1])),
+    "Select": lambda condition, x, y, **_: np.where(condition, x, y),
+    "Slice": lambda x, begin, size, **_: x[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))],
+    "GatherV2": lambda x, places, axis, **_: np.take(x, places, int(axis)),
 }
 
 
@@ -61,6 +70,7 @@ class Writer:
 
     def __init__(self):
         self.builder, self.kernels = ProgramBuilder(), NumpyKernels()
+        self.line = ""  # of everything, where it is one line that runs several times
         self.x = self.builder.source("input", "x", X, spec(X))
 
     def variable(self, name):
@@ -71,15 +81,15 @@ class Writer:
         return self.builder.constant(array, spec(array))
 
     def __call__(self, kind, *inputs, scope="net", **attributes):
-        shapes = [np.zeros(s.shape, s.dtype) for s in (self.builder.program.specs[t] for t in inputs)]
+        shapes = [np.ones(s.shape, s.dtype) for s in (self.builder.program.specs[t] for t in inputs)]
         sources = self.builder.program.sources
         given = [sources[t].value if t in sources else a for t, a in zip(inputs, shapes, strict=True)]
         value = OPERATIONS[kind](*given, **attributes)
-        place = Place(f"{scope}/{kind}", scope, f"{scope}.py:{len(self.builder.program.operations) + 1}")
+        place = Place(f"{scope}/{kind}", scope, self.line or f"{scope}.py:{len(self.builder.program.operations) + 1}")
         return self.builder.operation(kind, attributes, inputs, [(spec(value), value)], place)[0]
 
-    def done(self, output):
-        self.builder.program.outputs[""] = output
+    def done(self, output, **more):
+        self.builder.program.outputs.update({"": output, **more})
         return self.builder.program.without_the_unused()
 
 
@@ -276,3 +286,195 @@ def test_a_factor_that_changes_places_past_something_that_minds_is_blamed():
 def test_another_factor_in_another_place_is_blamed():
     _, named = found(scaled(first=False), scaled(first=True, factor=0.3))
     assert named
+
+
+def pieces(picked, activation, offset, scale):
+    """An activation and a scale, of which a piece is taken by a slice or by a list of places."""
+    net = Writer()
+    hidden = net(activation, net("MatMul", net.x, net.variable("a")), scope="first")
+    scaled = net("Mul", net("Sub", hidden, net.constant(offset)), net.constant(scale), scope="scale")
+    if picked == "Slice":
+        piece = net("Slice", scaled, net.constant([0, 0], np.int32), net.constant([4, 6], np.int32))
+    else:
+        piece = net("GatherV2", scaled, net.constant(range(4), np.int32), net.constant(0, np.int32))
+    return net.done(net("MatMul", piece, net.variable("b"), scope="last"))
+
+
+def test_operations_behind_a_piece_have_the_same_role_however_it_is_taken():
+    _, named = found(pieces("Slice", "Relu", 0.2, 0.1), pieces("GatherV2", "Tanh", 0.3, 0.11))
+    assert {c.reference: c.pitfall for c in named} == {
+        "first/Relu": "wrong-activation",
+        "net/Sub": "offset",
+        "scale/Mul": "constant-factor",
+    }
+
+
+def rounds(repeated, scale):
+    """Three rounds of a recurrence whose outputs, where masked, are zero or repeat the last; they are masked again."""
+    net, outputs = Writer(), []
+    net.line = "loop.py:1"
+    zero, state = net.constant(np.zeros((8, 6))), net.x
+    masks = [np.arange(8)[:, None] < count for count in (8, 5, 2)]
+    for mask in masks:
+        product = net("MatMul", state, net.variable("a"), scope="round/product")
+        state = net("Tanh", net("Mul", product, net.constant(scale), scope="round/scale"), scope="round/state")
+        condition = net.constant(np.broadcast_to(mask, (8, 6)), bool)
+        other = outputs[-1] if repeated and outputs else zero
+        outputs.append(net("Select", condition, state, other, scope="round/output"))
+    joined = net("ConcatV2", *outputs, net.constant(1, np.int32))
+    return net.done(net("Mul", joined, net.constant(np.repeat(np.hstack(masks), 6, axis=1))))
+
+
+def test_what_only_all_rounds_of_a_loop_together_make_harmless_is_not_blamed():
+    reference = rounds(repeated=False, scale=0.1)
+    assert found(reference, rounds(repeated=True, scale=0.1))[1] == ()
+    _, named = found(reference, rounds(repeated=True, scale=0.11))
+    assert [culprit.reference for culprit in named] == ["round/scale/Mul"]
+
+
+def test_an_output_that_is_wrong_itself_hides_no_harmless_place():
+    def program(first, active):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        more = net("Relu", hidden, scope="more") if active else hidden
+        read = net("Mul", hidden, net.constant(0.25), scope="scale") if first else hidden
+        product = net("MatMul", read, net.variable("b"), scope="product")
+        return net.done(product if first else net("Mul", product, net.constant(0.25), scope="scale"), more=more)
+
+    _, named = found(program(first=False, active=True), program(first=True, active=False))
+    assert [culprit.reference for culprit in named] == ["more/Relu"]
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Tanh"])
+def test_reading_another_tensor_is_put_down_to_the_reader_where_nobody_asks_for_the_right_one(activation):
+    def program(*, right):
+        net = Writer()
+        other = net("Tanh", net("MatMul", net.x, net.variable("b")), scope="other")
+        wanted = net(activation, net("MatMul", net.x, net.variable("a")), scope="wanted") if right else other
+        shown = net("Elu", other, scope="shown")
+        return net.done(net("Sub", wanted, net.variable("bias"), scope="reader"), more=shown)
+
+    _, named = found(program(right=True), program(right=False))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("reader/Sub", "wrong-input")]
+
+
+def chain(*steps):
+    """Several operations between two products."""
+    net = Writer()
+    value = net("MatMul", net.x, net.variable("a"), scope="product")
+    for step in steps:
+        if step in ("Tanh", "Relu", "Elu"):
+            value = net(step, value, scope="part")
+        else:
+            kind, number = step
+            value = net(kind, value, net.constant(number), scope="part")
+    return net.done(net("MatMul", value, net.variable("b"), scope="last"))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "pitfall"),
+    [
+        ((("Mul", 3.0), ("AddV2", -0.5), "Relu"), "operation-order"),
+        (("Relu", ("Mul", 3.0), ("AddV2", -0.5)), ""),  # as in the reference
+        ((("Mul", 3.0), ("AddV2", -0.5)), "missing-activation"),
+        (("Relu", ("Mul", 3.0), ("AddV2", -0.5), "Tanh"), "wrong-activation"),
+        (("Relu", ("Mul", 3.0)), "offset"),
+        (("Relu", ("AddV2", -0.5)), "missing-scale"),
+    ],
+)
+def test_one_operation_among_several_that_is_lacking_too_many_or_in_another_place_is_the_cause(candidate, pitfall):
+    """What lies between the products is looked at as one, as where no tensor within is known to be the same."""
+    reference, program, kernels = chain("Relu", ("Mul", 3.0), ("AddV2", -0.5)), chain(*candidate), NumpyKernels()
+    with Values(reference, kernels) as values:
+        start = reference.operations[0].outputs[0], program.operations[0].outputs[0]
+        ends = reference.operations[-1].inputs[0], program.operations[-1].inputs[0]
+        parts = [
+            budget.Part(side, side.operations[1:-1], {first: values[start[0]]}, end, {})
+            for side, first, end in zip((reference, program), start, ends, strict=True)
+        ]
+        judged = budget.judged(kernels, *parts, values[ends[0]])
+        assert judged.within == (not pitfall)
+        blame = Blame(*(tuple(part.operations) for part in parts), judged, *parts, ends[0])
+        assert not pitfall or cause_of(blame, reference, program, kernels).pitfall == pitfall
+
+
+def gated(inverted):
+    net = Writer()
+    gate = net("Sigmoid", net("MatMul", net.x, net.variable("a")), scope="gate")
+    kept = net("Sub", net.constant(1.0), gate, scope="gate")
+    product = net("MatMul", net.x, net.variable("b"))
+    sides = (kept, gate) if inverted else (gate, kept)
+    return net.done(net("AddV2", net("Mul", sides[0], product), net("Mul", sides[1], net.x), scope="state"))
+
+
+def test_a_gate_and_its_complement_that_changed_places_are_told_as_gates():
+    _, named = found(gated(inverted=False), gated(inverted=True))
+    assert {culprit.pitfall for culprit in named} == {"gate-order"}
+
+
+def averaged(own):
+    net = Writer()
+    product, axis = net("MatMul", net.x, net.variable("a")), net.constant(1, np.int32)
+    counts = net("Sum", net("Mul", net.x, net.x), net.constant(1, np.int32), keep_dims=True, scope="counts")
+    total = net("Sum", product, axis, keep_dims=True, scope="total")
+    mean = (
+        net("RealDiv", product, counts, scope="mean")
+        if own
+        else net("RealDiv", product, net.constant(7.0), scope="mean")
+    )
+    return net.done(net("AddV2", mean, total), more=counts)
+
+
+def test_a_constant_where_each_row_has_a_number_of_its_own_is_a_factor():
+    _, named = found(averaged(own=True), averaged(own=False))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("mean/RealDiv", "constant-factor")]
+    assert "for each row" in named[0].cause
+
+
+def selecting(zero):
+    net = Writer()
+    product = net("MatMul", net.x, net.variable("a"))
+    mask = net.constant(np.broadcast_to(np.arange(8)[:, None] < 5, (8, 6)), bool)
+    other = net.constant(np.zeros((8, 6))) if zero else net("Tanh", product)
+    chosen = net("Select", mask, net("Relu", product), other, scope="mask")
+    return net.done(net("MatMul", chosen, net.variable("b")))
+
+
+def test_what_differs_only_where_a_condition_holds_is_a_mask():
+    _, named = found(selecting(zero=True), selecting(zero=False))
+    assert [culprit.pitfall for culprit in named] == ["mask"]
+
+
+def test_a_kernel_whose_taps_run_backwards_is_told():
+    def program(kind):
+        net = Writer()
+        return net.done(net(kind, net.x, net.variable("taps"), scope="taps"))
+
+    _, named = found(program("Convolve"), program("Correlate"), variables=("taps",))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("taps/Convolve", "transposed-kernel")]
+
+
+def stretched(scope, slope=None, further=0.3):
+    """An activation, stretched on one side by a select of its own, and a factor that both have further on."""
+    net = Writer()
+    active = net("Elu", net("MatMul", net.x, net.variable("a")), scope="active")
+    if slope is not None:
+        positive = net.constant(np.broadcast_to(np.arange(6) % 2 == 0, (8, 6)), bool)
+        active = net("Select", positive, active, net("Mul", active, net.constant(slope), scope=scope), scope=scope)
+    factor = net("Mul", active, net.constant(further), scope="factor")
+    return net.done(net("MatMul", factor, net.variable("b"), scope="last"), more=net("Tanh", active))
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"), [("active", "active/Elu"), ("elsewhere", "active/Elu"), ("factor", "factor/Mul")]
+)
+def test_what_only_the_candidate_computes_goes_with_what_is_of_its_scope(scope, name):
+    _, named = found(stretched(scope), stretched(scope, slope=0.9))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [(name, "activation-slope")]
+
+
+def test_a_step_that_reads_the_same_is_not_taken_for_a_later_one_with_the_right_number():
+    _, named = found(stretched("active"), stretched("active", slope=0.9, further=0.3))
+    assert "factor/Mul" not in {culprit.reference for culprit in named}
+    _, named = found(stretched("active"), stretched("active", slope=0.9, further=0.4))
+    assert {culprit.reference for culprit in named} >= {"factor/Mul"}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from types import FrameType
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import kernels
+from lockstep.adapters.layer_lines import users_line
 from lockstep.program import Place, Program, ProgramBuilder
-from lockstep.source_lines import frames, is_users
 from lockstep.tf1 import private
 
 DRAWS = re.compile(r"(Stateless)?(Random\w+|TruncatedNormal(V2)?|ParameterizedTruncatedNormal\w*|Multinomial)")
@@ -29,7 +28,7 @@ class EagerRecorder:
     Args:
         variables: Number of a variable's handle (`private.tensor_id`) -> its key and the variable.
         inputs: Input name -> the tensor that the model is given.
-        lines: Keras layer's name -> the user's line that made it, for operations that no line of the user called.
+        maker: Scope -> the user's line that made its layer, for operations that no line of the user called.
         around: The scope of what was put around the model, which is left out of names.
     """
 
@@ -37,11 +36,11 @@ class EagerRecorder:
         self,
         variables: Mapping[int, tuple[str, Any]],
         inputs: Mapping[str, Any],
-        lines: Mapping[str, str] | None = None,
+        maker: Callable[[str], str] = lambda _: "",
         around: str = "",
     ) -> None:
         self._builder = ProgramBuilder()
-        self._variables, self._lines, self._around = variables, lines or {}, around
+        self._variables, self._maker, self._around = variables, maker, around
         self._tensors: dict[int, int] = {}
         # An operation that is handed a variable reads it past every callback. What it read is told by its buffer,
         # which is the variable's own; the values read here are held, so that no other tensor can get it meanwhile.
@@ -161,19 +160,7 @@ class EagerRecorder:
         return Place(f"{scope}/{kind}" if scope else kind, scope, self._line(scope))
 
     def _line(self, scope: str) -> str:
-        line = users_line(sys._getframe(1))
-        if line:
-            return line
-        for layer in reversed(scope.split("/")):
-            if layer in self._lines:
-                return self._lines[layer]
-        return ""
-
-
-def users_line(frame: FrameType | None) -> str:
-    """Returns the innermost line of the user's own code in a stack: `"folder/model.py:22"`, or nothing."""
-    found = next((f for f in frames(frame) if is_users(f)), None)
-    return "" if found is None else f"{found.f_code.co_filename}:{found.f_lineno}"
+        return users_line(sys._getframe(1)) or self._maker(scope)
 
 
 def variables_by_handle(keyed: Iterable[tuple[str, Any]]) -> dict[int, tuple[str, Any]]:

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from lockstep.adapters import grappler, running
 from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
+from lockstep.adapters.layer_lines import LayerLines
 from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
 from lockstep.draws import RecordedDraws
@@ -67,14 +68,15 @@ class EagerInstance:
         self._tool = RecordedDraws(mode.randomness)
         self._initial: dict[int, np.ndarray] = {}
         self._notes: tuple[str, ...] = ()
-        self._lines: dict[str, str] = {}
+        self._lines = LayerLines()
         self._compiled: dict[bool, Any] = {}
         self._called = False
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
         with self._tool.scope(), _noting_initial_values(self._initial), self._users_code("building"):
-            self._layer = build()
+            with self._lines.noting():
+                self._layer = build()
             if not callable(self._layer):
                 raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
             self._model = self._layer
@@ -206,7 +208,7 @@ class EagerInstance:
         before = self._values()
         tool = RecordedDraws(self._mode.randomness, draws or ())
         around = "" if self._model is self._layer else f"{self._model.name}/"
-        recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines, around)
+        recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines.of, around)
         with _untraced(eagerly=True), tool.scope(), private.watched_operations(recorder):
             outputs = self._call()
         program = with_values(recorder.recorded(dict(flatten(outputs))), before)
@@ -221,6 +223,7 @@ class EagerInstance:
         self._model = self._layer = None
         self._compiled.clear()
         self._initial.clear()
+        self._lines.forget()
 
     def _users_code(self, doing: str) -> AbstractContextManager[None]:
         return running.users_code(self._label, f"{doing} ({running.describe(self._mode)})")

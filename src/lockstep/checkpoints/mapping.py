@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from lockstep.checkpoints.entries import Entry
+from lockstep.parts import PartRule, cut_by, records_of
 from lockstep.trace import VariableRecord
 
 _COMPARED = 64  # in larger groups comparing each name with each would take longer than reading the checkpoint
@@ -69,11 +70,13 @@ class Proposal:
         pairs: What belongs together, in the candidate's order; one entry may make several variables.
         entries: Entries without a partner.
         records: Variables of the candidate without a partner.
+        parts: How variables of the candidate are cut; the pairs speak of their parts.
     """
 
     pairs: tuple[Pair, ...]
     entries: tuple[Entry, ...]
     records: tuple[VariableRecord, ...]
+    parts: tuple[PartRule, ...] = ()
 
     @property
     def unsure(self) -> tuple[Pair, ...]:
@@ -88,6 +91,16 @@ class _Left:
     entries: dict[str, Entry]
     records: dict[str, VariableRecord]
     pairs: list[Pair] = field(default_factory=list)
+    parts: list[PartRule] = field(default_factory=list)
+
+    def cut(self, record: VariableRecord, axis: int, sizes: tuple[int, ...]) -> tuple[VariableRecord, ...]:
+        """Puts the parts of a variable in its place."""
+        rule = PartRule(f"^{re.escape(record.name)}$", axis, sizes)
+        del self.records[record.key]
+        self.parts.append(rule)
+        parts = records_of(record, rule)
+        self.records.update({part.key: part for part in parts})
+        return parts
 
     def take(self, pairs: Iterable[Pair]) -> None:
         for pair in pairs:
@@ -112,12 +125,14 @@ def propose(entries: Sequence[Entry], records: Sequence[VariableRecord]) -> Prop
         ]
     )
     left.take(_lstm(left))
+    left.take(_gru(left))
     for transposed in (False, True):
         left.take(_grouped(left, by_role=True, transposed=transposed))
         left.take(_grouped(left, by_role=False, transposed=transposed))
-    order = {record.key: place for place, record in enumerate(records)}
+    cut = cut_by(tuple(left.parts), records)
+    order = {record.key: place for place, record in enumerate(cut)}
     pairs = tuple(sorted(left.pairs, key=lambda pair: order[pair.record.key]))
-    return Proposal(pairs, tuple(left.entries.values()), tuple(left.records.values()))
+    return Proposal(pairs, tuple(left.entries.values()), tuple(left.records.values()), tuple(left.parts))
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -265,7 +280,10 @@ def _lstm(left: _Left) -> list[Pair]:
     for cell in cells:
         units = cell.shape[1] // 4
         sizes = [cell.shape[0] - units, units]
-        fits = [r for r in waiting if tuple(r.shape) == (units, 4 * units) and _input_kernel(left, r, sizes[0], units)]
+        fits = [
+            r for r in waiting
+            if tuple(r.shape) == (units, 4 * units) and _shape(left, r, "kernel") == (sizes[0], 4 * units)
+        ]  # fmt: skip
         if not fits:
             continue
         found = fits[0]
@@ -285,9 +303,46 @@ def _lstm(left: _Left) -> list[Pair]:
     return pairs
 
 
-def _input_kernel(left: _Left, recurrent: VariableRecord, inputs: int, units: int) -> bool:
-    kernel = left.records.get(f"{recurrent.name.rpartition('/')[0]}/kernel")
-    return kernel is not None and tuple(kernel.shape) == (inputs, 4 * units)
+def _gru(left: _Left) -> list[Pair]:
+    """Finds TF1's GRU cells: two kernels, each over input and state; Keras has one for the input, one for the state."""
+    gates = [e for e in left.entries.values() if e.name.endswith("/gates/kernel") and len(e.shape) == 2]
+    pairs: list[Pair] = []
+    for entry in gates:
+        scope = entry.name.removesuffix("gates/kernel")
+        ours = [left.entries.get(f"{scope}{name}") for name in ("candidate/kernel", "gates/bias", "candidate/bias")]
+        if any(other is None for other in ours):
+            continue
+        new, gates_bias, new_bias = (other for other in ours if other is not None)
+        units = entry.shape[1] // 2
+        sizes = [entry.shape[0] - units, units]
+        fits = [
+            r for r in left.records.values()
+            if r.name.endswith("/recurrent_kernel") and tuple(r.shape) == (units, 3 * units)
+            and _shape(left, r, "kernel") == (sizes[0], 3 * units) and _shape(left, r, "bias") == (3 * units,)
+        ]  # fmt: skip
+        if not fits:
+            continue
+        theirs = fits[0].name.rpartition("/")[0]
+        alike = sum(1 for other in gates if other.shape == entry.shape)
+        sure = alike == 1 and len(fits) == 1
+        reason = "a GRU's kernels (in + units, 2 x units) and (in + units, units)"
+        reason += "" if sure else f", by order among {alike:,}"
+        for place, name in enumerate(("kernel", "recurrent_kernel")):
+            both = left.cut(left.records[f"{theirs}/{name}"], 1, (2 * units, units))
+            text = f"split(0, {place}, {sizes})"
+            pairs.append(Pair(entry, both[0], reason, sure, f"{text} | gates(ru->ur)"))
+            pairs.append(Pair(new, both[1], reason, sure, text))
+        both = left.cut(left.records[f"{theirs}/bias"], 0, (2 * units, units))
+        pairs.append(Pair(gates_bias, both[0], "a GRU's biases", sure, "gates(ru->ur)"))
+        pairs.append(Pair(new_bias, both[1], "a GRU's biases", sure))
+        for other in (entry, new, gates_bias, new_bias):
+            left.entries.pop(other.name)
+    return pairs
+
+
+def _shape(left: _Left, recurrent: VariableRecord, name: str) -> tuple[int, ...] | None:
+    record = left.records.get(f"{recurrent.name.rpartition('/')[0]}/{name}")
+    return None if record is None else tuple(record.shape)
 
 
 def as_toml(proposal: Proposal, checkpoint: str) -> str:
@@ -312,6 +367,10 @@ def as_toml(proposal: Proposal, checkpoint: str) -> str:
             if pair.entry.name in shared:
                 rule += f", {_quoted(_replacement(pair.entry.name))}"
             lines.append(f"  [{rule}],  # {_mark(pair)}")
+        lines.append("]")
+    if proposal.parts:
+        lines.append("parts = [")
+        lines += [f"  [{_quoted(p.pattern)}, {p.axis}, {list(p.sizes)}]," for p in proposal.parts]
         lines.append("]")
     lines += [f"# no partner: {_quoted(e.name)} {e.shape} {e.dtype} of the checkpoint" for e in proposal.entries]
     lines += [f"# no partner: {_quoted(r.key)} {tuple(r.shape)} {r.dtype} of the candidate" for r in proposal.records]

@@ -49,13 +49,7 @@ def convert(checkpoint: Path, configuration: Path, target: Path, *, moving_avera
         progress.say("importing TensorFlow")
         import_tensorflow()
         subjects = {
-            side: config.subject_from_table(
-                getattr(settings, side),
-                settings.folder,
-                side,
-                isolation=settings.isolation.get(side),
-                say=functools.partial(session.say, progress, side),
-            )
+            side: config.subject_from_configuration(settings, side, say=functools.partial(session.say, progress, side))
             for side in ("reference", "candidate")
         }
         report, files = run(

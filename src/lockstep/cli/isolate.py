@@ -82,13 +82,7 @@ def _found(settings: Configuration, scope: str, progress: Progress, *, training:
     from lockstep.adapters.kernels import TensorFlowKernels
 
     def subject(side: str) -> Subject:
-        return config.subject_from_table(
-            getattr(settings, side),
-            settings.folder,
-            side,
-            isolation=settings.isolation.get(side),
-            say=functools.partial(session.say, progress, side),
-        )
+        return config.subject_from_configuration(settings, side, say=functools.partial(session.say, progress, side))
 
     kernels = TensorFlowKernels()
     sides = isolating.take_down(

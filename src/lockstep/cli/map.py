@@ -103,13 +103,7 @@ def _proposed(
 
     opened = open_checkpoint(checkpoint)
     subjects = {
-        side: config.subject_from_table(
-            getattr(settings, side),
-            settings.folder,
-            side,
-            isolation=settings.isolation.get(side),
-            say=functools.partial(session.say, progress, side),
-        )
+        side: config.subject_from_configuration(settings, side, say=functools.partial(session.say, progress, side))
         for side in sides
     }
     progress.say("candidate: listing its variables")

@@ -97,6 +97,7 @@ def _record_graph(  # noqa: PLR0913
         isolation.environment or EnvironmentSpec(interpreter=Path(sys.executable)),
         timeout_s=isolation.timeout_s or TIMEOUT_S,
         environment_variables=isolation.environment_variables,
+        data_files=isolation.files,
         say=progress.say,
         loss=table.get("loss", ""),
         optimizer=table.get("optimizer", ""),
@@ -130,9 +131,7 @@ def _record_model(
     reference = None if reference_trace is None else RecordedSubject(reference_trace)
     progress.say("importing TensorFlow")
     import_tensorflow()
-    subject = config.subject_from_table(
-        getattr(settings, side), settings.folder, side, isolation=settings.isolation[side], say=progress.say
-    )
+    subject = config.subject_from_configuration(settings, side, say=progress.say)
     table = getattr(settings, side)
     loss, make = (
         config.training_function(table, settings.folder, side, key, isolated=False) for key in ("loss", "optimizer")

@@ -60,13 +60,8 @@ def _check(
     subjects = {}
     for side, table in (("reference", configuration.reference), ("candidate", configuration.candidate)):
         progress.say(f"{side}: importing {table['entry']}")
-        subjects[side] = config.subject_from_table(
-            table,
-            configuration.folder,
-            side,
-            isolation=configuration.isolation.get(side),
-            say=functools.partial(say, progress, side),
-            fresh=fresh,
+        subjects[side] = config.subject_from_configuration(
+            configuration, side, say=functools.partial(say, progress, side), fresh=fresh
         )
     return verify(
         subjects["reference"],

@@ -57,14 +57,10 @@ def _report(path: Path, *, training: bool, without: tuple[str, ...]) -> SwitchRe
         progress.say("importing TensorFlow")
         import_tensorflow()
         subjects = {
-            side: config.subject_from_table(
-                table,
-                configuration.folder,
-                side,
-                isolation=configuration.isolation.get(side),
-                say=functools.partial(session.say, progress, side),
+            side: config.subject_from_configuration(
+                configuration, side, say=functools.partial(session.say, progress, side)
             )
-            for side, table in sides.items()
+            for side in sides
         }
         return find(
             subjects["reference"],

@@ -4,6 +4,7 @@ from lockstep.config.arrays import InputSpec, make_batches, make_inputs
 from lockstep.config.entries import entry_file, subject_from_table, training_function
 from lockstep.config.isolation import Isolation
 from lockstep.config.reading import Configuration, read
+from lockstep.config.subjects import subject_from_configuration
 
 __all__ = [
     "Configuration",
@@ -13,6 +14,7 @@ __all__ = [
     "make_batches",
     "make_inputs",
     "read",
+    "subject_from_configuration",
     "subject_from_table",
     "training_function",
 ]

@@ -186,6 +186,7 @@ def _isolated(
         isolation.environment,
         timeout_s=isolation.timeout_s or TIMEOUT_S,
         environment_variables=isolation.environment_variables,
+        data_files=isolation.files,
         loss=checked.get("loss", ""),
         optimizer=checked.get("optimizer", ""),
         fresh=fresh,

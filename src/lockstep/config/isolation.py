@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lockstep.config.tables import Table, type_name
+from lockstep.config.tables import Table, leaves, missing_file, type_name
 from lockstep.environments.requirements import parse
 from lockstep.environments.spec import EnvironmentSpec
 from lockstep.errors import InputError
 
-KEYS = ("python", "requirements", "interpreter", "timeout_s", "environment")
+KEYS = ("python", "requirements", "interpreter", "timeout_s", "environment", "files")
 """What the table of a side may hold about this."""
 _ISOLATED = ("python", "requirements", "interpreter")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -27,11 +27,13 @@ class Isolation:
         timeout_s: How long its process may run, in seconds; None: as Lockstep chooses.
         environment_variables: The names of those that matter to the result, sorted: a trace that was recorded with
             other values is not used again.
+        files: The data that it reads, as paths and patterns relative to the folder, likewise.
     """
 
     environment: EnvironmentSpec | None = None
     timeout_s: float | None = None
     environment_variables: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def read_isolation(table: Table, folder: Path) -> Isolation:
@@ -72,7 +74,8 @@ def read_isolation(table: Table, folder: Path) -> Isolation:
         )
     except InputError as error:
         raise InputError(f"{table.place}: {error}") from None
-    return Isolation(environment, None if timeout_s is None else float(timeout_s), _variables(table))
+    limit_s = None if timeout_s is None else float(timeout_s)
+    return Isolation(environment, limit_s, _variables(table), _files(table, folder))
 
 
 def _python(table: Table) -> str | None:
@@ -116,4 +119,19 @@ def _variables(table: Table) -> tuple[str, ...]:
     wrong = next((name for name in value if not _VARIABLE.fullmatch(name)), None)
     if wrong is not None:
         raise InputError(f"{table.place}: environment holds {wrong!r}; {form}.")
+    return tuple(sorted(set(value)))
+
+
+def _files(table: Table, folder: Path) -> tuple[str, ...]:
+    value = table.values.get("files", [])
+    form = 'it must be an array of paths and patterns, as in ["vocabulary.txt", "data/*.csv"]'
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise InputError(f"{table.place}: files is {type_name(value)}; {form}.")
+    for name in value:
+        if Path(name).is_absolute() or leaves(name, folder):
+            raise InputError(f"{table.place}: files holds {name!r}, which leaves the folder of the configuration.")
+        if not any(path.is_file() for path in folder.glob(name)):
+            if not re.search(r"[*?\[]", name):
+                raise missing_file(f"{table.place}: files", folder / name)
+            raise InputError(f"{table.place}: files holds {name!r}, and no file is like that.")
     return tuple(sorted(set(value)))

@@ -17,6 +17,7 @@ from lockstep.config.isolation import Isolation, read_isolation
 from lockstep.config.tables import Table, leaves, missing_file, type_name
 from lockstep.environments.spec import EnvironmentSpec
 from lockstep.errors import InputError
+from lockstep.parts import PartRule
 from lockstep.tolerance import FixedTolerance
 
 _TABLES = (
@@ -47,6 +48,7 @@ class Configuration:
         isolation: Side -> how it is run.
         batches: How many batches of inputs the check is made on.
         transforms: How variables of the candidate are made from the reference's, where they are not equal.
+        parts: How variables of the candidate that hold several of the reference's are cut.
         checkpoint: The checkpoint that both sides are run from; None where there is none.
         gradients: Whether gradients are compared; None: as Lockstep chooses.
         trajectory: How many training steps are compared where there are a loss and optimizers; None: as Lockstep
@@ -62,6 +64,7 @@ class Configuration:
     isolation: Mapping[str, Isolation] = field(default_factory=dict)
     batches: int = 1
     transforms: tuple[TransformRule, ...] = ()
+    parts: tuple[PartRule, ...] = ()
     checkpoint: CheckpointSettings | None = None
     gradients: bool | None = None
     trajectory: int | None = None
@@ -95,6 +98,7 @@ def read(path: Path) -> Configuration:
         isolation={side: read_isolation(top.table(side), folder) for side in ("reference", "candidate")},
         batches=_batches(top),
         transforms=_transforms(top.table("variables")),
+        parts=_parts(top.table("variables")),
         checkpoint=_checkpoint(top, folder),
         gradients=_flag(top, "gradients"),
         trajectory=_steps(top),
@@ -171,7 +175,7 @@ def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:
 
 
 def _rename(variables: Table) -> tuple[tuple[str, str], ...]:
-    variables.refuse_unknown(("rename", "transform"))
+    variables.refuse_unknown(("rename", "transform", "parts"))
     rules = variables.values.get("rename", [])
     form = 'it must be an array of [pattern, replacement] pairs, as in [["^old/(.*)$", "new/\\\\1"]]'
     if not isinstance(rules, list):
@@ -205,6 +209,19 @@ def _transform(variables: Table, rule: Any, form: str) -> TransformRule:
         raise InputError(f"{variables.place}: transform holds {rule!r}; {form}.")
     try:
         return TransformRule.of(rule)
+    except InputError as error:
+        raise InputError(f"{variables.place}: {error}") from None
+
+
+def _parts(variables: Table) -> tuple[PartRule, ...]:
+    rules = variables.values.get("parts", [])
+    if not isinstance(rules, list) or not all(isinstance(rule, list) for rule in rules):
+        raise InputError(
+            f"{variables.place}: parts is {type_name(rules)}; it must be an array of [pattern of the candidate's "
+            'names, axis, sizes], as in [["^gru/kernel$", 1, [16, 8]]].'
+        )
+    try:
+        return tuple(PartRule.of(rule) for rule in rules)
     except InputError as error:
         raise InputError(f"{variables.place}: {error}") from None
 

@@ -70,7 +70,9 @@ class KeptChild:
                         break
                     self._reading.take(say, POLL_S)
                 done = done or answered()  # it may have answered and ended
-                if not done and not timed_out:
+                if done:
+                    self._reading.settle(say)  # what it wrote before its answer belongs to this line, not to the next
+                elif not timed_out:
                     self._reading.drain(say, DRAIN_S)
             finally:
                 if received or not done:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import queue
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Reading:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._closing = threading.Event()
         self._ended = False
+        self._moving = False
         self._thread = threading.Thread(target=self._read, daemon=True, name="lockstep child output")
         self._thread.start()
 
@@ -38,6 +40,8 @@ class Reading:
         chunk: bytes | None = b""
         while chunk is not None:
             try:
+                _readable(self._pipe, None)
+                self._moving = True
                 chunk = os.read(self._pipe.fileno(), 64 * 1024) or None
             except (OSError, ValueError):  # closed by `close`
                 chunk = None
@@ -47,6 +51,7 @@ class Reading:
                     break
                 except queue.Full:
                     continue
+            self._moving = False
             if self._closing.is_set():
                 return
 
@@ -77,6 +82,12 @@ class Reading:
         self._tail.clear()
         self._left_out, self._line = 0, ""
         self._decoder.reset()
+
+    def settle(self, say: Callable[[str], None] | None) -> None:
+        """Takes all that the child has written until now."""
+        # In the order in which a chunk goes: whatever has left the pipe is moving or in the queue.
+        while not self._ended and (_readable(self._pipe, 0) or self._moving or not self._chunks.empty()):
+            self.take(say, POLL_S)
 
     def drain(self, say: Callable[[str], None] | None, wait_s: float) -> None:
         """Takes what a child that has ended wrote before."""
@@ -117,3 +128,12 @@ class Reading:
         text = self._tail[beyond:].decode("utf-8", "replace").replace("\r\n", "\n")
         left_out = self._left_out + beyond
         return f"... ({left_out:,} bytes before this are left out)\n{text}" if left_out else text
+
+
+def _readable(pipe: IO[bytes], wait_s: float | None) -> bool:
+    """Waits until there is something in a pipe, or its other end is closed; where that cannot be told, says no."""
+    if not hasattr(select, "poll"):
+        return False
+    waiting = select.poll()
+    waiting.register(pipe.fileno(), select.POLLIN)
+    return bool(waiting.poll(None if wait_s is None else wait_s * 1000))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from lockstep.localise.causes import Cause, cause_of
+from lockstep.localise import budget, waists
+from lockstep.localise.causes import cause_of
 from lockstep.localise.forcing import Blame, Localisation, Unchanged
+from lockstep.localise.hypotheses.case import Cause
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.pitfalls import Slug
 from lockstep.program import Operation, Program
@@ -18,37 +20,108 @@ _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "Strided
 
 def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
     """Returns one culprit for each place; several rounds of one loop are one place."""
-    computed = [
-        _culprit(blame, cause_of(blame, reference, candidate, kernels), reference, candidate) for blame in found.blames
+    blames = _explained(found.blames, reference, candidate, kernels)
+    computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
+    return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
+
+
+def _explained(
+    blames: Sequence[Blame], reference: Program, candidate: Program, kernels: Kernels
+) -> list[tuple[Blame, Cause]]:
+    """Returns places with their causes; where one has none as a whole, and both of two pieces have one, these.
+
+    A piece that was found so is one of every place that it is in, whatever else is wrong there.
+    """
+
+    def with_cause(blame: Blame) -> tuple[Blame, Cause]:
+        return blame, cause_of(blame, reference, candidate, kernels)
+
+    found = [[with_cause(blame)] for blame in blames]
+    known = {(blame.ours.end, blame.theirs.end) for ((blame, cause),) in found if cause.pitfall}
+    cuts: dict[int, list[tuple[waists.Cut, list[tuple[Blame, Cause]]]]] = {}
+    for number, ((blame, cause),) in enumerate(found):
+        if not cause.pitfall and not blame.drawn:
+            made = ((cut, _pieces(blame, cut, kernels)) for cut in waists.pieces(kernels, blame.ours, blame.theirs))
+            cuts[number] = [
+                (cut, list(map(with_cause, both))) for cut, both in made if not any(p.judged.within for p in both)
+            ]
+    for number, tried in cuts.items():
+        for cut, both in tried:
+            if all(cause.pitfall for _, cause in both):
+                found[number] = both
+                known.add((cut.ours.end, cut.theirs.end))
+                break
+    for number, tried in cuts.items():
+        if len(found[number]) == 1:
+            among = (both for cut, both in tried if (cut.ours.end, cut.theirs.end) in known)
+            found[number] = next(among, found[number])
+    return [pair for pairs in found for pair in pairs]
+
+
+def _pieces(blame: Blame, cut: waists.Cut, kernels: Kernels) -> list[Blame]:
+    before = budget.judged(kernels, cut.ours, cut.theirs, cut.value)
+    after = budget.judged(kernels, cut.ours_after, cut.theirs_after, cut.wanted)
+    first = next(o for o in cut.theirs_after.operations if cut.theirs.end in o.inputs)
+    reads = None if cut.theirs.operations else (first, first.inputs.index(cut.theirs.end))
+    ours, theirs = ({operation.index for operation in part.operations} for part in (cut.ours, cut.theirs))
+    return [
+        dataclasses.replace(
+            blame,
+            reference=tuple(operation for operation in blame.reference if operation.index in ours),
+            candidate=tuple(cut.theirs.operations),
+            judged=before,
+            ours=cut.ours,
+            theirs=cut.theirs,
+            wanted=cut.ours.end,
+            reads=reads,
+            partner=None,
+            updates=None,
+        ),
+        dataclasses.replace(
+            blame,
+            reference=tuple(operation for operation in blame.reference if operation.index not in ours),
+            candidate=tuple(operation for operation in blame.candidate if operation.index not in theirs),
+            judged=after,
+            ours=cut.ours_after,
+            theirs=cut.theirs_after,
+        ),
     ]
-    return gathered([*_moved(computed), *map(_unchanged, found.unchanged)])
 
 
-def _moved(culprits: Sequence[Culprit]) -> list[Culprit]:
-    """What one place lacks and another has too many is one operation in another place."""
+def _moved(culprits: Sequence[Culprit], blames: Sequence[Blame]) -> list[Culprit]:
+    """What one place lacks and another has too many is one operation in another place, past what reads it there."""
     lacking = [c.operations[0] for c in culprits if c.operations[0] and not c.operations[1]]
     surplus = [c.operations[1] for c in culprits if c.operations[1] and not c.operations[0]]
     both = {types for types in lacking if types in surplus}
 
-    def told(culprit: Culprit) -> Culprit:
+    def told(culprit: Culprit, blame: Blame) -> Culprit:
         types = culprit.operations[0] or culprit.operations[1]
         if all(culprit.operations) or types not in both:
             return culprit
-        cause = (
-            f"{culprit.cause}, and has it in another place"
-            if culprit.operations[0]
-            else f"{culprit.cause}, in the wrong place"
+        fix = "apply it in the same place"
+        if culprit.operations[0]:
+            cause = f"{culprit.cause}, and has it in another place"
+            return dataclasses.replace(culprit, cause=cause, pitfall="operation-order", fix=fix)
+        past = blame.partner
+        return dataclasses.replace(
+            culprit,
+            reference=_name(past) or culprit.reference,
+            reference_source=_source(past) or culprit.reference_source,
+            cause=f"{culprit.cause}, in the wrong place",
+            pitfall="operation-order",
+            fix=fix,
+            scopes=(_scope(past) or culprit.scopes[0], culprit.scopes[1]),
         )
-        return dataclasses.replace(culprit, cause=cause, pitfall="operation-order", fix="apply it in the same place")
 
-    return [told(culprit) for culprit in culprits]
+    return [told(*both_of) for both_of in zip(culprits, blames, strict=True)]
 
 
 def _culprit(blame: Blame, cause: Cause, reference: Program, candidate: Program) -> Culprit:
     ours, theirs = main_operation(blame.reference), main_operation(blame.candidate)
-    # What one side has too many is told with what reads it, or with what it was made from.
+    if ours is not None and theirs is not None and ours.type in _SHAPING and theirs.type not in _SHAPING:
+        ours = None  # what both do to the order of values is not what only the candidate computes
     reads = blame.reads[0] if blame.reads is not None else None
-    beside = blame.partner or reference.producers.get(blame.wanted)
+    beside = _beside(blame, theirs, reference)
     judged, kind = blame.judged, _kind(blame)
     scale = judged.scale or 1.0
     variables = _variables(reference, blame.reference) or _variables(candidate, blame.candidate)
@@ -69,6 +142,20 @@ def _culprit(blame: Blame, cause: Cause, reference: Program, candidate: Program)
         scopes=(_scope(ours or beside), _scope(theirs or reads)),
         largest_ratio=judged.ratio,
     )
+
+
+def _beside(blame: Blame, theirs: Operation | None, reference: Program) -> Operation | None:
+    """Returns what goes with what only the candidate has: what reads it, if of one scope, or what it is applied to."""
+    reads = blame.reads[0] if blame.reads is not None else None
+    applied_to = reference.producers.get(blame.wanted)
+    while applied_to is not None and applied_to.type in _SHAPING and not reference.variables_read(applied_to):
+        before = reference.producers.get(applied_to.inputs[0])
+        if before is None:
+            break
+        applied_to = before
+    if theirs is None or reads is None or reads.place.scope == theirs.place.scope:
+        return blame.partner or applied_to
+    return applied_to or blame.partner
 
 
 def _kind(blame: Blame) -> str:

@@ -35,11 +35,13 @@ class Place:
         wanted: The reference's tensor.
         tensor: The candidate's tensor that is replaced by it; None where only some reads of it are.
         reads: Operation's index and slot of these reads.
+        end: The candidate's tensor where what is returned or left behind is replaced, and no read of it.
     """
 
     wanted: int
     tensor: int | None
     reads: frozenset[tuple[int, int]] = frozenset()
+    end: int | None = None
 
 
 class Whole:
@@ -80,22 +82,26 @@ class Whole:
         """
         if len(free) == len(self._places):
             _, ends = self._with(free)
-            return all(self._same(ends[theirs], ours) for theirs, ours in self._ends)
+            return all(self._same(ends[end], end[1]) for end in self._ends)
         before, ends = self._with(free)
         unseen = all(_near(value, self._mended[place]) for place, value in before.items())
-        return unseen and all(self._same(ends[theirs], ours) for theirs, ours in self._ends)
+        return unseen and all(self._same(ends[end], end[1]) for end in self._ends)
 
     @functools.cached_property
     def _mended(self) -> dict[object, np.ndarray]:
         """What the candidate computes in each blamed place before it is mended, all others being mended."""
         return self._with(())[0]
 
-    def _with(self, free: Collection[int]) -> tuple[dict[object, np.ndarray], dict[int, np.ndarray]]:
+    def _with(self, free: Collection[int]) -> tuple[dict[object, np.ndarray], dict[tuple[int, int], np.ndarray]]:
         """Runs the candidate with some places unmended; returns what it had computed in the others, and the ends."""
         mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed]
         self._replaced = _Replaced.of(mended, self._ours)
         self._before: dict[object, np.ndarray] = {}
-        ends = self._run(self._c, self._sources, {tensor for tensor, _ in self._ends}, None)
+        made = self._run(self._c, self._sources, {tensor for tensor, _ in self._ends}, None)
+        ends = {end: made[end[0]] for end in self._ends}
+        replaced = {(place.end, place.wanted) for place in mended}
+        for end in (end for end in self._ends if end in replaced):
+            self._before["end", end], ends[end] = ends[end], self._ours[end[1]]
         return self._before, ends
 
     def _allowance(self, tensor: int, moved: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.localise import budget, matching
+from lockstep.localise import budget, matching, waists
 from lockstep.localise.budget import Judged, Part
 from lockstep.localise.effects import Place, Whole
 from lockstep.localise.kernels import Kernels
@@ -135,7 +135,8 @@ def localise(
 class _Checked:
     """A tensor of the candidate, the reference's that it should be, and what came of the comparison.
 
-    `lacking` are the reference's operations that no tensor of the candidate has gone through yet.
+    `lacking` are the reference's operations that no tensor of the candidate has gone through yet; `elsewhere` tells
+    that the candidate reads something that has nothing to do with them.
     """
 
     tensor: int
@@ -145,6 +146,7 @@ class _Checked:
     theirs: Part
     lacking: tuple[Operation, ...]
     reads: tuple[Operation, int] | None = None
+    elsewhere: bool = False
 
 
 class _Pass:
@@ -170,7 +172,7 @@ class _Pass:
         self._roles = matching.roles(reference, candidate, variables)
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
-        self._leads_to = _updates_alone(reference)
+        self._leads_to, self._theirs_lead_to = _updates_alone(reference), _updates_alone(candidate)
         self._blame_keys: list[tuple[int, int]] = []
         self._places: dict[tuple[int, int], list[Place]] = defaultdict(list)
         self._ends_seen: list[tuple[int, list[int]]] = []
@@ -198,11 +200,12 @@ class _Pass:
         blames = self._found.blames
         if not blames or self._found.unmatched:
             return blames
-        places = [self._places[key] for key in self._blame_keys]
+        rounds = _rounds(blames)
+        places = [[place for n in numbers for place in self._places[self._blame_keys[n]]] for numbers in rounds]
         ends = [(tensor, wanted) for tensor, all_wanted in self._ends_seen for wanted in all_wanted]
         given = {t: n for t, n in self._number.items() if t in self._c.sources and not self._c.is_constant(t)}
         sources = {tensor: self._values[number] for tensor, number in given.items()}
-        count = len(blames)
+        count = len(rounds)
         runs = [tuple(range(count))]
         for together in range(1, _NEIGHBOURS + 1):
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
@@ -217,7 +220,8 @@ class _Pass:
                     harmless.update(free)
         except Exception:  # the framework's own: an operation has no float64 kernel, and nothing is left out
             return blames
-        return [blame for number, blame in enumerate(blames) if number not in harmless]
+        left = {number for place, numbers in enumerate(rounds) if place not in harmless for number in numbers}
+        return [blame for number, blame in enumerate(blames) if number in left]
 
     # --- numbers
 
@@ -263,7 +267,27 @@ class _Pass:
             if not self._differ_in_numbers(partner, operation):
                 self._try(partner, operation)
                 return
+        elif self._is_another(operation, partner):
+            return
         self._walk_through(operation, partner)
+
+    def _is_another(self, operation: Operation, partner: Operation) -> bool:
+        """Whether an operation computes what another of the reference does that nobody else stands for.
+
+        Then it has the role of that one, and what reads it should not: a cell's other state, say.
+        """
+        found = self._same_in_reference(operation)
+        same = None if found is None else self._r.producers.get(found[0])
+        if same is None or same is partner or same.index in self._roles.taken or self._known(same):
+            return False
+        if self._same_numbers(same, partner):
+            return False
+        self._roles.part(operation)
+        self._roles.pair(same, operation)
+        return self._is_identical(operation)
+
+    def _same_numbers(self, a: Operation, b: Operation) -> bool:
+        return [self._ours[tensor] for tensor in a.outputs] == [self._ours[tensor] for tensor in b.outputs]
 
     def _walk_through(self, operation: Operation, partner: Operation) -> None:
         """Compares an operation with its partner: what it reads, then what it makes of what it should have read."""
@@ -354,6 +378,7 @@ class _Pass:
         for found in wrong:
             assert found.reads is not None
             number = self._ours[found.wanted]
+            self._synced.add(number)  # gone through, even if the tensor is another one
             if found.tensor in self._number:
                 self._forced[operation.index, found.reads[1]] = number
                 place = Place(found.wanted, None, frozenset({(operation.index, found.reads[1])}))
@@ -365,16 +390,22 @@ class _Pass:
 
     def _right(self, found: _Checked) -> None:
         self._found.ratios.append(found.judged.ratio)
+        self._synced.add(self._ours[found.wanted])
         if found.tensor not in self._number:
             self._sync(found.tensor, self._ours[found.wanted])
 
-    def _is_identical(self, operation: Operation) -> bool:
+    def _same_in_reference(self, operation: Operation) -> tuple[int, ...] | None:
+        """Returns the reference's tensors that an operation computes by construction; None where there are none."""
         numbers = [self._input(operation, slot) for slot in range(len(operation.inputs))]
         if any(number is None for number in numbers):
-            return False
+            return None
         key = matching.key_of(operation, self._c, [number for number in numbers if number is not None])
         found = self._table.get(key)
-        if found is None or len(found) != len(operation.outputs):
+        return None if found is None or len(found) != len(operation.outputs) else found
+
+    def _is_identical(self, operation: Operation) -> bool:
+        found = self._same_in_reference(operation)
+        if found is None:
             return False
         for theirs, number in zip(operation.outputs, found, strict=True):
             self._sync(theirs, self._ours[number])
@@ -398,7 +429,7 @@ class _Pass:
                 score = self._score(ours, operation)
                 if best is None or score > best[0]:
                     best = (score, ours)
-        if best is None or not self._roles.pair(best[1], operation):
+        if best is None or self._roles.is_awaited(best[1], operation) or not self._roles.pair(best[1], operation):
             return None
         return best[1]
 
@@ -443,12 +474,15 @@ class _Pass:
 
     def _end(self, tensor: int, wanted: int) -> None:
         number = self._ours[wanted]
-        if self._number.get(tensor) == number or (tensor, number) in self._blamed:
+        if self._number.get(tensor) == number:
             return
-        found = self._judge(tensor, wanted)
-        if found.judged.within:
+        known = (tensor, number) in self._blamed
+        found = None if known else self._judge(tensor, wanted)
+        if found is not None and found.judged.within:
             self._right(found)
-        else:
+            return
+        self._places[tensor, number].append(Place(wanted, None, end=tensor))
+        if found is not None:
             self._blame(found)
 
     # --- comparing
@@ -469,7 +503,22 @@ class _Pass:
         judged = budget.judged(self._kernels, ours, theirs, self._values[wanted])
         self._found.bit_equal &= judged.bit_equal
         lacking = () if judged.within else tuple(self._our_part(wanted, self._synced).operations)
-        return _Checked(tensor, wanted, judged, ours, theirs, lacking, reads)
+        elsewhere = reads is not None and self._is_elsewhere(tensor, lacking)
+        return _Checked(tensor, wanted, judged, ours, theirs, lacking, reads, elsewhere)
+
+    def _is_elsewhere(self, tensor: int, lacking: Sequence[Operation]) -> bool:
+        """Whether a tensor, or what it is a piece of, is known, and is nothing that the lacking operations start from.
+
+        What the candidate lacks on the way to the right tensor, it lacks because nobody asks for it.
+        """
+        whole: int | None = tensor
+        while whole is not None and whole not in self._number:
+            whole = matching.picked(self._c, whole)
+        if whole is None or not lacking or (whole in self._c.sources and self._c.sources[whole].kind != "input"):
+            return False  # a variable or a constant may stand for what is lacking, as moving averages do
+        made = {output for operation in lacking for output in operation.outputs}
+        given = {self._ours[read] for operation in lacking for read in operation.inputs if read not in made}
+        return self._number[whole] not in given
 
     def _narrow(self, found: _Checked) -> bool:
         """Looks for tensors on the way that agree, so that only what lies behind them is to blame."""
@@ -486,20 +535,44 @@ class _Pass:
                     break
         return narrowed
 
+    def _cut(self, found: _Checked) -> _Checked:
+        """Leaves of what is to blame only what lies before a waist, if the candidate is right behind it."""
+        cut = waists.cut(self._kernels, found.ours, found.theirs)
+        if cut is None:
+            return found
+        tensor, wanted = cut.theirs.end, cut.ours.end
+        judged = budget.judged(self._kernels, cut.ours, cut.theirs, self._values[wanted])
+        if judged.within:
+            return found
+        number = self._ours[wanted]
+        reads = None
+        if tensor in self._number:  # what the candidate lacks there, each of its operations behind it would have read
+            slots = [(o, slot) for o in found.theirs.operations for slot, read in enumerate(o.inputs) if read == tensor]
+            reads = slots[0]
+            for operation, slot in slots:
+                self._forced.setdefault((operation.index, slot), number)
+            self._synced.add(number)
+        elif (wanted in self._leads_to) == (tensor in self._theirs_lead_to):
+            self._sync(tensor, number)  # not a variance that is kept otherwise than it is used
+        before = {operation.index for operation in cut.ours.operations}
+        lacking = tuple(operation for operation in found.lacking if operation.index in before)
+        return _Checked(tensor, wanted, judged, cut.ours, cut.theirs, lacking, reads)
+
     def _blame(self, *wrong: _Checked) -> None:
-        for found in wrong:
-            self._blamed.add(self._key(found))
+        for whole in wrong:
+            self._blamed.add(self._key(whole))
+            found = self._cut(whole)
             drawn = self._own_draws(found.theirs)
             # Such a draw takes its seed as an input, which the random tool does not hand out.
             past = next((name for name in drawn if name.startswith("Stateless")), None)
             if past is not None:
                 self._found.limits.append(f"random numbers of {past} cannot be aligned with the reference's")
                 continue
-            self._blame_keys.append(self._key(found))
+            self._blame_keys.append(self._key(whole))
             self._found.blames.append(
                 Blame(
-                    found.lacking,
-                    tuple(found.theirs.operations),
+                    () if found.elsewhere else found.lacking,
+                    () if found.elsewhere else tuple(found.theirs.operations),
                     found.judged,
                     found.ours,
                     found.theirs,
@@ -582,6 +655,16 @@ class _Pass:
                 waiting.extend(made_by.inputs)
         ordered: Sequence[Operation] = [operations[index] for index in sorted(operations)]
         return Part(self._r, ordered, start, wanted, {})
+
+
+def _rounds(blames: Sequence[Blame]) -> list[list[int]]:
+    """Puts together what is written once and ran several times, the rounds of a loop, as one culprit tells them."""
+    found: dict[object, list[int]] = defaultdict(list)
+    for number, blame in enumerate(blames):
+        read_by = () if blame.reads is None else (blame.reads[0],)
+        sides = blame.reference, blame.candidate, read_by, () if blame.partner is None else (blame.partner,)
+        found[tuple(tuple(dict.fromkeys((o.type, o.place) for o in side)) for side in sides)].append(number)
+    return list(found.values())
 
 
 def _elements(program: Program) -> int:

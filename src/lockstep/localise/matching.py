@@ -9,7 +9,9 @@ have the same role in both programs, whatever they compute it from.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import bisect
+import functools
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -116,6 +118,30 @@ class Roles:
         """Takes a pair back."""
         self.taken.discard(self.partners.pop(theirs.index).index)
 
+    def is_awaited(self, ours: Operation, theirs: Operation) -> bool:
+        """Whether the numbers of two operations differ, and a later one of the candidate's has the right ones.
+
+        Args:
+            ours: The reference's.
+            theirs: The candidate's, which may be another step that reads the same.
+        """
+        numbers = _numbers(self.reference, ours)
+        if not numbers or numbers == _numbers(self.candidate, theirs):
+            return False
+        like = self._by_numbers[ours.family, numbers]
+        after = bisect.bisect(like, theirs.index, key=lambda other: other.index)
+        return any(
+            other.index not in self.partners and self.alike(ours, other) for other in like[after : after + _AHEAD]
+        )
+
+    @functools.cached_property
+    def _by_numbers(self) -> dict[object, list[Operation]]:
+        found: dict[object, list[Operation]] = defaultdict(list)
+        for operation in self.candidate.operations:
+            if numbers := _numbers(self.candidate, operation):
+                found[operation.family, numbers].append(operation)
+        return found
+
     def alike(self, ours: Operation, theirs: Operation) -> bool:
         """Whether two operations are of one family and give tensors of the same sizes."""
         if ours.family != theirs.family or len(ours.inputs) != len(theirs.inputs):
@@ -188,6 +214,14 @@ _OF_EQUALS = COMMUTATIVE | {"ConcatV2", "Pack"}
 _MOST_ORDERED = 12
 _DEPTH = 6
 _NEAR = 16
+_AHEAD = 8
+"""How many of the operations further on that have the same numbers are looked at, to keep the walk linear."""
+
+
+def _numbers(program: Program, operation: Operation) -> tuple[float, ...]:
+    """Returns the floating numbers that are written down with an operation."""
+    constants = (program.constant(tensor) for tensor in operation.inputs if program.is_constant(tensor))
+    return tuple(float(c.reshape(-1)[0]) for c in constants if c.size == 1 and c.dtype.kind == "f")
 
 
 def _variables_near(program: Program, tensor: int) -> set[str]:
@@ -214,30 +248,62 @@ def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) 
         candidate: The candidate's.
         variables: Candidate's variable key -> the reference's.
     """
-    found = Roles(reference, candidate, variables)
-    waiting: list[tuple[Operation, Operation]] = []
-
-    def pair(ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:
-        if ours is not None and theirs is not None and found.pair(ours, theirs, sure=sure):
-            waiting.append((ours, theirs))
-
-    def follow() -> None:
-        while waiting:
-            ours, theirs = waiting.pop(0)
-            for slot, tensor in found.slots(ours, theirs):
-                pair(reference.producers.get(tensor), candidate.producers.get(theirs.inputs[slot]))
-            for wanted, tensor in zip(ours.outputs, theirs.outputs, strict=False):
-                for both in _only_consumers(consumers[0][wanted], consumers[1][tensor], found):
-                    pair(*both)
-
-    consumers = _consumers(reference), _consumers(candidate)
+    search = _Search(Roles(reference, candidate, variables))
     for ours, theirs in _readers(reference, candidate, variables):
-        pair(ours, theirs, sure=True)
-    follow()
+        search.pair(ours, theirs, sure=True)
+    search.follow()
     for theirs_tensor, tensor in ends(reference, candidate, variables):
-        pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
-    follow()
-    return found
+        search.pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
+    search.follow()
+    search.follow_pieces()
+    return search.found
+
+
+class _Search:
+    """Goes from pairs of operations on to those around them."""
+
+    def __init__(self, found: Roles) -> None:
+        self.found = found
+        self._consumers = _consumers(found.reference), _consumers(found.candidate)
+        self._waiting: deque[tuple[Operation, Operation]] = deque()
+        self._read: deque[tuple[int, int]] = deque()
+
+    def pair(self, ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:
+        """Notes a pair, if it is one, to go on from."""
+        if ours is not None and theirs is not None and self.found.pair(ours, theirs, sure=sure):
+            self._waiting.append((ours, theirs))
+
+    def follow(self) -> None:
+        """Goes on to what pairs read, and to what alone reads them."""
+        reference, candidate = self.found.reference.producers, self.found.candidate.producers
+        while self._waiting:
+            ours, theirs = self._waiting.popleft()
+            for slot, tensor in self.found.slots(ours, theirs):
+                self.pair(reference.get(tensor), candidate.get(theirs.inputs[slot]))
+                self._read.append((tensor, theirs.inputs[slot]))
+            for wanted, tensor in zip(ours.outputs, theirs.outputs, strict=False):
+                for both in _only_consumers(self._consumers[0][wanted], self._consumers[1][tensor], self.found):
+                    self.pair(*both)
+
+    def follow_pieces(self) -> None:
+        """Goes on past pieces: where one side slices what the other unpacks, both took it from the same."""
+        while self._read:
+            ours, theirs = self._read.popleft()
+            wholes = picked(self.found.reference, ours), picked(self.found.candidate, theirs)
+            if wholes[0] is not None and wholes[1] is not None:
+                made_by = self.found.reference.producers, self.found.candidate.producers
+                self.pair(made_by[0].get(wholes[0]), made_by[1].get(wholes[1]))
+                self.follow()
+
+
+_PICKING = {"StridedSlice": 0, "Slice": 0, "Unpack": 0, "Split": 1, "SplitV": 0, "GatherV2": 0}
+"""Families that take a piece of a tensor -> the input that it is taken from."""
+
+
+def picked(program: Program, tensor: int) -> int | None:
+    """Returns the tensor that one is a piece of; None where it is none."""
+    made_by = program.producers.get(tensor)
+    return None if made_by is None or made_by.family not in _PICKING else made_by.inputs[_PICKING[made_by.family]]
 
 
 def _consumers(program: Program) -> dict[int, list[Operation]]:
@@ -259,7 +325,7 @@ def _only_consumers(
     pairs = []
     for operation in left[0]:
         alike = [[other for other in side if other.family == operation.family] for side in left]
-        if len(alike[0]) == len(alike[1]) == 1:
+        if len(alike[0]) == len(alike[1]) == 1 and not found.is_awaited(operation, alike[1][0]):
             pairs.append((operation, alike[1][0]))
     return pairs
 

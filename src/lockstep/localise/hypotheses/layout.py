@@ -1,0 +1,116 @@
+"""Hypotheses about the order of axes, of blocks and of pixels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from lockstep.localise.hypotheses.case import (
+    Case,
+    Cause,
+    alike,
+    computing,
+    rearranges,
+)
+from lockstep.localise.pitfalls import Slug
+
+_LARGEST_PERMUTED = 4
+_KERNEL_DIMENSIONS = 3
+
+
+def dilation(case: Case) -> Iterator[Cause]:
+    """TF1 dilates by spreading the input out in space; the candidate's convolution, dilated, has to do the same."""
+    spread = [o for o in case.ours.operations if o.family == "SpaceToBatchND"]
+    if not spread or any(o.family == "SpaceToBatchND" for o in case.theirs.operations):
+        return
+    rates = tuple(case.reference.constant(spread[0].inputs[1]).reshape(-1).tolist())
+    for theirs in case.theirs.operations:
+        if "dilations" in theirs.attributes and len(rates) == 2:
+            dilated = case.with_operation(theirs, {"dilations": (1, *rates, 1), "padding": "SAME"})
+            plain = case.with_operation(theirs, {"dilations": (1, *rates, 1)})
+            if case.vanishes(plain) or case.vanishes(dilated):
+                told = (f"dilations: {rates} against {theirs.attributes['dilations'][1:-1]}",)
+                yield Cause(f"{told[0]}; with {rates} the difference vanishes", "dilation", f"rate={rates}", told)
+
+
+def other_axis(case: Case) -> Iterator[Cause]:
+    """The reference's operation along another axis."""
+    ours, theirs = case.both
+    operations = computing(case.ours.operations)
+    starts = [a for a in case.start_values() if ours is not None and a.shape == ours.shape and a.ndim > 1]
+    if ours is None or theirs is None or ours.shape != theirs.shape or len(operations) != 1 or not starts:
+        return
+    for axis in range(ours.ndim - 1):
+        turned = np.ascontiguousarray(np.swapaxes(starts[0], axis, -1))
+        value = case.result_on(operations[0], turned)
+        if value is not None and value.shape == turned.shape and alike(np.swapaxes(value, axis, -1), theirs):
+            yield Cause(
+                f"{operations[0].type} along axis {axis} instead of {ours.ndim - 1}",
+                "wrong-axis",
+                f"axis={ours.ndim - 1}",
+            )
+
+
+def transposed_variable(case: Case) -> Iterator[Cause]:
+    """A square kernel taken the other way round."""
+    for operation in case.theirs.operations:
+        for slot, tensor in enumerate(operation.inputs):
+            value = case.given(case.theirs, operation, slot, tensor)
+            if value is None or value.ndim < 2 or value.shape[-1] != value.shape[-2] or value.dtype.kind != "f":
+                continue
+            turned = np.ascontiguousarray(np.swapaxes(value, -1, -2))
+            if case.vanishes(case.with_inputs({(operation.index, slot): turned})):
+                yield Cause(
+                    f"an input of {operation.type} is transposed; the other way round the difference vanishes",
+                    "transposed-kernel",
+                    "transpose the kernel",
+                )
+
+
+def upside_down(case: Case) -> Iterator[Cause]:
+    """A kernel whose taps run backwards: a transposed convolution taken for a convolution, say."""
+    for operation in case.theirs.operations:
+        for slot, tensor in enumerate(operation.inputs):
+            value = case.given(case.theirs, operation, slot, tensor)
+            source = case.candidate.sources.get(tensor)
+            if value is None or value.ndim < _KERNEL_DIMENSIONS or source is None or source.kind != "variable":
+                continue
+            turned = np.ascontiguousarray(np.flip(value, tuple(range(value.ndim - 2))))
+            if case.vanishes(case.with_inputs({(operation.index, slot): turned})):
+                yield Cause(
+                    f"the taps of {source.name} run backwards in {operation.type}; turned, the difference vanishes",
+                    "transposed-kernel",
+                    "flip the kernel in space, or use the transposed convolution",
+                )
+
+
+def rearranged(case: Case) -> Iterator[Cause]:
+    """Both sides only rearrange, each in its own way."""
+    ours, theirs = case.both
+    rearranging = rearranges(case.ours.operations) and rearranges(case.theirs.operations)
+    if rearranging and ours is not None and theirs is not None and ours.shape == theirs.shape:
+        yield from relation_by_order(ours, theirs)
+
+
+def relation_by_order(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
+    """The reference's values in another order."""
+    for axis in range(ours.ndim - 1, -1, -1):
+        if ours.shape[axis] > 1 and alike(np.flip(theirs, axis), ours):
+            yield Cause(f"axis {axis} runs backwards in the candidate", "wrong-axis", f"reverse axis {axis}")
+            return
+    last = ours.shape[-1] if ours.ndim else 1
+    for blocks in range(2, _LARGEST_PERMUTED + 1):
+        if last % blocks:
+            continue
+        pieces = np.split(theirs, blocks, axis=-1)
+        for order in itertools.permutations(range(blocks)):
+            if list(order) != list(range(blocks)) and alike(np.concatenate([pieces[i] for i in order], -1), ours):
+                pitfall: Slug = "gate-order" if blocks == 4 else "concat-order"
+                yield Cause(f"the {blocks} blocks of the last axis come in another order", pitfall, f"order {order}")
+                return
+    if ours.ndim >= 2 and ours.shape[-1] == ours.shape[-2] and alike(np.swapaxes(theirs, -1, -2), ours):
+        yield Cause("the last two axes are swapped", "transposed-kernel", "transpose")
+    elif alike(np.sort(theirs, axis=None), np.sort(ours, axis=None)):
+        yield Cause("the same values in another order", "flatten-order", "order the axes as the reference does")

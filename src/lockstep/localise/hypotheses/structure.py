@@ -1,0 +1,248 @@
+"""Hypotheses about what is computed at all: what one side lacks, has too many, or reads from elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lockstep.localise import activations
+from lockstep.localise.hypotheses import arguments, arithmetic, layout, statistics
+from lockstep.localise.hypotheses.case import (
+    Case,
+    Cause,
+    broadcast,
+    computing,
+    draws_before,
+    is_mask,
+    is_narrowing,
+    listed,
+    rearranges,
+    short,
+)
+from lockstep.localise.pitfalls import Slug
+from lockstep.program import Operation
+
+_LARGEST_PERMUTED = 4
+_POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
+_OF_FAMILIES: dict[str, Slug] = {
+    "Cast": "dtype",
+    "SpaceToBatchND": "dilation",
+    "BatchToSpaceND": "dilation",
+    "Pad": "padding",
+    "PadV2": "padding",
+    "MirrorPad": "padding",
+    "Transpose": "flatten-order",
+    "ReverseV2": "wrong-axis",
+    "ReverseSequence": "wrong-axis",
+    "MatrixBandPart": "mask",
+    "Select": "mask",
+    "Maximum": "clip-value",
+    "Minimum": "clip-value",
+    "ClipByValue": "clip-value",
+}
+"""Family of an operation that one side alone has -> the pitfall that it is about."""
+
+
+def one_side_only(case: Case) -> Iterator[Cause]:
+    """What one side alone computes, or a read of another tensor."""
+    ours, theirs = computing(case.blame.reference), computing(case.blame.candidate)
+    if not ours and not theirs:
+        yield from _wrong_input(case)
+    elif not theirs and ours:
+        yield statistics.frozen_variable(case, ours) or missing(case, ours)
+    elif not ours and theirs:
+        yield from _rearranged(case, theirs)
+        yield from _by_one_number(case, theirs)
+        yield extra(case, theirs)
+
+
+def missing(case: Case, ours: list[Operation]) -> Cause:
+    """The reference's operations that the candidate has not: by definition the difference vanishes with them."""
+    last, names = ours[-1], listed(ours)
+    families = {operation.family for operation in ours}
+    found: Cause | None = _missing_number(case, last) if len(ours) == 1 else None
+    if found is not None:
+        return found
+    if len(ours) == 1 and last.family in activations.NAMES:
+        return Cause(f"the candidate lacks the activation {last.family}", "missing-activation", f"apply {last.family}")
+    if any(case.draws(operation) for operation in ours):
+        return Cause(f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training")
+    if "Cast" in families and not is_narrowing(case.reference, ours):
+        families.discard("Cast")
+    told = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value")
+    pitfall: Slug = "mask" if _reads_mask(case, ours) else next(told, "missing-operation")
+    return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
+
+
+def _reads_mask(case: Case, ours: Sequence[Operation]) -> bool:
+    read = (tensor for operation in ours for tensor in operation.inputs if case.reference.is_constant(tensor))
+    return any(is_mask(case.reference.constant(tensor)) for tensor in read)
+
+
+def _missing_number(case: Case, ours: Operation) -> Cause | None:
+    number, biases = case.constant_of(ours, case.reference), case.reference.variables_read(ours)
+    if ours.family == "Add" and biases:
+        return Cause(f"the candidate does not add {biases[0]}", "missing-bias", "add the bias (use_bias=True)")
+    if number is None:
+        scales = [v for v in biases if ours.family in ("Mul", "RealDiv")]
+        sentence = f"the candidate is not scaled by {scales[0]}" if scales else ""
+        return Cause(sentence, "missing-scale", f"scale by {scales[0]}") if scales else None
+    told = short(number)
+    if ours.family in ("Mul", "RealDiv"):
+        how, do = ("multiplied", "multiply") if ours.family == "Mul" else ("divided", "divide")
+        sentence = f"the reference's value is {how} by {told}, the candidate's is not"
+        return Cause(sentence, "missing-scale", f"{do} by {told}")
+    if ours.family in ("Add", "Sub"):
+        pitfall: Slug = "forget-bias" if number == 1.0 and case.feeds(ours, "Sigmoid") else "offset"
+        return Cause(f"the candidate lacks the constant {told} that is added", pitfall, f"add {told}")
+    return None
+
+
+def extra(case: Case, theirs: list[Operation]) -> Cause:
+    """The candidate's operations that the reference has not: by definition the difference vanishes without them."""
+    names, families = listed(theirs), {operation.family for operation in theirs}
+    before = f" in front of {case.blame.partner.type}" if case.blame.partner is not None else ""
+    number = case.constant_of(theirs[-1], case.candidate)
+    if len(theirs) == 1 and theirs[0].family in activations.NAMES:
+        return Cause(f"only the candidate applies {names}{before}", "wrong-activation", f"remove {names}")
+    if case.blame.drawn:
+        return Cause(f"only the candidate draws random numbers{before} ({names})", "dropout-place", "drop nothing here")
+    if len(theirs) == 1 and theirs[0].family in ("Mul", "RealDiv") and number is not None:
+        factor = number if theirs[0].family == "Mul" else 1.0 / number
+        found = Cause(f"only the candidate scales by {short(number)}{before}", "constant-factor", "remove the factor")
+        return next(arithmetic.unbiased(case, factor), found)
+    if len(theirs) == 1 and theirs[0].family in ("Add", "Sub") and number is not None:
+        how = "adds" if theirs[0].family == "Add" else "subtracts"
+        return Cause(f"only the candidate {how} {short(number)}{before}", "offset", f"remove {names}")
+    if "Cast" in families and not is_narrowing(case.candidate, theirs):
+        families.discard("Cast")
+    fitting = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families)
+    pitfall: Slug = next(fitting, "extra-operation")
+    return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
+
+
+def _rearranged(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
+    """The candidate alone turns something around."""
+    both = case.both
+    if rearranges(theirs) and both[0] is not None and both[1] is not None and both[0].shape == both[1].shape:
+        yield from layout.relation_by_order(both[0], both[1])
+
+
+def _by_one_number(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
+    """Several operations that do nothing but for one number: a slope that is one everywhere else."""
+    made_by = case.reference.producers.get(case.blame.wanted)
+    behind = made_by is not None and made_by.family in activations.NAMES
+    for scalar in case.numbers(case.theirs) if len(theirs) > 1 else ():
+        if scalar.value != 1.0 and case.vanishes(case.with_number(scalar, 1.0)):
+            pitfall: Slug = "activation-slope" if behind else "constant-factor"
+            what = "a slope" if behind else "a factor"
+            yield Cause(f"{what} is {short(scalar.value)}; with 1 the difference vanishes", pitfall, f"use {what} of 1")
+
+
+def masked(case: Case) -> Iterator[Cause]:
+    """Both agree but where a condition holds that one of them computes with."""
+    standard, (ours, theirs) = case.standard, case.both
+    if standard is None or ours is None or theirs is None or not ours.shape == theirs.shape == standard.exact.shape:
+        return
+    with np.errstate(invalid="ignore"):
+        different = ~((np.abs(theirs - ours) <= standard.budget) | (theirs == ours))
+    for what, condition in case.conditions():
+        for holds, word in ((condition, "holds"), (~condition, "does not hold")):
+            mask = broadcast(holds, ours.shape)
+            if mask is None or mask.all() or not different.any() or (different & ~mask).any():
+                continue
+            if 2 * int(different.sum()) >= int(mask.sum()):
+                yield Cause(f"the values differ only where {what} {word}", "mask", "mask as the reference does")
+                return
+
+
+def _wrong_input(case: Case) -> Iterator[Cause]:
+    read = case.blame.theirs.end
+    source = case.candidate.sources.get(read)
+    wanted = case.reference.sources.get(case.blame.wanted)
+    if source is not None and source.kind == "variable":
+        should = wanted.name if wanted is not None else "another tensor"
+        yield Cause(
+            f"it reads the variable {source.name}, where the reference reads {should}",
+            "wrong-variable",
+            f"read {should}",
+        )
+        return
+    drawn = draws_before(case.reference, case.blame.wanted), draws_before(case.candidate, read)
+    if drawn[0] != drawn[1]:
+        who = "the reference alone" if drawn[0] else "the candidate alone"
+        yield Cause(f"{who} drops values of what this reads", "dropout-place", "apply dropout in the same place")
+        return
+    made_by = case.candidate.producers.get(read)
+    should_be = case.reference.producers.get(case.blame.wanted)
+    if made_by is not None and should_be is not None and made_by.family == should_be.family == "Split":
+        places = should_be.outputs.index(case.blame.wanted), made_by.outputs.index(read)
+        if places[0] != places[1] and len(should_be.outputs) == len(made_by.outputs):
+            # Recurrent cells split what one matrix gives into their gates.
+            yield Cause(
+                f"it reads piece {places[1]} of {made_by.place.name}, where the reference reads piece {places[0]}",
+                "gate-order",
+                f"read piece {places[0]}",
+            )
+            return
+    what = made_by.place.name if made_by is not None else source.name if source is not None else "another tensor"
+    named = (*((should_be.place,) if should_be is not None else ()), *((wanted,) if wanted is not None else ()))
+    should = named[0].name if named else "another tensor"
+    yield Cause(f"it reads {what}, where the reference reads {should}", "wrong-input", f"read what {should} gives")
+
+
+def order_of_inputs(case: Case) -> Iterator[Cause]:
+    """The same tensors, joined in another order."""
+    pair = case.single()
+    if pair is None or pair[1].family not in ("ConcatV2", "Pack", "Sub", "RealDiv"):
+        return
+    theirs = pair[1]
+    count = len(theirs.inputs) - (theirs.family == "ConcatV2")
+    values = [case.given(case.theirs, theirs, slot, theirs.inputs[slot]) for slot in range(count)]
+    if any(value is None for value in values) or count > _LARGEST_PERMUTED:
+        return
+    for order in itertools.permutations(range(count)):
+        changed = case.with_inputs({(theirs.index, slot): values[place] for slot, place in enumerate(order)})
+        if list(order) != list(range(count)) and case.vanishes(changed):
+            yield Cause(
+                f"the inputs of {theirs.type} come in another order; in the order {order} the difference vanishes",
+                "concat-order",
+                f"order the inputs {order}",
+            )
+            return
+
+
+def other_kind(case: Case) -> Iterator[Cause]:
+    """Another operation in the same place, on the same inputs."""
+    pair = case.single()
+    if pair is None:
+        return
+    ours, theirs = pair
+    if ours.family == theirs.family:
+        return
+    fix = f"use {ours.type} instead of {theirs.type}"
+    sentence = f"{theirs.type} in the candidate, {ours.type} in the reference"
+    kinds = {ours.family, theirs.family}
+    if kinds <= _POOLS:
+        yield Cause(sentence, "pooling-kind", fix)
+    elif ours.family in activations.NAMES and theirs.family in activations.NAMES:
+        yield Cause(sentence, "wrong-activation", fix)
+    else:
+        yield from arguments.scalars(case)
+        yield Cause(sentence, "wrong-operation", fix)
+
+
+def surplus(case: Case) -> Iterator[Cause]:
+    """Kinds of operations that one side alone has in a place that both compute; the rest is the same."""
+    ours, theirs = ({o.family for o in side} for side in (case.blame.reference, case.blame.candidate))
+    alone = (ours - theirs, theirs - ours)
+    for who, families in zip(("the reference", "the candidate"), alone, strict=True):
+        ours_alone = who == "the reference"
+        side = (case.reference, case.blame.reference) if ours_alone else (case.candidate, case.blame.candidate)
+        for family in sorted(families & _OF_FAMILIES.keys()):
+            if family == "Cast" and not is_narrowing(*side):
+                continue
+            if not alone[ours_alone]:
+                yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family])
