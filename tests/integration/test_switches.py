@@ -351,6 +351,31 @@ def forward(inputs, training):
 """
 
 
+TWO_KERNELS = """
+import tensorflow.compat.v1 as tf
+
+
+def forward(inputs, training):
+    with tf.variable_scope("net"):
+        return [tf.matmul(inputs["x"], tf.get_variable(name, [6, size])) for name, size in (("0", 8), ("1", 3))]
+"""
+ONE_KERNEL = """
+import keras
+
+
+class Model(keras.layers.Layer):
+    def build(self, shapes):
+        self.kernel = self.add_weight(name="kernel", shape=(6, 11))
+
+    def call(self, inputs):
+        return [inputs["x"] @ self.kernel[:, :8], inputs["x"] @ self.kernel[:, 8:]]
+
+
+def build():
+    return Model(name="net")
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("switches")
@@ -402,6 +427,19 @@ def test_where_rounding_hides_the_answer_both_sides_are_compared_with_the_settin
     assert moved["verdict"] == tree["verdict"] == "equivalent"
     assert moved["note"] == "tf.function there: bit for bit; the reference there: bit for bit"
     assert any("so does the reference: there they are bit for bit equal" in told for told in tree["findings"])
+
+
+def test_a_candidate_whose_variables_are_cut_in_parts_is_cut_in_another_process_too(tmp_path):
+    (tmp_path / "legacy_model.py").write_text(TWO_KERNELS)
+    (tmp_path / "migrated_model.py").write_text(ONE_KERNEL)
+    rules = 'parts = [["^net/kernel$", 1, [8, 3]]]\nrename = [["^net/(0|1)$", "net/kernel[\\\\1]"]]'
+    (tmp_path / "lockstep.toml").write_text(CONFIGURATION.format(more="") + f"[variables]\n{rules}\n")
+    done = invoke(tmp_path, "--json", "-", *without("reference", "xla", "threads", "determinism"))
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["settings"]
+    assert [row["setting"].partition(" ")[0] for row in rows] == ["eager", "tf.function", "oneDNN"]
+    assert rows[0]["from_reference"]["bit_equal"]
+    assert rows[2]["as_written"] is not None
 
 
 def test_a_candidate_in_an_environment_of_its_own_is_switched_there(folder):

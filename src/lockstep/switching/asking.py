@@ -9,6 +9,7 @@ from typing import Any
 from lockstep.align import Rename, TransformRule
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, nearest
+from lockstep.parts import PartRule, in_parts
 from lockstep.report.model import overall
 from lockstep.report.switches import SettingReport, SwitchReport
 from lockstep.subjects import Mode, Subject
@@ -25,6 +26,7 @@ def switches(  # noqa: PLR0913 - as of `verify`
     *,
     rename: Sequence[Rename] = (),
     transforms: Sequence[TransformRule | Sequence[str]] = (),
+    parts: Sequence[PartRule | Sequence[Any]] = (),
     tolerance: FixedTolerance | None = None,
     training: bool = False,
     without: Collection[str] = (),
@@ -44,6 +46,7 @@ def switches(  # noqa: PLR0913 - as of `verify`
         inputs: As for `lockstep.verify`.
         rename: Likewise.
         transforms: Likewise.
+        parts: Likewise.
         tolerance: Likewise; what is beyond it is held against a noise budget.
         training: Whether training mode is asked too, besides inference.
         without: What is left out: `"passes"`, `"xla"`, `"onednn"`, `"threads"`, `"determinism"`, `"reference"`.
@@ -58,7 +61,8 @@ def switches(  # noqa: PLR0913 - as of `verify`
     """
     start = time.perf_counter()
     _check_parts(without)
-    sides = {"reference": subject_of(reference, "reference"), "candidate": subject_of(candidate, "candidate")}
+    cut = in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts)))
+    sides = {"reference": subject_of(reference, "reference"), "candidate": cut}
     if not any(hasattr(sides["candidate"], name) for name in ("origin", "again")):
         raise InputError(
             f"the candidate {sides['candidate'].label} is no Keras model that can be run now; switches needs one that "

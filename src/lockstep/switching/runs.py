@@ -84,16 +84,19 @@ def process_settings(without: frozenset[str]) -> dict[str, dict[str, str]]:
 
 def known_elsewhere(candidate: Any) -> bool:
     """Tells whether another process can find the candidate, by its file and function."""
-    return isinstance(candidate, IsolatedKeras) or candidate.origin is not None
+    behind = getattr(candidate, "behind", candidate)  # of one whose variables are cut in parts
+    return isinstance(behind, IsolatedKeras) or behind.origin is not None
 
 
-def in_another_process(candidate: Any, variables: Mapping[str, str]) -> IsolatedKeras:
+def in_another_process(candidate: Any, variables: Mapping[str, str]) -> Any:
     """Returns the candidate as a subject of a process of its own; its `end` ends that.
 
     Args:
         candidate: The candidate's subject.
         variables: Environment variables of the process, besides those of this one.
     """
+    if hasattr(candidate, "around"):  # its variables are cut in parts, which its own process knows nothing of
+        return candidate.around(in_another_process(candidate.behind, variables))
     if isinstance(candidate, IsolatedKeras):
         return candidate.again(variables)
     folder, entry = candidate.origin
