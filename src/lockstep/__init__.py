@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lockstep.guards import assert_no_variable_creations, catch_and_raise_created_variables
     from lockstep.randomness import DeterministicRandomTestTool
     from lockstep.subjects import keras, load, tf1_graph
-    from lockstep.switching import switches
+    from lockstep.switching.asking import switches
     from lockstep.verification import verify
 
 __version__ = "0.1.0.dev0"
@@ -56,7 +56,7 @@ _HOMES = {
     "catch_and_raise_created_variables": "lockstep.guards",
     "keras": "lockstep.subjects",
     "load": "lockstep.subjects",
-    "switches": "lockstep.switching",
+    "switches": "lockstep.switching.asking",
     "tf1_graph": "lockstep.subjects",
     "verify": "lockstep.verification",
 }

@@ -17,7 +17,7 @@ import numpy as np
 from lockstep.arrays import Arrays
 from lockstep.errors import InputError
 from lockstep.recorder.structure import same_bits
-from lockstep.subjects import Instance, Mode, Setting, Subject
+from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
 from lockstep.trace import Trace, VariableRecord
 
 _FORM = "(pattern, axis, sizes), as in ('^gru/kernel$', 1, [16, 8])"
@@ -124,15 +124,21 @@ class _Cut:
 class _CutSubject:
     """See `in_parts`."""
 
-    origin = None
-    """No other process knows of the parts."""
-
     def __init__(self, subject: Subject, rules: tuple[PartRule, ...]) -> None:
         self._subject, self._rules = subject, rules
 
     @property
     def label(self) -> str:
         return self._subject.label
+
+    @property
+    def behind(self) -> Subject:
+        """The subject whose variables are cut."""
+        return self._subject
+
+    def around(self, subject: Subject) -> Subject:
+        """Returns another subject, cut likewise."""
+        return _CutSubject(subject, self._rules)
 
     def environment(self) -> Mapping[str, str]:
         return self._subject.environment()
@@ -156,6 +162,8 @@ class _CutInstance:
         return cut_by(self._rules, self.behind.variables)
 
     def run(self, setting: Setting, **options: Any) -> Trace:
+        if setting.values and not self.behind.variables:
+            self.behind.run(INITIAL, draws=())  # what is to be cut is known once there are variables
         joined = dataclasses.replace(setting, values=self.joined(setting.values)) if setting.values else setting
         trace = self.behind.run(joined, **options)
         self._before = trace.before

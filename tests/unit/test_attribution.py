@@ -6,23 +6,24 @@ import re
 import numpy as np
 import pytest
 
-from lockstep.attribution import (
+from lockstep.errors import DivergedError, SubjectError, UndecidedError
+from lockstep.report.model import Verdict
+from lockstep.report.switches import Distance, SettingReport, SwitchReport, show, to_json
+from lockstep.steps.finding import Finding
+from lockstep.switching.attribution import (
     CANDIDATE,
     REFERENCE,
     Attribution,
     Seen,
     attribute,
     of_grappler,
+    of_moved_process,
     of_reference,
     of_repeated_calls,
     of_second_call,
     of_xla,
 )
-from lockstep.errors import DivergedError, SubjectError, UndecidedError
-from lockstep.report.model import Verdict
-from lockstep.report.switches import Distance, SettingReport, SwitchReport, show, to_json
-from lockstep.steps.finding import Finding
-from lockstep.switch_judging import distance, misaligned, reason, settled, why
+from lockstep.switching.bench import distance, misaligned, reason, settled, why
 from lockstep.trace import Trace
 
 PASSES = ("remapping", "arithmetic_optimization", "constant_folding", "loop_optimization")
@@ -162,6 +163,11 @@ def test_calls_that_differ():
     assert "its second call differs by 1.9e-06 from its first" in of_second_call(APART, APART)
     assert "in each call, or a kernel" in of_repeated_calls(APART, ())
     assert "not with one thread: the order in which threads sum" in of_repeated_calls(APART, ("one thread",))
+
+
+def test_a_setting_that_moves_both_sides_alike():
+    assert "there they are bit for bit equal" in of_moved_process("oneDNN off", APART, SAME)
+    assert "that hides any answer" in of_moved_process("oneDNN off", APART, APART)
 
 
 def test_the_reference_and_the_candidate_run_eagerly():

@@ -8,6 +8,7 @@ import pytest
 FRAMEWORKS = ("tensorflow", "keras", "tf_slim")
 CORE = (
     "align",
+    "switching.attribution",
     "checkpoints.mapping",
     "checkpoints.formats",
     "compare",
@@ -30,7 +31,10 @@ def _loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import lockstep", "import lockstep.verification", "import lockstep.subjects"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import lockstep", "import lockstep.verification", "import lockstep.subjects", "import lockstep.switching.asking"],
+)
 def test_importing_lockstep_imports_no_framework(statement):
     assert _loaded_after(statement) == set()
 

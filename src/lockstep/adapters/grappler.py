@@ -55,8 +55,12 @@ def passes() -> tuple[str, ...]:
 
 
 def passes_of_sessions() -> tuple[str, ...]:
-    """Returns the passes that run over a graph in a session with the default configuration."""
-    return (*_BY_DEFAULT, *_OF_SESSIONS, PRUNING)
+    """Returns the passes that run over a graph in a session with the default configuration.
+
+    Pruning is none of them: without it Grappler goes through what is not asked for too, initializers and gradients,
+    which takes seven times as long (31 s of processor time against 4 s, Inception-ResNet-v2) and rounds nothing.
+    """
+    return (*_BY_DEFAULT, *_OF_SESSIONS)
 
 
 @contextlib.contextmanager

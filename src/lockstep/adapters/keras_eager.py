@@ -70,6 +70,7 @@ class EagerInstance:
         self._notes: tuple[str, ...] = ()
         self._lines = LayerLines()
         self._compiled: dict[bool, Any] = {}
+        self._called = False
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
@@ -228,13 +229,17 @@ class EagerInstance:
         return running.users_code(self._label, f"{doing} ({running.describe(self._mode)})")
 
     def _make_variables(self) -> None:
-        """Calls the model for the first time, if it has not been; draws have seeds, without which some refuse."""
-        if not self._weights():
+        """Calls the model for the first time, if it has not been: a part of it may make its variables only then.
+
+        Draws have seeds, without which deterministic kernels refuse.
+        """
+        if not self._called:
             with _untraced(eagerly=True), RecordedDraws(self._mode.randomness).scope():
                 self._call()
 
     def _call(self) -> Any:
         arguments = {"training": self._mode.training} if self._takes_training else {}
+        self._called = True
         with self._users_code("running"):
             return self._model(self._inputs, **arguments)
 

@@ -15,7 +15,7 @@ from lockstep.cli import session
 if TYPE_CHECKING:
     from lockstep.report.switches import SwitchReport
 
-# Of `lockstep.switching.PARTS`, which is not imported for `--help`; a test holds them equal.
+# Of `lockstep.switching.runs.PARTS`, which is not imported for `--help`; a test holds them equal.
 PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
 
 

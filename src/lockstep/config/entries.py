@@ -111,7 +111,7 @@ def subject_from_table(
         return _isolated(checked, folder, side, isolation, say=say, fresh=fresh)
     function = _function(checked, folder, side, "entry")
     subject: Any = _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
-    if checked["runtime"] == "keras":
+    if hasattr(subject, "origin"):  # another process could make this model, too
         subject.origin = folder, checked["entry"]
     made: Subject = subject
     return made

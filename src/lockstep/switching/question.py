@@ -1,4 +1,4 @@
-"""Runs a candidate in each way that TensorFlow has of carrying it out, and names the switch that makes a difference.
+"""What is asked of a candidate in one mode: it is run in each way that TensorFlow has of carrying it out.
 
 As written (eagerly), in `tf.function` with Grappler's passes, without each of them, compiled by XLA; in processes of
 their own with oneDNN's kernels switched the other way, on one thread, with deterministic kernels. All from the same
@@ -9,119 +9,36 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lockstep import attribution
-from lockstep.align import Rename, TransformRule
-from lockstep.arrays import Arrays, checked_inputs
-from lockstep.attribution import Attribution, Seen
-from lockstep.errors import InputError, LockstepError, nearest
+from lockstep.arrays import Arrays
+from lockstep.errors import LockstepError
 from lockstep.report.model import Verdict, overall
-from lockstep.report.switches import Distance, SettingReport, SwitchReport
+from lockstep.report.switches import Distance, SettingReport
 from lockstep.steps import filling
 from lockstep.steps.finding import Finding
 from lockstep.subjects import AS_WRITTEN, Execution, Mode, Setting, Subject
-from lockstep.switch_judging import Bench, distance, misaligned, reason, settled, why
-from lockstep.switch_runs import FUNCTION, WHOLE_OFF, XLA, Runs, in_another_process, known_elsewhere, process_settings
-from lockstep.tolerance import FixedTolerance
+from lockstep.switching import attribution
+from lockstep.switching.attribution import Attribution, Seen
+from lockstep.switching.bench import Bench, distance, misaligned, reason, settled, why
+from lockstep.switching.runs import (
+    FUNCTION,
+    PARTS,
+    WHOLE_OFF,
+    XLA,
+    Runs,
+    in_another_process,
+    known_elsewhere,
+    process_settings,
+)
 from lockstep.trace import Trace
-from lockstep.verification import Event, Pair, Progress, Rules, on_side, paired, subject_of
-
-PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
-"""What can be left out."""
-
-
-def switches(  # noqa: PLR0913 - as of `verify`
-    reference: Subject | Mapping[str, Any],
-    candidate: Subject | Mapping[str, Any],
-    inputs: Arrays,
-    *,
-    rename: Sequence[Rename] = (),
-    transforms: Sequence[TransformRule | Sequence[str]] = (),
-    tolerance: FixedTolerance | None = None,
-    training: bool = False,
-    without: Collection[str] = (),
-    progress: Progress | None = None,
-) -> SwitchReport:
-    """Finds out which of TensorFlow's switches a difference comes from.
-
-    The candidate runs eagerly, in `tf.function` (where that differs, with each of Grappler's passes off in turn), and
-    with `jit_compile=True`; in further processes with oneDNN's kernels switched the other way, on one thread, and with
-    deterministic kernels. Each run is held against the eager one and against the reference. Where the reference's graph
-    runs here, its session is switched likewise.
-
-    Args:
-        reference: The original, as for `lockstep.verify`.
-        candidate: The migrated model: `lockstep.keras(build)`, or a table of the configuration as a dict. Only what a
-            table names can be run in another process.
-        inputs: As for `lockstep.verify`.
-        rename: Likewise.
-        transforms: Likewise.
-        tolerance: Likewise; what is beyond it is held against a noise budget.
-        training: Whether training mode is asked too, besides inference.
-        without: What is left out: `"passes"`, `"xla"`, `"onednn"`, `"threads"`, `"determinism"`, `"reference"`.
-        progress: Called with an `Event` whenever something begins.
-
-    Returns:
-        The report; only its `raise_if_diverged()` raises.
-
-    Raises:
-        InputError: The inputs, a table or a name in `without` cannot be used, or the candidate is no Keras model.
-        SubjectError: The code of one side failed when it was run as written; its cause is the original exception.
-    """
-    start = time.perf_counter()
-    _check_parts(without)
-    sides = {"reference": subject_of(reference, "reference"), "candidate": subject_of(candidate, "candidate")}
-    if not any(hasattr(sides["candidate"], name) for name in ("origin", "again")):
-        raise InputError(
-            f"the candidate {sides['candidate'].label} is no Keras model that can be run now; switches needs one that "
-            'lockstep.keras(build) makes, or a table with runtime = "keras".'
-        )
-    asked = _Asked(
-        sides,
-        checked_inputs(inputs),
-        frozenset(without),
-        progress or (lambda _: None),
-    )
-    rules = Rules(tuple(rename), tuple(map(TransformRule.of, transforms)))
-    rows: list[SettingReport] = []
-    findings: list[str] = []
-    for kind in ("inference", "training") if training else ("inference",):
-        mode = Mode(training=kind == "training", randomness="num_random_ops")
-        with paired(
-            sides["reference"],
-            sides["candidate"],
-            asked.inputs,
-            mode,
-            rules=rules,
-            tolerance=tolerance or FixedTolerance(),
-            progress=asked.progress,
-        ) as pair:
-            question = _Question(asked, pair, mode)
-            question.answer()
-        rows.extend(question.rows)
-        findings.extend(f"{kind}: {sentence}" for sentence in question.findings)
-    return SwitchReport(
-        verdict=overall([row.verdict for row in rows if row.side == "candidate"]),
-        settings=tuple(rows),
-        findings=tuple(findings),
-        environments={side: dict(subject.environment()) for side, subject in sides.items()},
-        duration_s=time.perf_counter() - start,
-    )
-
-
-def _check_parts(without: Collection[str]) -> None:
-    for name in without:
-        if name not in PARTS:
-            known = ", ".join(PARTS)
-            raise InputError(f"without: there is no part {name!r}{nearest(name, PARTS)} (there are {known}).")
+from lockstep.verification import Event, Pair, Progress, on_side
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What is the same in all modes."""
 
     sides: Mapping[str, Subject]
@@ -163,8 +80,13 @@ class _Judged:
     from_reference: Sequence[Finding] | None
     budget: float | None
 
+    @property
+    def findings(self) -> list[Finding]:
+        """All of them."""
+        return [*(self.as_written or ()), *(self.from_reference or ())]
 
-class _Question:
+
+class Question:
     """What is asked in one mode.
 
     Attributes:
@@ -172,7 +94,7 @@ class _Question:
         findings: What it comes to.
     """
 
-    def __init__(self, asked: _Asked, pair: Pair, mode: Mode) -> None:
+    def __init__(self, asked: Asked, pair: Pair, mode: Mode) -> None:
         self._asked, self._pair, self._mode = asked, pair, mode
         self._kind = "training" if mode.training else "inference"
         self._bench = Bench(pair)
@@ -189,9 +111,11 @@ class _Question:
         try:
             self._say("the candidate eagerly")
             eager, again = (on_side("candidate", lambda: runs.run(AS_WRITTEN)) for _ in range(2))
+            found = self._bench.against_reference(eager, eager)
+            verdict = self._row("eager", _Judged(None, found, self._bench.budget((self._pair.traces.reference, eager))))
             others = self._in_other_processes(eager)
-            own, told, self.rows, self.findings = self.rows, self.findings, [], []
-            self._as_written(eager, again, others)
+            own, told, self.rows, self.findings = self.rows[1:], self.findings, self.rows[:1], []
+            self._as_written(eager, again, others, verdict)
             verdict = self._function(runs, eager, again, others)
             if self._wanted("xla"):
                 self._xla(runs, eager, verdict)
@@ -204,10 +128,9 @@ class _Question:
 
     # ---- the candidate in this process
 
-    def _as_written(self, eager: Trace, again: Trace, others: Sequence[_Elsewhere]) -> None:
-        found = self._bench.against_reference(eager, eager)
+    def _as_written(self, eager: Trace, again: Trace, others: Sequence[_Elsewhere], verdict: Verdict) -> None:
+        """Says how the candidate run eagerly stands to the reference, and to itself."""
         traces = self._pair.traces
-        verdict = self._row("eager", _Judged(None, found, self._bench.budget((traces.reference, eager))))
         apart = self._bench.from_reference(traces.base, eager)
         asked = [(each.name, each.reference) for each in others if each.reference is not None]
         seen = Seen(
@@ -227,7 +150,7 @@ class _Question:
             self.findings.append(attribution.of_repeated_calls(repeated, steady))
 
     def _function(self, runs: Runs, eager: Trace, again: Trace, others: Sequence[_Elsewhere]) -> Verdict:
-        """The candidate in `tf.function`, with all passes and without each; returns the verdict of the former."""
+        """The candidate in `tf.function`, with all passes and without each; returns how it stands to the eager run."""
         self._say("the candidate in tf.function")
         try:
             first, second = runs.run(FUNCTION), runs.run(FUNCTION)
@@ -241,16 +164,15 @@ class _Question:
         seen = self._seen(eager, first, found, [] if cause.found else others, others)
         exact = cause.found or bool(seen.elsewhere)
         draws = misaligned(eager, first)
-        verdict = self._row("tf.function", self._judged(eager, first), known=exact, undecided=bool(draws), note=draws)
+        self._row("tf.function", self._judged(eager, first), known=exact, undecided=bool(draws), note=draws)
+        later = not draws and self._second_call_diverged(eager, again, second, seen)
         if draws:
             self.findings.append(f"tf.function cannot be judged: {draws}.")
-        elif self._second_call_diverged(eager, again, second, seen):
-            verdict = self.rows[-1].verdict
-        elif seen.distance.bit_equal or self._wanted("passes"):
+        elif not later and (seen.distance.bit_equal or self._wanted("passes")):
             self.findings.append(attribution.of_grappler(attribution.CANDIDATE, seen, cause))
         for label, judged in tried:
             self._row(label, judged, known=exact, undecided=bool(draws), note=draws)
-        return verdict
+        return Verdict.DIVERGED if later else seen.verdict
 
     def _seen(
         self,
@@ -318,13 +240,13 @@ class _Question:
             self._could_not("tf.function(jit_compile=True)", error, part="xla")
             return
         draws = misaligned(eager, trace)
-        verdict = self._row(
-            "tf.function(jit_compile=True)", self._judged(eager, trace), undecided=bool(draws), note=draws
-        )
+        judged = self._judged(eager, trace)
+        self._row("tf.function(jit_compile=True)", judged, undecided=bool(draws), note=draws)
         if draws:
             self.findings.append(f"tf.function(jit_compile=True) cannot be judged: {draws}.")
             return
         apart = self._bench.apart(eager, trace)
+        verdict = overall([finding.verdict for finding in judged.as_written or ()])
         self.findings.append(attribution.of_xla(Seen(apart, verdict, self._bench.budget((eager, trace))), function))
 
     # ---- in processes of their own
@@ -353,23 +275,29 @@ class _Question:
         finally:
             runs.close()
             subject.end()  # at once: a large model takes gigabytes there
-        there = self._bench.of_candidate(written, function)
-        self._row(name, self._judged(eager, written), note=f"tf.function there: {distance(there)}")
+        judged, there = self._judged(eager, written), self._bench.apart(written, function)
+        note, reference, moved = f"tf.function there: {there}", None, settled(judged.findings, None)
+        # Where rounding hides the answer, or both sides differ without the setting, they are compared with it.
+        if moved is Verdict.UNDECIDED or not self._bench.from_reference(self._pair.traces.base, eager).bit_equal:
+            reference = self._of_reference_there(name, variables, written)
+        if reference is not None:
+            note += f"; the reference there: {reference}"
+            if moved is Verdict.UNDECIDED:
+                self.findings.append(attribution.of_moved_process(name, self._bench.apart(eager, written), reference))
+        self._row(name, judged, known=reference is not None and reference.bit_equal, note=note)
         return _Elsewhere(
             name,
-            distance(there),
+            there,
             self._bench.apart(written, unrewritten),
             self._bench.apart(written, again),
-            self._of_reference_there(name, variables, eager, written),
+            reference,
         )
 
-    def _of_reference_there(
-        self, name: str, variables: Mapping[str, str], eager: Trace, written: Trace
-    ) -> Distance | None:
-        """How far both sides are apart where both have the setting; None where they are equal without it."""
+    def _of_reference_there(self, name: str, variables: Mapping[str, str], written: Trace) -> Distance | None:
+        """How far both sides are apart where both have the setting; None where the reference cannot be run so."""
         graph: Any = self._pair.movable
         base = self._pair.traces.base
-        if not hasattr(graph, "run_elsewhere") or self._bench.from_reference(base, eager).bit_equal:
+        if not hasattr(graph, "run_elsewhere"):
             return None
         self._say(f"the reference with {name}, in a process of its own")
         try:
@@ -450,7 +378,7 @@ class _Question:
         if undecided and verdict is Verdict.DIVERGED:
             verdict = Verdict.UNDECIDED
         if not note:
-            note = why([*(judged.as_written or ()), *(judged.from_reference or ())])
+            note = why(judged.findings)
         self.rows.append(
             SettingReport(
                 mode=self._kind,

@@ -244,6 +244,20 @@ def of_repeated_calls(distance: Distance, steady: Sequence[str]) -> str:
     return f"{begin}: its Python code does something else in each call, or a kernel is not deterministic."
 
 
+def of_moved_process(setting: str, moved: Distance, reference: Distance) -> str:
+    """Says what it means that a setting of a process moves the candidate further than its noise lets one judge.
+
+    Args:
+        setting: The setting.
+        moved: How far it moves the candidate.
+        reference: How far the candidate is from the reference there.
+    """
+    begin = f"with {setting} the candidate moves by {moved}"
+    if reference.bit_equal:
+        return f"{begin}, and so does the reference: there they are bit for bit equal."
+    return f"{begin}, which rounding alone may do, and is {reference} from the reference there; that hides any answer."
+
+
 def of_reference(seen: Seen, runtimes: str) -> str:
     """Says what a difference between the candidate run eagerly and the reference comes from.
 

@@ -14,6 +14,8 @@ from lockstep.isolated_keras import IsolatedKeras
 from lockstep.subjects import AS_WRITTEN, ONEDNN, Execution, Setting, other_kernels
 from lockstep.trace import Trace
 
+PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
+"""What can be left out."""
 FUNCTION, WHOLE_OFF, XLA = Execution("grappler"), Execution("graph"), Execution("xla")
 
 
@@ -33,7 +35,7 @@ class Runs:
     """Runs of the candidate in one process: a model of its own for each compiler, all from the same values.
 
     What the Python code of a model keeps from call to call must be the same for each compiler, so that no two share a
-    model; the settings of Grappler share one, and its one trace.
+    model; the settings of Grappler share one, and its one trace. A model is there for as long as its compiler is asked.
 
     Args:
         build: Makes a model.
@@ -43,22 +45,24 @@ class Runs:
 
     def __init__(self, build: Callable[[], Switchable], setting: Setting, draws: Sequence[int]) -> None:
         self._build, self._setting, self._draws = build, setting, draws
-        self._built: dict[str, Switchable] = {}
+        self._kind = ""
+        self._instance: Switchable | None = None
 
     def run(self, execution: Execution) -> Trace:
-        """Runs the model of a compiler once more."""
+        """Runs the model of a compiler once more; a new one where another compiler was asked last."""
         kind = "function" if execution.compiler in ("graph", "grappler") else execution.compiler
-        if kind not in self._built:
-            self._built[kind] = self._build()
-        trace = self._built[kind].run(self._setting, draws=self._draws, execution=execution)
+        if self._instance is None or kind != self._kind:
+            self.close()
+            self._instance, self._kind = self._build(), kind
+        trace = self._instance.run(self._setting, draws=self._draws, execution=execution)
         # The same values for all: a copy of a large model's variables for each of some twenty traces is gigabytes.
         return dataclasses.replace(trace, before=self._setting.values)
 
     def close(self) -> None:
-        """Lets go of all models."""
-        for instance in self._built.values():
+        """Lets go of the model."""
+        instance, self._instance = self._instance, None
+        if instance is not None:
             instance.close()
-        self._built.clear()
 
 
 def process_settings(without: frozenset[str]) -> dict[str, dict[str, str]]:
@@ -80,16 +84,19 @@ def process_settings(without: frozenset[str]) -> dict[str, dict[str, str]]:
 
 def known_elsewhere(candidate: Any) -> bool:
     """Tells whether another process can find the candidate, by its file and function."""
-    return isinstance(candidate, IsolatedKeras) or candidate.origin is not None
+    behind = getattr(candidate, "behind", candidate)  # of one whose variables are cut in parts
+    return isinstance(behind, IsolatedKeras) or behind.origin is not None
 
 
-def in_another_process(candidate: Any, variables: Mapping[str, str]) -> IsolatedKeras:
+def in_another_process(candidate: Any, variables: Mapping[str, str]) -> Any:
     """Returns the candidate as a subject of a process of its own; its `end` ends that.
 
     Args:
         candidate: The candidate's subject.
         variables: Environment variables of the process, besides those of this one.
     """
+    if hasattr(candidate, "around"):  # its variables are cut in parts, which its own process knows nothing of
+        return candidate.around(in_another_process(candidate.behind, variables))
     if isinstance(candidate, IsolatedKeras):
         return candidate.again(variables)
     folder, entry = candidate.origin

@@ -1,0 +1,108 @@
+"""Finds out which of TensorFlow's switches a difference comes from, in each mode that is asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from lockstep.align import Rename, TransformRule
+from lockstep.arrays import Arrays, checked_inputs
+from lockstep.errors import InputError, nearest
+from lockstep.parts import PartRule, in_parts
+from lockstep.report.model import overall
+from lockstep.report.switches import SettingReport, SwitchReport
+from lockstep.subjects import Mode, Subject
+from lockstep.switching.question import Asked, Question
+from lockstep.switching.runs import PARTS
+from lockstep.tolerance import FixedTolerance
+from lockstep.verification import Progress, Rules, paired, subject_of
+
+
+def switches(  # noqa: PLR0913 - as of `verify`
+    reference: Subject | Mapping[str, Any],
+    candidate: Subject | Mapping[str, Any],
+    inputs: Arrays,
+    *,
+    rename: Sequence[Rename] = (),
+    transforms: Sequence[TransformRule | Sequence[str]] = (),
+    parts: Sequence[PartRule | Sequence[Any]] = (),
+    tolerance: FixedTolerance | None = None,
+    training: bool = False,
+    without: Collection[str] = (),
+    progress: Progress | None = None,
+) -> SwitchReport:
+    """Finds out which of TensorFlow's switches a difference comes from.
+
+    The candidate runs eagerly, in `tf.function` (where that differs, with each of Grappler's passes off in turn), and
+    with `jit_compile=True`; in further processes with oneDNN's kernels switched the other way, on one thread, and with
+    deterministic kernels. Each run is held against the eager one and against the reference. Where the reference's graph
+    runs here, its session is switched likewise.
+
+    Args:
+        reference: The original, as for `lockstep.verify`.
+        candidate: The migrated model: `lockstep.keras(build)`, or a table of the configuration as a dict. Only what a
+            table names can be run in another process.
+        inputs: As for `lockstep.verify`.
+        rename: Likewise.
+        transforms: Likewise.
+        parts: Likewise.
+        tolerance: Likewise; what is beyond it is held against a noise budget.
+        training: Whether training mode is asked too, besides inference.
+        without: What is left out: `"passes"`, `"xla"`, `"onednn"`, `"threads"`, `"determinism"`, `"reference"`.
+        progress: Called with an `Event` whenever something begins.
+
+    Returns:
+        The report; only its `raise_if_diverged()` raises.
+
+    Raises:
+        InputError: The inputs, a table or a name in `without` cannot be used, or the candidate is no Keras model.
+        SubjectError: The code of one side failed when it was run as written; its cause is the original exception.
+    """
+    start = time.perf_counter()
+    _check_parts(without)
+    cut = in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts)))
+    sides = {"reference": subject_of(reference, "reference"), "candidate": cut}
+    if not any(hasattr(sides["candidate"], name) for name in ("origin", "again")):
+        raise InputError(
+            f"the candidate {sides['candidate'].label} is no Keras model that can be run now; switches needs one that "
+            'lockstep.keras(build) makes, or a table with runtime = "keras".'
+        )
+    asked = Asked(
+        sides,
+        checked_inputs(inputs),
+        frozenset(without),
+        progress or (lambda _: None),
+    )
+    rules = Rules(tuple(rename), tuple(map(TransformRule.of, transforms)))
+    rows: list[SettingReport] = []
+    findings: list[str] = []
+    for kind in ("inference", "training") if training else ("inference",):
+        mode = Mode(training=kind == "training", randomness="num_random_ops")
+        with paired(
+            sides["reference"],
+            sides["candidate"],
+            asked.inputs,
+            mode,
+            rules=rules,
+            tolerance=tolerance or FixedTolerance(),
+            progress=asked.progress,
+        ) as pair:
+            question = Question(asked, pair, mode)
+            question.answer()
+        rows.extend(question.rows)
+        findings.extend(f"{kind}: {sentence}" for sentence in question.findings)
+    return SwitchReport(
+        verdict=overall([row.verdict for row in rows if row.side == "candidate"]),
+        settings=tuple(rows),
+        findings=tuple(findings),
+        environments={side: dict(subject.environment()) for side, subject in sides.items()},
+        duration_s=time.perf_counter() - start,
+    )
+
+
+def _check_parts(without: Collection[str]) -> None:
+    for name in without:
+        if name not in PARTS:
+            known = ", ".join(PARTS)
+            raise InputError(f"without: there is no part {name!r}{nearest(name, PARTS)} (there are {known}).")
