@@ -243,6 +243,28 @@ def test_code_that_cannot_be_traced_is_undecided_with_the_reason():
     assert row(report, "eager").verdict is Verdict.EQUIVALENT
 
 
+def test_code_that_cannot_be_traced_is_run_as_written_in_other_processes_all_the_same(monkeypatch):
+    def compute(layer, x, training):
+        return x if hasattr(x, "numpy") and x.numpy().size else x.numpy()
+
+    class Elsewhere:
+        def build(self, mode, inputs):
+            return lockstep.keras(lambda: Model(compute)).build(mode, inputs)
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr(question, "known_elsewhere", lambda candidate: True)
+    monkeypatch.setattr(question, "in_another_process", lambda candidate, variables: Elsewhere())
+    report = switched(lambda x, training: x, compute, without=("xla", "reference", "onednn", "determinism"))
+    assert [(r.setting, r.verdict) for r in report.settings] == [
+        ("eager", Verdict.EQUIVALENT),
+        ("tf.function", Verdict.UNDECIDED),
+        ("one thread", Verdict.EQUIVALENT),
+    ]
+    assert row(report, "one thread").note == "tf.function there: did not run"
+
+
 def test_what_xla_cannot_compile_is_said_in_one_line():
     def unsupported(x):
         return x + tf.cast(tf.strings.length(tf.strings.as_string(x)) * 0, tf.float32)

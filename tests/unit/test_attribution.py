@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from lockstep.errors import DivergedError, SubjectError, UndecidedError
+from lockstep.errors import DivergedError, InputError, SubjectError, UndecidedError
 from lockstep.report.model import Verdict
 from lockstep.report.switches import Distance, SettingReport, SwitchReport, show, to_json
 from lockstep.steps.finding import Finding
@@ -228,6 +228,7 @@ def test_a_reason_is_one_line_without_the_advice():
         "m.py:build failed while running (mode): no such\nthing; do that", side="x", doing="running (mode)"
     )
     assert reason(error) == "no such"
+    assert reason(InputError("It has none of V. 2 (or so). Make one. See there.")) == "It has none of V. 2 (or so)"
 
 
 # ---- the report

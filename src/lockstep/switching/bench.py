@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -146,10 +147,13 @@ def why(findings: Sequence[Finding]) -> str:
     return "" if worst is Verdict.EQUIVALENT or not phrases else phrases[0]
 
 
+_REST = re.compile(r"; |(?<=[a-z)])\. (?=[A-Z])")
+
+
 def reason(error: LockstepError) -> str:
-    """Returns what an error says, in one line, without what to do about it."""
+    """Returns what an error says, in one sentence, without what to do about it."""
     text = str(error)
     if isinstance(error, SubjectError) and f"{error.doing}: " in text:
         text = text.partition(f"{error.doing}: ")[2]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0].partition("; ")[0].rstrip(".") if lines else type(error).__name__
+    return _REST.split(lines[0])[0].rstrip(".") if lines else type(error).__name__

@@ -53,15 +53,15 @@ class _Elsewhere:
 
     Attributes:
         name: The setting.
-        function: How far `tf.function` is there from the run as written there.
+        function: How far `tf.function` is there from the run as written there; None where it did not run.
         unrewritten: The same without Grappler.
         repeated: How far two calls of the run as written are apart.
         reference: How far the run as written is from the reference's graph there; None where nobody asked.
     """
 
     name: str
-    function: Distance
-    unrewritten: Distance
+    function: Distance | None
+    unrewritten: Distance | None
     repeated: Distance
     reference: Distance | None
 
@@ -183,15 +183,15 @@ class Question:
         others: Sequence[_Elsewhere],
     ) -> Seen:
         """Puts together what was seen of `tf.function`, here and in other processes, there without Grappler too."""
-        equal = [each.name for each in others if each.function.bit_equal]
-        still = [each for each in without_grappler if not each.function.bit_equal]
-        equal += [f"{each.name} and Grappler off" for each in still if each.unrewritten.bit_equal]
+        equal = [each.name for each in others if _equal(each.function)]
+        still = [each for each in without_grappler if not _equal(each.function)]
+        equal += [f"{each.name} and Grappler off" for each in still if _equal(each.unrewritten)]
         return Seen(
             distance(found),
             overall([finding.verdict for finding in found]),
             self._bench.budget((eager, trace)),
             tuple(equal),
-            tuple(each.name for each in still if not each.unrewritten.bit_equal),
+            tuple(each.name for each in still if not _equal(each.unrewritten)),
         )
 
     def _passes(self, runs: Runs, eager: Trace) -> tuple[Attribution, list[tuple[str, _Judged]]]:
@@ -267,7 +267,8 @@ class Question:
         subject = in_another_process(self._asked.sides["candidate"], variables)
         runs = self._runs(subject)
         try:
-            written, again, function, unrewritten = map(runs.run, (AS_WRITTEN, AS_WRITTEN, FUNCTION, WHOLE_OFF))
+            written, again = runs.run(AS_WRITTEN), runs.run(AS_WRITTEN)
+            there, unrewritten, note = self._function_there(runs, written)
         except LockstepError as error:
             part = next(part for part in PARTS if name not in process_settings(frozenset({part})))
             self._could_not(name, error, part=part)
@@ -275,8 +276,8 @@ class Question:
         finally:
             runs.close()
             subject.end()  # at once: a large model takes gigabytes there
-        judged, there = self._judged(eager, written), self._bench.apart(written, function)
-        note, reference, moved = f"tf.function there: {there}", None, settled(judged.findings, None)
+        judged, reference = self._judged(eager, written), None
+        moved = settled(judged.findings, None)
         # Where rounding hides the answer, or both sides differ without the setting, they are compared with it.
         if moved is Verdict.UNDECIDED or not self._bench.from_reference(self._pair.traces.base, eager).bit_equal:
             reference = self._of_reference_there(name, variables, written)
@@ -288,10 +289,18 @@ class Question:
         return _Elsewhere(
             name,
             there,
-            self._bench.apart(written, unrewritten),
+            unrewritten,
             self._bench.apart(written, again),
             reference,
         )
+
+    def _function_there(self, runs: Runs, written: Trace) -> tuple[Distance | None, Distance | None, str]:
+        """How far `tf.function` is from the run as written there, with Grappler and without, and what to note of it."""
+        try:
+            there, unrewritten = (self._bench.apart(written, runs.run(how)) for how in (FUNCTION, WHOLE_OFF))
+        except LockstepError:
+            return None, None, "tf.function there: did not run"
+        return there, unrewritten, f"tf.function there: {there}"
 
     def _of_reference_there(self, name: str, variables: Mapping[str, str], written: Trace) -> Distance | None:
         """How far both sides are apart where both have the setting; None where the reference cannot be run so."""
@@ -416,6 +425,10 @@ class Question:
 
     def _say(self, text: str) -> None:
         self._asked.progress(Event(f"{self._kind}: {text}"))
+
+
+def _equal(distance: Distance | None) -> bool:
+    return distance is not None and distance.bit_equal
 
 
 def _passes() -> tuple[str, ...]:
