@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -135,7 +136,7 @@ def prepare(model: Model, folder: Path) -> None:
 
 def check(folder: Path) -> dict[str, Any]:
     """Runs `lockstep check` there and returns its report; `{"error": ...}` where it made none."""
-    environment = {**inherited_variables(), "PYTHONPATH": str(ROOT)}
+    environment = {**inherited_variables(), "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT)))}
     command = [sys.executable, "-m", "lockstep", "check", str(folder), "--json", "-"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1, 2) or not done.stdout.strip():

@@ -190,14 +190,14 @@ class Judge:
         noise: Callable[[], Noise | None],
         explain: Explain,
     ) -> Finding:
-        def differences(budgets: Budgets | None = None) -> shares.Differences:
+        def differences(budgets: Budgets | None = None, of_runtimes: Budgets | None = None) -> shares.Differences:
             total = compared(traces.reference, traces.candidate, budgets=budgets)
             if traces.here is None:
                 return shares.Differences(total, code=total, runtime=None)
             return shares.Differences(
                 total,
                 code=compared(traces.here, traces.candidate, budgets=budgets),
-                runtime=with_itself(traces.reference, traces.here, budgets=budgets),
+                runtime=with_itself(traces.reference, traces.here, budgets=of_runtimes),
             )
 
         fixed = differences()
@@ -216,12 +216,11 @@ class Judge:
         moved = {"output": found.outputs, "state": found.state, "gradient": found.gradients}[kind]
         factor = gradients.FACTOR if kind == "gradient" else sensitivity.FACTOR
         budgets = {name: factor * movement for name, movement in moved.items()}
-        if kind == "gradient":
-            hidden = gradients.hidden(budgets, traces.base)
-        else:
-            hidden = _hidden(budgets, traces.base.outputs if kind == "output" else traces.base.after)
+        tensors = {"output": traces.base.outputs, "state": traces.base.after, "gradient": traces.base.gradients}[kind]
+        hidden = gradients.hidden(budgets, traces.base) if kind == "gradient" else _hidden(budgets, tensors)
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
-        judged = shares.judged(fixed, differences(budgets), {} if explained else hidden, kind, explained=explained)
+        budgeted = differences(budgets, {**budgets, **sensitivity.of_peers(budgets, tensors)})
+        judged = shares.judged(fixed, budgeted, {} if explained else hidden, kind, explained=explained)
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
 
 
@@ -234,13 +233,11 @@ def _identity(trace: Trace) -> Alignment:
     return Alignment(pairs=tuple((record, record) for record in trace.variables), missing=(), extra=())
 
 
-def _hidden(budgets: Budgets, tensors: Mapping[str, object]) -> dict[str, float]:
+def _hidden(budgets: Budgets, tensors: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Returns the tensors whose budget is so large that it hides any answer, with its share of their size."""
     hidden = {}
     for name, budget in budgets.items():
-        values = np.asarray(tensors[name])
-        finite = values[np.isfinite(values)] if values.dtype.kind in "fc" else np.zeros(0)
-        size = float(np.max(np.abs(finite))) if finite.size else 0.0
+        size = sensitivity.size(tensors[name])
         if size and budget > sensitivity.HIDING * size:
             hidden[name] = budget / size
     return hidden

@@ -29,6 +29,10 @@ FACTOR = 4.0
 """How many times the largest movement a difference may have. Measured on Inception-ResNet-v2 in training mode, whose
 batch norms over constant activations amplify rounding: see docs/design/noise.md."""
 
+ROUNDING = 1e-5
+"""A tensor that is smaller than this, beside the largest of its kind, may be nothing but rounding: a hundred spacings of
+float32."""
+
 HIDING = 0.1
 """A budget above this share of a tensor's largest magnitude hides any answer about the code."""
 
@@ -131,6 +135,34 @@ def measure(
         runs=len(moved),
         failed=tuple(failed),
     )
+
+
+def of_peers(budgets: Mapping[str, float], tensors: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns budgets for what two runtimes make of one graph: as large, relatively, as that of any of its tensors.
+
+    Where rounding takes a value to the other side of a kink (a ReLU, the largest of a pooling window), a gradient or
+    an output changes by a finite amount, in another layer in each run. A few runs do not show where two runtimes do;
+    they show how much comes of it.
+
+    Args:
+        budgets: Tensor -> budget, in absolute terms.
+        tensors: Tensor -> value.
+
+    >>> of_peers({"a": 0.5, "b": 0.001}, {"a": np.array([-5.0]), "b": np.array([2.0])})
+    {'a': 0.5, 'b': 0.2}
+    """
+    sizes = {name: size(tensors[name]) for name in budgets if name in tensors}
+    # What is itself nothing but rounding, as the gradient of a bias in front of a normalisation, moves by all of it.
+    floor = ROUNDING * max(sizes.values(), default=0.0)
+    largest = max((budgets[name] / of for name, of in sizes.items() if of > floor), default=0.0)
+    return {name: max(budgets[name], largest * of) for name, of in sizes.items()}
+
+
+def size(values: np.ndarray) -> float:
+    """Returns a tensor's largest finite magnitude; 0 of what is not floating."""
+    array = np.asarray(values)
+    finite = array[np.isfinite(array)] if array.dtype.kind in "fc" else np.zeros(0)
+    return float(np.max(np.abs(finite))) if finite.size else 0.0
 
 
 def _gradients(base: Trace, moved: Iterable[Trace]) -> dict[str, float]:
