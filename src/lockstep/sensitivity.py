@@ -30,8 +30,7 @@ FACTOR = 4.0
 batch norms over constant activations amplify rounding: see docs/design/noise.md."""
 
 ROUNDING = 1e-5
-"""A tensor that is smaller than this, beside the largest of its kind, may be nothing but rounding: a hundred spacings of
-float32."""
+"""Beside the largest of its kind: a tensor that small may be nothing but rounding; it is a hundred float32 spacings."""
 
 HIDING = 0.1
 """A budget above this share of a tensor's largest magnitude hides any answer about the code."""

@@ -579,3 +579,35 @@ def test_rearrangements_are_judged_at_their_end_alone():
     assert found(reference, program((8, 2, 3), (1, 2, 0), (0, 2, 1)))[1] == ()
     _, named = found(reference, program((8, 3, 2), (2, 0, 1)))
     assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("heads/Transpose", "head-order")]
+
+
+@pytest.mark.parametrize(("kinds", "numbers", "pitfall"), [
+    (("Sub", "AddV2"), (1.0, 0.0), "offset"),
+    (("AddV2", "Sub"), (0.5, 0.5), "offset"),
+    (("RealDiv", "Mul"), (4.0, 0.5), "constant-factor"),
+])  # fmt: skip
+def test_a_constant_is_told_though_the_rewrite_uses_the_inverse_operation(kinds, numbers, pitfall):
+    def program(kind, number):
+        net = Writer()
+        return net.done(net("Tanh", net(kind, net("MatMul", net.x, net.variable("a")), net.constant(number))))
+
+    _, (one,) = found(program(kinds[0], numbers[0]), program(kinds[1], numbers[1]))
+    assert (one.reference, one.pitfall) == (f"net/{kinds[0]}", pitfall)
+
+
+def test_a_lost_sum_is_told_where_a_spelled_out_operation_ends_in_one_too():
+    def program(*, fused, shortcut):
+        net = Writer()
+        first = net("Tanh", net("MatMul", net.x, net.variable("a")), scope="first")
+        kernel, bias = net.variable("b"), net.variable("bias")
+        if fused:
+            normed = net("Normalise", first, kernel, bias, scope="norm", factor=0.25)
+        else:
+            gain = net("Mul", kernel, net.constant(0.25), scope="norm")
+            normed = net("AddV2", net("MatMul", first, gain, scope="norm"), bias, scope="norm")
+        return net.done(net("Relu", net("AddV2", normed, first, scope="sum") if shortcut else normed))
+
+    reference = program(fused=True, shortcut=True)
+    assert found(reference, program(fused=False, shortcut=True))[1] == ()
+    _, (one,) = found(reference, program(fused=False, shortcut=False))
+    assert (one.reference, one.pitfall) == ("sum/AddV2", "missing-operation")

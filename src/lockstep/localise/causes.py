@@ -26,6 +26,7 @@ _ORDER: tuple[Callable[[Case], Iterator[Cause]], ...] = (
     structure.order_of_inputs,
     arguments.attributes,
     arguments.constants,
+    arguments.inverse_constants,
     arithmetic.input_range,
     arithmetic.precision,
     arithmetic.known_activation,

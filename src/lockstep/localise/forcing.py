@@ -316,6 +316,8 @@ class _Pass:
             for found in whole:
                 self._right(found)
             return
+        if wrong and self._gives_what_its_partner_reads(operation, partner):
+            return
         self._force(wrong, operation)
         if self._is_identical(operation):
             self._blame(*wrong)
@@ -328,6 +330,22 @@ class _Pass:
                 self._places[key] += [place for found in structural for place in self._places[self._key(found)]]
         else:
             self._blame(*wrong, *bad)
+
+    def _gives_what_its_partner_reads(self, operation: Operation, partner: Operation) -> bool:
+        """Whether an operation is the one before its partner, which the candidate then lacks.
+
+        The last addition of a normalisation that is spelled out is no shortcut's, though both lead to one activation.
+        """
+        if len(operation.outputs) != 1:
+            return False
+        for wanted in partner.inputs:
+            if wanted in self._r.producers and not self._r.is_constant(wanted):
+                found = self._judge_as_it_is(operation.outputs[0], wanted, None)
+                if found.judged.within:
+                    self._roles.part(operation)
+                    self._right(found)
+                    return True
+        return False
 
     def _go_on(self, found: Sequence[_Checked]) -> list[_Checked]:
         """Goes on from the reference's outputs; returns those that the candidate gets wrong."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -91,6 +91,15 @@ def attributes(case: Case) -> Iterator[Cause]:
                     yield _told_of_attributes(ours, theirs, chosen)
 
 
+_INVERSES: Mapping[tuple[str, str], Callable[[np.ndarray], np.ndarray]] = {
+    ("Sub", "Add"): np.negative,
+    ("Add", "Sub"): np.negative,
+    ("RealDiv", "Mul"): np.reciprocal,
+    ("Mul", "RealDiv"): np.reciprocal,
+}
+"""Families of the reference and of the candidate -> the candidate's constant for the reference's."""
+
+
 def constants(case: Case) -> Iterator[Cause]:
     """One operation of the candidate with a constant of the reference's of the same family."""
     for theirs in case.theirs.operations:
@@ -109,6 +118,21 @@ def constants(case: Case) -> Iterator[Cause]:
                 changed = case.with_inputs({(theirs.index, slot): wanted.astype(found.dtype)})
                 if case.vanishes(changed):
                     yield _told_of_constant(case, theirs, wanted, found)
+
+
+def inverse_constants(case: Case) -> Iterator[Cause]:
+    """One operation of the candidate with the constant that makes it the reference's: minus 1 is plus -1."""
+    for theirs in case.theirs.operations:
+        for ours in case.ours.operations:
+            invert = _INVERSES.get((ours.family, theirs.family))
+            a, b = ours.inputs[-1], theirs.inputs[-1]
+            if invert is None or not (case.reference.is_constant(a) and case.candidate.is_constant(b)):
+                continue
+            wanted, found = case.reference.constant(a), case.candidate.constant(b)
+            if wanted.dtype.kind == "f" and wanted.shape == found.shape and wanted.all():
+                equal = invert(wanted).astype(found.dtype)
+                if case.vanishes(case.with_inputs({(theirs.index, len(theirs.inputs) - 1): equal})):
+                    yield _told_of_constant(case, theirs, equal, found)
 
 
 def _constants_together(case: Case, ours: Operation, theirs: Operation) -> Iterator[Cause]:
