@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.localise import budget
+from lockstep.localise import budget, forcing
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
 from lockstep.localise.forcing import Blame, localise
 from lockstep.localise.matching import reads_all, without_duplicates
 from lockstep.localise.values import Values
 from lockstep.program import Place, ProgramBuilder, Spec
+from lockstep.steps import forced
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(8, 6)).astype(np.float32)
@@ -541,3 +542,25 @@ def test_rearrangements_are_judged_at_their_end_alone():
     assert found(reference, program((8, 2, 3), (1, 2, 0), (0, 2, 1)))[1] == ()
     _, named = found(reference, program((8, 3, 2), (2, 0, 1)))
     assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("heads/Transpose", "head-order")]
+
+
+class SinglePrecision(NumpyKernels):
+    """Kernels of which some have no float64."""
+
+    def run_double(self, operation, inputs, *, halves=False):
+        if operation.type == "Tanh":
+            raise TypeError("no float64 kernel for Tanh")
+        return super().run_double(operation, inputs, halves=halves)
+
+
+def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(monkeypatch):
+    sides = scaled(first=False), scaled(first=True)
+    result = localise(*sides, {name: name for name in KERNELS}, SinglePrecision())
+    assert result.blames
+    assert "no float64 kernel for Tanh" in result.notes[0]
+    monkeypatch.setattr(forcing, "_MOST_COMPUTED", 100)
+    result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
+    assert result.blames
+    assert "numbers a run" in result.notes[0]
+    finding = forced.judge(forced.Located(result, culprits(result, *sides, NumpyKernels())))
+    assert finding.details == (f"forced lockstep: {result.notes[0]}",)

@@ -27,6 +27,7 @@ _LARGEST_PART = 200
 _MOST_COMPUTED = 300_000_000
 """Elements to be computed in search of what is only written otherwise: some ten seconds. A network whose tensors are
 larger than that in a few runs is not searched."""
+_UNSEARCHED = "some of the operations to blame may only be written otherwise, which was not looked into"
 _FIRST_RUNS = 3
 """Runs that every search takes: the reference twice, the candidate with everything mended."""
 _NEIGHBOURS = 4
@@ -92,6 +93,7 @@ class Localisation:
         ratios: Error over budget of those that are right.
         unmatched: What was asked of one side and has no counterpart.
         limits: What could not be followed.
+        notes: What was not done for those that are to blame.
         known: Candidate's tensor -> the reference's tensor that it is, or should be.
     """
 
@@ -102,6 +104,7 @@ class Localisation:
     ratios: list[float] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     bit_equal: bool = True
     known: dict[int, int] = field(default_factory=dict)
 
@@ -213,6 +216,10 @@ class _Pass:
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
         runs = runs[: max(_MOST_COMPUTED // _elements(self._c) - _FIRST_RUNS, 0)]
         if not runs:
+            self._found.notes.append(
+                f"{_UNSEARCHED}: the candidate computes {_elements(self._c):,} numbers a run, and the search may compute "
+                f"{_MOST_COMPUTED:,}"
+            )
             return blames
         harmless: set[int] = set()
         try:
@@ -220,7 +227,9 @@ class _Pass:
             for free in dict.fromkeys(runs):
                 if not harmless.issuperset(free) and whole.harmless(free):
                     harmless.update(free)
-        except Exception:  # the framework's own: an operation has no float64 kernel, and nothing is left out
+        except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
+            said = (str(error).strip().splitlines() or ["(no message)"])[0]
+            self._found.notes.append(f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {said})")
             return blames
         left = {number for place, numbers in enumerate(rounds) if place not in harmless for number in numbers}
         return [blame for number, blame in enumerate(blames) if number in left]
