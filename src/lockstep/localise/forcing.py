@@ -217,8 +217,8 @@ class _Pass:
         runs = runs[: max(_MOST_COMPUTED // _elements(self._c) - _FIRST_RUNS, 0)]
         if not runs:
             self._found.notes.append(
-                f"{_UNSEARCHED}: the candidate computes {_elements(self._c):,} numbers a run, and the search may compute "
-                f"{_MOST_COMPUTED:,}"
+                f"{_UNSEARCHED}: the candidate computes {_elements(self._c):,} numbers a run, and the search may "
+                f"compute {_MOST_COMPUTED:,}"
             )
             return blames
         harmless: set[int] = set()
