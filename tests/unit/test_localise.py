@@ -419,15 +419,13 @@ def test_a_gate_and_its_complement_that_changed_places_are_told_as_gates():
 
 def averaged(own):
     net = Writer()
-    product, axis = net("MatMul", net.x, net.variable("a")), net.constant(1, np.int32)
-    counts = net("Sum", net("Mul", net.x, net.x), net.constant(1, np.int32), keep_dims=True, scope="counts")
-    total = net("Sum", product, axis, keep_dims=True, scope="total")
-    mean = (
-        net("RealDiv", product, counts, scope="mean")
-        if own
-        else net("RealDiv", product, net.constant(7.0), scope="mean")
-    )
-    return net.done(net("AddV2", mean, total), more=counts)
+    steps, axis = net("Reshape", net("MatMul", net.x, net.variable("a")), shape=(8, 3, 2)), net.constant(1, np.int32)
+    if own:
+        counts = net.constant(np.arange(1, 9).reshape(8, 1))
+        mean = net("RealDiv", net("Sum", steps, axis, scope="mean"), counts, scope="mean")
+    else:
+        mean = net("Mean", steps, axis, scope="mean")
+    return net.done(net("Tanh", mean))
 
 
 def test_a_constant_where_each_row_has_a_number_of_its_own_is_a_factor():
@@ -564,3 +562,42 @@ def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(m
     assert "numbers a run" in result.notes[0]
     finding = forced.judge(forced.Located(result, culprits(result, *sides, NumpyKernels())))
     assert finding.details == (f"forced lockstep: {result.notes[0]}",)
+
+
+def test_two_alike_that_are_joined_in_another_order_keep_their_roles():
+    def program(order):
+        net = Writer()
+        sides = [net("Tanh", net("MatMul", net.x, net.variable(name)), scope=name) for name in ("a", "b")]
+        joined = net("ConcatV2", *(sides[place] for place in order), net.constant(1, np.int32), scope="joined")
+        return net.done(net("Relu", joined))
+
+    _, named = found(program((0, 1)), program((1, 0)))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("joined/ConcatV2", "concat-order")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "constant", "pitfall"),
+    [("AddV2", 0.0, "missing-operation"), ("AddV2", 1.0, "wrong-input"), ("Mul", 0.5, "constant-factor")],
+)
+def test_a_constant_where_the_reference_reads_a_tensor_is_the_cause(kind, constant, pitfall):
+    def program(*, right):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        other = net("Tanh", hidden, scope="other")
+        read = other if right else net.constant(np.full((8, 6), constant))
+        return net.done(net(kind, net("Relu", hidden), read, scope="reader"), more=other)
+
+    _, named = found(program(right=True), program(right=False))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [(f"reader/{kind}", pitfall)]
+    assert "other/Tanh" in named[0].cause
+
+
+def test_twice_something_is_not_put_down_to_a_batch_of_two():
+    """2 is n / (n - 1) with n = 2, and two of something are everywhere."""
+    net = Writer()
+    pair = net("Slice", net.x, net.constant([0, 0], np.int32), net.constant([2, 6], np.int32))
+    reference = net.done(net("Tanh", pair))
+    net = Writer()
+    pair = net("Slice", net.x, net.constant([0, 0], np.int32), net.constant([2, 6], np.int32))
+    _, named = found(reference, net.done(net("Tanh", net("Mul", pair, net.constant(2.0)))))
+    assert [culprit.pitfall for culprit in named] == ["constant-factor"]

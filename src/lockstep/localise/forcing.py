@@ -293,18 +293,15 @@ class _Pass:
         return True
 
     def _is_another(self, operation: Operation, partner: Operation) -> bool:
-        """Whether an operation computes what another of the reference does that nobody else stands for.
+        """Whether an operation computes what another of the reference does, which nobody has computed yet.
 
         Then it has the role of that one, and what reads it should not: a cell's other state, say.
         """
         found = self._same_in_reference(operation)
         same = None if found is None else self._r.producers.get(found[0])
-        if same is None or same is partner or same.index in self._roles.taken or self._known(same):
+        if same is None or self._known(same) or self._same_numbers(same, partner):
             return False
-        if self._same_numbers(same, partner):
-            return False
-        self._roles.part(operation)
-        self._roles.pair(same, operation)
+        self._roles.move(operation, same)
         return self._is_identical(operation)
 
     def _same_numbers(self, a: Operation, b: Operation) -> bool:
