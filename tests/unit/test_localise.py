@@ -40,6 +40,8 @@ OPERATIONS = {
     "Reshape": lambda x, shape, **_: np.reshape(x, shape),
     "Convolve": lambda x, w, **_: np.stack([np.convolve(row, w[:, 0, 0], "same") for row in x]).astype(x.dtype),
     "Correlate": lambda x, w, **_: np.stack([np.convolve(row, w[::-1, 0, 0], "same") for row in x]).astype(x.dtype),
+    "Maximum": lambda x, y, **_: np.maximum(x, y),
+    "Minimum": lambda x, y, **_: np.minimum(x, y),
     "Mean": lambda x, axis, keep_dims=False, **_: x.mean(int(axis), keepdims=keep_dims, dtype=x.dtype),
     "LeakyRelu": lambda x, alpha, **_: np.where(x > 0, x, x.dtype.type(alpha) * x),
     "ConcatV2": lambda *given, **_: np.concatenate(given[:-1], int(given[-1])),
@@ -601,3 +603,18 @@ def test_twice_something_is_not_put_down_to_a_batch_of_two():
     pair = net("Slice", net.x, net.constant([0, 0], np.int32), net.constant([2, 6], np.int32))
     _, named = found(reference, net.done(net("Tanh", net("Mul", pair, net.constant(2.0)))))
     assert [culprit.pitfall for culprit in named] == ["constant-factor"]
+
+
+def test_an_activation_is_recognised_though_its_result_gets_another_dimension():
+    def program(*steps):
+        net = Writer()
+        value = net("MatMul", net.x, net.variable("a"))
+        for kind, number in steps:
+            value = net(kind, value, *([] if number is None else [net.constant(number)]), scope="gate")
+        wide = net("Reshape", value, shape=(8, 1, 6), scope="gate")
+        return net.done(net("Mul", net("Reshape", net.x, shape=(8, 1, 6)), wide))
+
+    hard = (("Mul", 1 / 6), ("AddV2", 0.5), ("Maximum", 0.0), ("Minimum", 1.0))
+    _, named = found(program(("Sigmoid", None)), program(*hard))
+    assert [culprit.pitfall for culprit in named] == ["wrong-activation"]
+    assert named[0].cause == "hard sigmoid (x / 6 + 1 / 2) in the candidate, sigmoid in the reference"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.localise import activations
+from lockstep.localise.budget import shaped
 from lockstep.localise.hypotheses import layout
 from lockstep.localise.hypotheses.case import (
     Case,
@@ -49,8 +50,9 @@ def known_activation(case: Case) -> Iterator[Cause]:
     ours, theirs = case.both
     if ours is None or theirs is None or ours.shape != theirs.shape:
         return
-    for start in case.start_values():
-        if start.shape != ours.shape:
+    for value in case.start_values():
+        start = shaped(value, ours.shape)
+        if start is None:
             continue
         names = activations.named(start, ours), activations.named(start, theirs)
         if None not in names and names[0] != names[1]:
