@@ -177,6 +177,7 @@ class _Pass:
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
         self._ordered_again = _ordered_again(candidate)
+        self._together = _put_together(reference), _put_together(candidate)
         self._leads_to = _updates_alone(reference)
         self._blame_keys: list[tuple[int, int]] = []
         self._places: dict[tuple[int, int], list[Place]] = defaultdict(list)
@@ -269,6 +270,8 @@ class _Pass:
 
     def _visit(self, operation: Operation) -> None:
         partner = self._roles.partners.get(operation.index)
+        if operation.family == "BatchToSpaceND" and operation.outputs[0] in self._number:
+            return  # judged with the convolution in front of it
         if partner is None:
             if self._is_identical(operation):
                 return
@@ -309,6 +312,8 @@ class _Pass:
 
     def _walk_through(self, operation: Operation, partner: Operation) -> None:
         """Compares an operation with its partner: what it reads, then what it makes of what it should have read."""
+        if self._is_spread_otherwise(operation, partner):
+            return
         wrong = [found for found in self._inputs(operation, partner) if not found.judged.within]
         pairs = [
             (tensor, wanted)
@@ -334,6 +339,20 @@ class _Pass:
                 self._places[key] += [place for found in structural for place in self._places[self._key(found)]]
         else:
             self._blame(*wrong, *bad)
+
+    def _is_spread_otherwise(self, operation: Operation, partner: Operation) -> bool:
+        """Judges a convolution that one side dilates more than the other, together with what is done for that.
+
+        TF1 spreads the input out in space, convolves, and puts it together again; only then are both comparable.
+        """
+        tensor, wanted = operation.outputs[0], partner.outputs[0]
+        if self._c.specs[tensor].shape == self._r.specs[wanted].shape:
+            return False
+        together = self._together[1].get(tensor, tensor), self._together[0].get(wanted, wanted)
+        if together == (tensor, wanted) or self._c.specs[together[0]].shape != self._r.specs[together[1]].shape:
+            return False
+        self._blame(*self._go_on([self._judge(*together)]))
+        return True
 
     def _go_on(self, found: Sequence[_Checked]) -> list[_Checked]:
         """Goes on from the reference's outputs; returns those that the candidate gets wrong."""
@@ -683,6 +702,11 @@ def _ordered_again(program: Program) -> set[int]:
         if operation.family not in _ORDERING:
             found.difference_update(operation.inputs)
     return found
+
+
+def _put_together(program: Program) -> dict[int, int]:
+    """Returns what was computed on an input that is spread out in space -> the same, put together again."""
+    return {o.inputs[0]: o.outputs[0] for o in program.operations if o.family == "BatchToSpaceND"}
 
 
 def _updates_alone(program: Program) -> dict[int, str]:
