@@ -86,7 +86,8 @@ def _norm(x: Any, training: bool, **options: Any) -> Any:
     return layers.batch_normalization(x, training=training, name="norm", **{"momentum": 0.9, **options})
 
 
-def _conv(x: Any, **options: Any) -> Any:
+def conv(x: Any, **options: Any) -> Any:
+    """A convolution of four channels."""
     return layers.conv2d(x, 4, 3, name="conv", **{"padding": "same", **options})
 
 
@@ -164,8 +165,8 @@ PAIRS: dict[str, Pair] = {
         lambda x, _: tf.nn.local_response_normalization(x, bias=2.0),
         IMAGES,
     ),
-    "batch-statistics": Pair(lambda x, _: _norm(_conv(x), False), lambda x, _: _norm(_conv(x), True), IMAGES),
-    "channel-order": Pair(lambda x, _: _conv(_shuffled(x)), lambda x, _: _conv(x), IMAGES),
+    "batch-statistics": Pair(lambda x, _: _norm(conv(x), False), lambda x, _: _norm(conv(x), True), IMAGES),
+    "channel-order": Pair(lambda x, _: conv(_shuffled(x)), lambda x, _: conv(x), IMAGES),
     "clip-value": Pair(lambda x, _: tf.maximum(x, 0.1), lambda x, _: tf.maximum(x, 0.2)),
     "concat-order": Pair(
         lambda x, _: tf.concat([tf.tanh(x), tf.exp(x)], 1),
@@ -174,7 +175,7 @@ PAIRS: dict[str, Pair] = {
     "constant": Pair(lambda x, _: tf.matmul(x, _constant(1)), lambda x, _: tf.matmul(x, _constant(2))),
     "constant-factor": Pair(lambda x, _: x + 0.10 * _dense(x), lambda x, _: x + 0.11 * _dense(x)),
     "data-format": Pair(lambda x, _: _biased(x, "NHWC"), lambda x, _: _biased(x, "NCHW"), (2, 8, 8, 8)),
-    "dilation": Pair(lambda x, _: _conv(x, dilation_rate=2), lambda x, _: _conv(x), IMAGES),
+    "dilation": Pair(lambda x, _: conv(x, dilation_rate=2), lambda x, _: conv(x), IMAGES),
     "dropout-place": Pair(
         lambda x, t: layers.dropout(_dense(x), 0.3, training=t, name="drop"), lambda x, _: _dense(x), training=True
     ),
@@ -187,9 +188,7 @@ PAIRS: dict[str, Pair] = {
         lambda x, _: tf.tanh(_dense(x)),
         lambda x, _: tf.cast(tf.tanh(tf.cast(_dense(x), tf.float16)), tf.float32),
     ),
-    "epsilon": Pair(
-        lambda x, t: _norm(_conv(x), t, epsilon=1e-3), lambda x, t: _norm(_conv(x), t, epsilon=2e-3), IMAGES
-    ),
+    "epsilon": Pair(lambda x, t: _norm(conv(x), t, epsilon=1e-3), lambda x, t: _norm(conv(x), t, epsilon=2e-3), IMAGES),
     "exponent": Pair(lambda x, _: tf.pow(tf.exp(x), 0.75), lambda x, _: tf.pow(tf.exp(x), 0.7)),
     "extra-operation": Pair(lambda x, _: _dense(x), lambda x, _: tf.abs(_dense(x))),
     "extra-regularizer": Pair(
@@ -206,7 +205,7 @@ PAIRS: dict[str, Pair] = {
     ),
     "forget-bias": Pair(lambda x, _: tf.sigmoid(_dense(x) + 1.0), lambda x, _: tf.sigmoid(_dense(x))),
     "frozen-statistics": Pair(
-        lambda x, t: _norm(_conv(x), t), lambda x, _: _norm(_conv(x), False), IMAGES, training=True
+        lambda x, t: _norm(conv(x), t), lambda x, _: _norm(conv(x), False), IMAGES, training=True
     ),
     "gate-order": Pair(lambda x, _: _gates(x, (0, 1, 2, 3)), lambda x, _: _gates(x, (0, 2, 1, 3))),
     "gelu-form": Pair(
@@ -223,8 +222,8 @@ PAIRS: dict[str, Pair] = {
         (2, 8, 8),
     ),
     "image-range": Pair(
-        lambda x, _: _conv((x - 127.5) / 127.5),
-        lambda x, _: _conv(x / 255.0),
+        lambda x, _: conv((x - 127.5) / 127.5),
+        lambda x, _: conv(x / 255.0),
         IMAGES,
     ),
     "initial-state": Pair(
@@ -260,11 +259,11 @@ PAIRS: dict[str, Pair] = {
     "momentum": Pair(lambda x, t: _norm(_dense(x), t), lambda x, t: _norm(_dense(x), t, momentum=0.99), training=True),
     "offset": Pair(lambda x, _: x * 2.0 - 1.0, lambda x, _: x * 2.0 - 0.5),
     "operation-order": Pair(
-        lambda x, t: tf.nn.relu(_norm(_conv(x), t)), lambda x, t: _norm(tf.nn.relu(_conv(x)), t), IMAGES
+        lambda x, t: tf.nn.relu(_norm(conv(x), t)), lambda x, t: _norm(tf.nn.relu(conv(x)), t), IMAGES
     ),
     "padding": Pair(
-        lambda x, _: _conv(x, strides=2),
-        lambda x, _: _conv(tf.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), strides=2, padding="valid"),
+        lambda x, _: conv(x, strides=2),
+        lambda x, _: conv(tf.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), strides=2, padding="valid"),
         IMAGES,
     ),
     "pooling-kind": Pair(
@@ -283,18 +282,18 @@ PAIRS: dict[str, Pair] = {
     ),
     "slicing": Pair(lambda x, _: tf.tanh(x[:, 1:5]), lambda x, _: tf.tanh(x[:, 0:4])),
     "strides": Pair(
-        lambda x, _: tf.reduce_mean(_conv(x, strides=2), (1, 2)),
-        lambda x, _: tf.reduce_mean(_conv(x, strides=1), (1, 2)),
+        lambda x, _: tf.reduce_mean(conv(x, strides=2), (1, 2)),
+        lambda x, _: tf.reduce_mean(conv(x, strides=1), (1, 2)),
         IMAGES,
     ),
     "transposed-axes": Pair(
-        lambda x, _: _conv(tf.transpose(x, (0, 2, 3, 1))),
-        lambda x, _: _conv(tf.transpose(x, (0, 3, 2, 1))),
+        lambda x, _: conv(tf.transpose(x, (0, 2, 3, 1))),
+        lambda x, _: conv(tf.transpose(x, (0, 3, 2, 1))),
         (2, 4, 8, 8),
     ),
     "transposed-kernel": Pair(lambda x, _: _square(x, transpose=False), lambda x, _: _square(x, transpose=True)),
     "unbiased-variance": Pair(
-        lambda x, t: _norm(_conv(x), t, fused=True), lambda x, t: _norm(_conv(x), t, fused=False), IMAGES, training=True
+        lambda x, t: _norm(conv(x), t, fused=True), lambda x, t: _norm(conv(x), t, fused=False), IMAGES, training=True
     ),
     "window": Pair(
         lambda x, _: layers.max_pooling2d(x, 3, 2, padding="same", name="pool"),

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.integration.pitfall_pairs import PAIRS
+from tests.integration.pitfall_pairs import IMAGES, PAIRS, Pair, conv
 
 from lockstep.localise.pitfalls import SLUGS
 
@@ -29,6 +29,13 @@ def test_its_pair_is_put_down_to_it(slug):
 def test_the_original_against_itself_has_no_culprit(slug):
     pair = PAIRS[slug]
     assert type(pair)(pair.reference, pair.reference, pair.shape, pair.training).culprits() == ()
+
+
+@pytest.mark.parametrize("rates", [(1, 2), (2, 1), (2, 3)])
+def test_another_dilation_is_one_culprit_whichever_side_spreads_its_input(rates):
+    ours, theirs = ({"dilation_rate": rate} for rate in rates)
+    culprits = Pair(lambda x, _: conv(x, **ours), lambda x, _: conv(x, **theirs), IMAGES).culprits()
+    assert [culprit.pitfall for culprit in culprits] == ["dilation"]
 
 
 def _without_last_digits(text: str) -> str:

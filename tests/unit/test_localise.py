@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.localise import budget
+from lockstep.localise import budget, forcing
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
 from lockstep.localise.forcing import Blame, localise
 from lockstep.localise.matching import reads_all, without_duplicates
 from lockstep.localise.values import Values
 from lockstep.program import Place, ProgramBuilder, Spec
+from lockstep.steps import forced
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(8, 6)).astype(np.float32)
@@ -39,6 +40,8 @@ OPERATIONS = {
     "Reshape": lambda x, shape, **_: np.reshape(x, shape),
     "Convolve": lambda x, w, **_: np.stack([np.convolve(row, w[:, 0, 0], "same") for row in x]).astype(x.dtype),
     "Correlate": lambda x, w, **_: np.stack([np.convolve(row, w[::-1, 0, 0], "same") for row in x]).astype(x.dtype),
+    "Maximum": lambda x, y, **_: np.maximum(x, y),
+    "Minimum": lambda x, y, **_: np.minimum(x, y),
     "Mean": lambda x, axis, keep_dims=False, **_: x.mean(int(axis), keepdims=keep_dims, dtype=x.dtype),
     "LeakyRelu": lambda x, alpha, **_: np.where(x > 0, x, x.dtype.type(alpha) * x),
     "ConcatV2": lambda *given, **_: np.concatenate(given[:-1], int(given[-1])),
@@ -419,15 +422,13 @@ def test_a_gate_and_its_complement_that_changed_places_are_told_as_gates():
 
 def averaged(own):
     net = Writer()
-    product, axis = net("MatMul", net.x, net.variable("a")), net.constant(1, np.int32)
-    counts = net("Sum", net("Mul", net.x, net.x), net.constant(1, np.int32), keep_dims=True, scope="counts")
-    total = net("Sum", product, axis, keep_dims=True, scope="total")
-    mean = (
-        net("RealDiv", product, counts, scope="mean")
-        if own
-        else net("RealDiv", product, net.constant(7.0), scope="mean")
-    )
-    return net.done(net("AddV2", mean, total), more=counts)
+    steps, axis = net("Reshape", net("MatMul", net.x, net.variable("a")), shape=(8, 3, 2)), net.constant(1, np.int32)
+    if own:
+        counts = net.constant(np.arange(1, 9).reshape(8, 1))
+        mean = net("RealDiv", net("Sum", steps, axis, scope="mean"), counts, scope="mean")
+    else:
+        mean = net("Mean", steps, axis, scope="mean")
+    return net.done(net("Tanh", mean))
 
 
 def test_a_constant_where_each_row_has_a_number_of_its_own_is_a_factor():
@@ -611,3 +612,79 @@ def test_a_lost_sum_is_told_where_a_spelled_out_operation_ends_in_one_too():
     assert found(reference, program(fused=False, shortcut=True))[1] == ()
     _, (one,) = found(reference, program(fused=False, shortcut=False))
     assert (one.reference, one.pitfall) == ("sum/AddV2", "missing-operation")
+
+
+class SinglePrecision(NumpyKernels):
+    """Kernels of which some have no float64."""
+
+    def run_double(self, operation, inputs, *, halves=False):
+        if operation.type == "Tanh":
+            raise TypeError("no float64 kernel for Tanh")
+        return super().run_double(operation, inputs, halves=halves)
+
+
+def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(monkeypatch):
+    sides = scaled(first=False), scaled(first=True)
+    result = localise(*sides, {name: name for name in KERNELS}, SinglePrecision())
+    assert result.blames
+    assert "no float64 kernel for Tanh" in result.notes[0]
+    monkeypatch.setattr(forcing, "_MOST_COMPUTED", 100)
+    result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
+    assert result.blames
+    assert "numbers a run" in result.notes[0]
+    finding = forced.judge(forced.Located(result, culprits(result, *sides, NumpyKernels())))
+    assert finding.details == (f"forced lockstep: {result.notes[0]}",)
+
+
+def test_two_alike_that_are_joined_in_another_order_keep_their_roles():
+    def program(order):
+        net = Writer()
+        sides = [net("Tanh", net("MatMul", net.x, net.variable(name)), scope=name) for name in ("a", "b")]
+        joined = net("ConcatV2", *(sides[place] for place in order), net.constant(1, np.int32), scope="joined")
+        return net.done(net("Relu", joined))
+
+    _, named = found(program((0, 1)), program((1, 0)))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [("joined/ConcatV2", "concat-order")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "constant", "pitfall"),
+    [("AddV2", 0.0, "missing-operation"), ("AddV2", 1.0, "wrong-input"), ("Mul", 0.5, "constant-factor")],
+)
+def test_a_constant_where_the_reference_reads_a_tensor_is_the_cause(kind, constant, pitfall):
+    def program(*, right):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        other = net("Tanh", hidden, scope="other")
+        read = other if right else net.constant(np.full((8, 6), constant))
+        return net.done(net(kind, net("Relu", hidden), read, scope="reader"), more=other)
+
+    _, named = found(program(right=True), program(right=False))
+    assert [(culprit.reference, culprit.pitfall) for culprit in named] == [(f"reader/{kind}", pitfall)]
+    assert "other/Tanh" in named[0].cause
+
+
+def test_twice_something_is_not_put_down_to_a_batch_of_two():
+    """2 is n / (n - 1) with n = 2, and two of something are everywhere."""
+    net = Writer()
+    pair = net("Slice", net.x, net.constant([0, 0], np.int32), net.constant([2, 6], np.int32))
+    reference = net.done(net("Tanh", pair))
+    net = Writer()
+    pair = net("Slice", net.x, net.constant([0, 0], np.int32), net.constant([2, 6], np.int32))
+    _, named = found(reference, net.done(net("Tanh", net("Mul", pair, net.constant(2.0)))))
+    assert [culprit.pitfall for culprit in named] == ["constant-factor"]
+
+
+def test_an_activation_is_recognised_though_its_result_gets_another_dimension():
+    def program(*steps):
+        net = Writer()
+        value = net("MatMul", net.x, net.variable("a"))
+        for kind, number in steps:
+            value = net(kind, value, *([] if number is None else [net.constant(number)]), scope="gate")
+        wide = net("Reshape", value, shape=(8, 1, 6), scope="gate")
+        return net.done(net("Mul", net("Reshape", net.x, shape=(8, 1, 6)), wide))
+
+    hard = (("Mul", 1 / 6), ("AddV2", 0.5), ("Maximum", 0.0), ("Minimum", 1.0))
+    _, named = found(program(("Sigmoid", None)), program(*hard))
+    assert [culprit.pitfall for culprit in named] == ["wrong-activation"]
+    assert named[0].cause == "hard sigmoid (x / 6 + 1 / 2) in the candidate, sigmoid in the reference"

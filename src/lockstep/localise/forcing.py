@@ -27,6 +27,7 @@ _LARGEST_PART = 200
 _MOST_COMPUTED = 300_000_000
 """Elements to be computed in search of what is only written otherwise: some ten seconds. A network whose tensors are
 larger than that in a few runs is not searched."""
+_UNSEARCHED = "some of the operations to blame may only be written otherwise, which was not looked into"
 _FIRST_RUNS = 3
 """Runs that every search takes: the reference twice, the candidate with everything mended."""
 _NEIGHBOURS = 4
@@ -92,6 +93,7 @@ class Localisation:
         ratios: Error over budget of those that are right.
         unmatched: What was asked of one side and has no counterpart.
         limits: What could not be followed.
+        notes: What was not done for those that are to blame.
         known: Candidate's tensor -> the reference's tensor that it is, or should be.
     """
 
@@ -102,6 +104,7 @@ class Localisation:
     ratios: list[float] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     bit_equal: bool = True
     known: dict[int, int] = field(default_factory=dict)
 
@@ -174,6 +177,7 @@ class _Pass:
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
         self._ordered_again = _ordered_again(candidate)
+        self._together = _put_together(reference), _put_together(candidate)
         self._leads_to = updates_alone(reference)
         self._blame_keys: list[tuple[int, int]] = []
         self._places: dict[tuple[int, int], list[Place]] = defaultdict(list)
@@ -213,6 +217,10 @@ class _Pass:
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
         runs = runs[: max(_MOST_COMPUTED // _elements(self._c) - _FIRST_RUNS, 0)]
         if not runs:
+            self._found.notes.append(
+                f"{_UNSEARCHED}: the candidate computes {_elements(self._c):,} numbers a run, and the search may "
+                f"compute {_MOST_COMPUTED:,}"
+            )
             return blames
         harmless: set[int] = set()
         try:
@@ -220,7 +228,9 @@ class _Pass:
             for free in dict.fromkeys(runs):
                 if not harmless.issuperset(free) and whole.harmless(free):
                     harmless.update(free)
-        except Exception:  # the framework's own: an operation has no float64 kernel, and nothing is left out
+        except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
+            said = (str(error).strip().splitlines() or ["(no message)"])[0]
+            self._found.notes.append(f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {said})")
             return blames
         left = {number for place, numbers in enumerate(rounds) if place not in harmless for number in numbers}
         return [blame for number, blame in enumerate(blames) if number in left]
@@ -260,6 +270,8 @@ class _Pass:
 
     def _visit(self, operation: Operation) -> None:
         partner = self._roles.partners.get(operation.index)
+        if operation.family == "BatchToSpaceND" and operation.outputs[0] in self._number:
+            return  # judged with the convolution in front of it
         if partner is None:
             if self._is_identical(operation):
                 return
@@ -284,18 +296,15 @@ class _Pass:
         return True
 
     def _is_another(self, operation: Operation, partner: Operation) -> bool:
-        """Whether an operation computes what another of the reference does that nobody else stands for.
+        """Whether an operation computes what another of the reference does, which nobody has computed yet.
 
         Then it has the role of that one, and what reads it should not: a cell's other state, say.
         """
         found = self._same_in_reference(operation)
         same = None if found is None else self._r.producers.get(found[0])
-        if same is None or same is partner or same.index in self._roles.taken or self._known(same):
+        if same is None or self._known(same) or self._same_numbers(same, partner):
             return False
-        if self._same_numbers(same, partner):
-            return False
-        self._roles.part(operation)
-        self._roles.pair(same, operation)
+        self._roles.move(operation, same)
         return self._is_identical(operation)
 
     def _same_numbers(self, a: Operation, b: Operation) -> bool:
@@ -303,6 +312,8 @@ class _Pass:
 
     def _walk_through(self, operation: Operation, partner: Operation) -> None:
         """Compares an operation with its partner: what it reads, then what it makes of what it should have read."""
+        if self._is_spread_otherwise(operation, partner):
+            return
         wrong = [found for found in self._inputs(operation, partner) if not found.judged.within]
         pairs = [
             (tensor, wanted)
@@ -346,6 +357,20 @@ class _Pass:
                     self._right(found)
                     return True
         return False
+
+    def _is_spread_otherwise(self, operation: Operation, partner: Operation) -> bool:
+        """Judges a convolution that one side dilates more than the other, together with what is done for that.
+
+        TF1 spreads the input out in space, convolves, and puts it together again; only then are both comparable.
+        """
+        tensor, wanted = operation.outputs[0], partner.outputs[0]
+        if self._c.specs[tensor].shape == self._r.specs[wanted].shape:
+            return False
+        together = self._together[1].get(tensor, tensor), self._together[0].get(wanted, wanted)
+        if together == (tensor, wanted) or self._c.specs[together[0]].shape != self._r.specs[together[1]].shape:
+            return False
+        self._blame(*self._go_on([self._judge(*together)]))
+        return True
 
     def _go_on(self, found: Sequence[_Checked]) -> list[_Checked]:
         """Goes on from the reference's outputs; returns those that the candidate gets wrong."""
@@ -695,6 +720,11 @@ def _ordered_again(program: Program) -> set[int]:
         if operation.family not in _ORDERING:
             found.difference_update(operation.inputs)
     return found
+
+
+def _put_together(program: Program) -> dict[int, int]:
+    """Returns what was computed on an input that is spread out in space -> the same, put together again."""
+    return {o.inputs[0]: o.outputs[0] for o in program.operations if o.family == "BatchToSpaceND"}
 
 
 def updates_alone(program: Program) -> dict[int, str]:

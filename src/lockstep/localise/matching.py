@@ -151,6 +151,22 @@ class Roles:
         """Takes a pair back."""
         self.taken.discard(self.partners.pop(theirs.index).index)
 
+    def move(self, theirs: Operation, ours: Operation) -> None:
+        """Gives an operation of the candidate another role; whoever had it gets the one that becomes free.
+
+        Args:
+            theirs: The candidate's operation, which has a role.
+            ours: The reference's operation that it shall stand for.
+        """
+        before = self.partners[theirs.index]
+        other = next((index for index, partner in self.partners.items() if partner is ours), None)
+        self.partners[theirs.index] = ours
+        if other is None:
+            self.taken.discard(before.index)
+        else:
+            self.partners[other] = before
+        self.taken.add(ours.index)
+
     def is_awaited(self, ours: Operation, theirs: Operation) -> bool:
         """Whether the numbers of two operations differ, and a later one of the candidate's has the right ones.
 

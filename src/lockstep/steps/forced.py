@@ -42,7 +42,8 @@ def judge(located: Located) -> Finding:
     gaps = tuple(dict.fromkeys((*found.unmatched, *found.limits)))
     if culprits:
         phrase = f"forced lockstep: {len(culprits):,} of {len(culprits) + found.identical:,} operations to blame"
-        return Finding(Verdict.DIVERGED, phrase, (), figures, culprits)
+        details = tuple(f"forced lockstep: {note}" for note in found.notes)
+        return Finding(Verdict.DIVERGED, phrase, details, figures, culprits)
     if gaps:
         return Finding(Verdict.NOT_ASKED, "", tuple(f"forced lockstep: {gap}" for gap in gaps), figures)
     return Finding(Verdict.EQUIVALENT, f"forced lockstep: {seen}", (), figures)

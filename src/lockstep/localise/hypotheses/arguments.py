@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from lockstep.localise.hypotheses.case import (
     close,
     is_mask,
     short,
+    tried,
 )
 from lockstep.localise.pitfalls import Slug
 from lockstep.program import Operation
@@ -125,14 +128,43 @@ def inverse_constants(case: Case) -> Iterator[Cause]:
     for theirs in case.theirs.operations:
         for ours in case.ours.operations:
             invert = _INVERSES.get((ours.family, theirs.family))
+            if invert is None:
+                continue
             a, b = ours.inputs[-1], theirs.inputs[-1]
-            if invert is None or not (case.reference.is_constant(a) and case.candidate.is_constant(b)):
+            if not (case.reference.is_constant(a) and case.candidate.is_constant(b)):
                 continue
             wanted, found = case.reference.constant(a), case.candidate.constant(b)
             if wanted.dtype.kind == "f" and wanted.shape == found.shape and wanted.all():
                 equal = invert(wanted).astype(found.dtype)
                 if case.vanishes(case.with_inputs({(theirs.index, len(theirs.inputs) - 1): equal})):
                     yield _told_of_constant(case, theirs, equal, found)
+
+
+def constant_for_tensor(case: Case) -> Iterator[Cause]:
+    """A constant where the reference's operation reads what was computed."""
+    values: dict[int, Any] = {}
+    tried(functools.partial(case.ours.run, case.kernels, every=values))
+    for theirs, ours in itertools.product(case.theirs.operations, case.ours.operations):
+        if ours.family != theirs.family or len(ours.inputs) != len(theirs.inputs):
+            continue
+        for slot, (a, b) in enumerate(zip(ours.inputs, theirs.inputs, strict=True)):
+            wanted = values.get(a, case.ours.start.get(a))
+            if case.reference.is_constant(a) or not case.candidate.is_constant(b) or wanted is None:
+                continue
+            if case.vanishes(case.with_inputs({(theirs.index, slot): case.kernels.numpy(wanted)})):
+                yield _told_of_tensor(case, theirs, a, case.candidate.constant(b))
+
+
+def _told_of_tensor(case: Case, theirs: Operation, wanted: int, found: np.ndarray) -> Cause:
+    made_by, source = case.reference.producers.get(wanted), case.reference.sources.get(wanted)
+    name = made_by.place.name if made_by is not None else source.name if source is not None else "another tensor"
+    pitfall: Slug = "wrong-input"
+    if theirs.family in ("Mul", "RealDiv"):
+        pitfall = "constant-factor"
+    elif theirs.family in ("Add", "Sub") and not found.any():
+        pitfall = "missing-operation"
+    sentence = f"{theirs.type} reads the constant {short(found)}; with {name} the difference vanishes"
+    return Cause(sentence, pitfall, f"use what {name} gives")
 
 
 def _constants_together(case: Case, ours: Operation, theirs: Operation) -> Iterator[Cause]:

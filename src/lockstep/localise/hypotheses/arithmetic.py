@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.localise import activations
+from lockstep.localise.budget import shaped
 from lockstep.localise.hypotheses import layout
 from lockstep.localise.hypotheses.case import (
     Case,
@@ -26,7 +27,8 @@ from lockstep.program import Operation
 _MOST_SCALARS = 24
 _MOST_TENSORS = 8
 _MOST_TOLD = 4
-_IMAGE = 3
+_IMAGE = 4
+_FEW = 4
 _SUMMING = frozenset({"Mean", "Sum", "L2Loss", "MatMul", "BatchMatMul", "Conv2D", "Einsum", "SquaredDifference"})
 _HALF = frozenset({"float16", "bfloat16"})
 
@@ -48,8 +50,9 @@ def known_activation(case: Case) -> Iterator[Cause]:
     ours, theirs = case.both
     if ours is None or theirs is None or ours.shape != theirs.shape:
         return
-    for start in case.start_values():
-        if start.shape != ours.shape:
+    for value in case.start_values():
+        start = shaped(value, ours.shape)
+        if start is None:
             continue
         names = activations.named(start, ours), activations.named(start, theirs)
         if None not in names and names[0] != names[1]:
@@ -182,7 +185,9 @@ def unbiased(case: Case, factor: float) -> Iterator[Cause]:
         for value in case.start_values()
         for first in range(value.ndim)
         for last in range(first + 1, value.ndim + 1)
-    } | set(case.averaged())
+    }
+    # Two, three or four of something are soon found, where a factor is 2 or 4 / 3 for another reason.
+    counts = {count for count in counts if count > _FEW} | set(case.averaged())
     for count, root in itertools.product(sorted(counts - {0, 1}), (1.0, 0.5)):
         expected = (count / (count - 1)) ** root
         if close(factor, expected) or close(factor, 1.0 / expected):

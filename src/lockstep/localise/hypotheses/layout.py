@@ -13,6 +13,7 @@ from lockstep.localise.hypotheses.case import (
     alike,
     computing,
     rearranges,
+    short,
 )
 from lockstep.localise.pitfalls import Slug
 
@@ -22,6 +23,7 @@ _KERNEL_DIMENSIONS = 3
 
 def dilation(case: Case) -> Iterator[Cause]:
     """TF1 dilates by spreading the input out in space; the candidate's convolution, dilated, has to do the same."""
+    yield from _other_rates(case)
     spread = [o for o in case.ours.operations if o.family == "SpaceToBatchND"]
     if not spread or any(o.family == "SpaceToBatchND" for o in case.theirs.operations):
         return
@@ -33,6 +35,21 @@ def dilation(case: Case) -> Iterator[Cause]:
             if case.vanishes(plain) or case.vanishes(dilated):
                 told = (f"dilations: {rates} against {theirs.attributes['dilations'][1:-1]}",)
                 yield Cause(f"{told[0]}; with {rates} the difference vanishes", "dilation", f"rate={rates}", told)
+
+
+def _other_rates(case: Case) -> Iterator[Cause]:
+    """Both sides spread the input out, by other rates."""
+    values: dict[tuple[int, int], np.ndarray] = {}
+    rates = ["", ""]
+    for theirs, ours in itertools.product(case.theirs.operations, case.ours.operations):
+        if theirs.family == ours.family and theirs.family in ("SpaceToBatchND", "BatchToSpaceND"):
+            for slot in (1, 2):
+                if case.reference.is_constant(ours.inputs[slot]) and case.candidate.is_constant(theirs.inputs[slot]):
+                    values[theirs.index, slot] = case.reference.constant(ours.inputs[slot])
+            rates = [short(case.reference.constant(ours.inputs[1])), short(case.candidate.constant(theirs.inputs[1]))]
+    if values and rates[0] != rates[1] and case.vanishes(case.with_inputs(values)):
+        told = (f"dilations: {rates[0]} against {rates[1]}",)
+        yield Cause(f"{told[0]}; with {rates[0]} the difference vanishes", "dilation", f"rate={rates[0]}", told)
 
 
 def other_axis(case: Case) -> Iterator[Cause]:
