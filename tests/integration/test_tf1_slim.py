@@ -112,6 +112,29 @@ def test_tf_function_computes_what_tensorflow_1_15_computed(slim, cases, case):
     assert_as_recorded(run_eagerly(cases, case, tf.function), case)
 
 
+@pytest.mark.parametrize("autograph", [True, False])
+@pytest.mark.parametrize("eagerly_first", [True, False])
+def test_zero_debiased_averages_are_made_and_found_in_a_trace(slim, cases, eagerly_first, autograph):
+    x = tf.constant(cases.input_of("batch_norm"))
+
+    def states(calls):
+        store = VariableStore()
+
+        def call():
+            with store.scope():
+                return slim.batch_norm(x, decay=0.5, zero_debias_moving_mean=True)
+
+        for kind in calls:
+            (tf.function(call, autograph=autograph) if kind == "traced" else call)()
+        return {full_name(variable): variable.numpy() for variable in store.variables}
+
+    expected = states(["eager"] * 3)
+    found = states(["eager" if eagerly_first else "traced", "traced", "traced"])
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
+
+
 def test_averages_move_once_per_call_whatever_the_collection(slim, cases):
     """Updates put off to a collection run at once eagerly; nothing may run them a second time."""
     x = tf.constant(cases.input_of("batch_norm"))

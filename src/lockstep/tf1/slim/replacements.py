@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.tf1.slim import checkpoints, getters, variables
+from lockstep.tf1.slim import averages, checkpoints, getters, variables
 from lockstep.tf1.slim.layer_classes import INPUT_SPECIFICATION, LAYER_MODULES, rebased
 from lockstep.tf1.slim.lower_bound import lower_bound
 from lockstep.tf1.slim.moved import MOVED, ModuleWithMovedNames
@@ -40,6 +40,8 @@ def replacements() -> Iterator[Replacement]:
     for attribute, stand_in in LAYER_MODULES.items():
         yield layers, attribute, stand_in
     yield layers, "input_spec", INPUT_SPECIFICATION
+    assign = averages.within_stores(layers.moving_averages.assign_moving_average)
+    yield layers, "moving_averages", ModuleWithMovedNames(layers.moving_averages, {"assign_moving_average": assign})
     yield from _wherever_imported(layers.GDN, rebased(layers.GDN, _lower_bound=staticmethod(lower_bound)))
     rev_block = importlib.import_module("tf_slim.layers.rev_block_lib").RevBlock
     yield from _wherever_imported(rev_block, rebased(rev_block))
