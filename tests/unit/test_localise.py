@@ -688,3 +688,21 @@ def test_an_activation_is_recognised_though_its_result_gets_another_dimension():
     _, named = found(program(("Sigmoid", None)), program(*hard))
     assert [culprit.pitfall for culprit in named] == ["wrong-activation"]
     assert named[0].cause == "hard sigmoid (x / 6 + 1 / 2) in the candidate, sigmoid in the reference"
+
+
+def test_a_mask_is_no_rounded_number_however_large_what_it_is_multiplied_by():
+    """One of the scores is ten times too large; the mask's last place times 1e9 would allow for more."""
+    mask = (np.arange(48).reshape(8, 6) % 3 > 0).astype(np.float32)
+
+    def program(factor):
+        net = Writer()
+        given_mask = net.builder.source("input", "mask", mask, spec(mask))
+        hidden = net("Mul", net("MatMul", net.x, net.variable("a")), net.constant(factor), scope="scores")
+        away = net("Mul", net("Sub", net.constant(1.0), given_mask), net.constant(-1e9))
+        return net.done(net("Relu", net("AddV2", hidden, away)))
+
+    sides = program(1.0), program(1.5)
+    with Values(sides[0], NumpyKernels()) as values:
+        parts = [budget.Part(side, side.operations, {0: X, 1: mask}, side.outputs[""], {}) for side in sides]
+        judged = budget.judged(NumpyKernels(), *parts, values[sides[0].outputs[""]])
+    assert judged.ratio > 1000

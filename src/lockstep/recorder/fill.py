@@ -103,13 +103,18 @@ _FLOAT_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
 def jittered(array: np.ndarray, name: str) -> np.ndarray:
     """Moves every finite element that is not zero up or down by one unit in the last place, as a hash of `name` says.
 
-    Zeros stay: what is exactly zero in both computations (padding, an initial bias) is no rounded number.
+    Zeros stay: what is exactly zero in both computations (padding, an initial bias) is no rounded number. Masks stay as
+    a whole, for the same reason: a last place of them, times the -1e9 that attention adds, would excuse any mistake.
 
-    >>> jittered(np.array([1.0, 0.0], np.float32), "x").tolist() in ([1.0 + 2.0**-23, 0.0], [1.0 - 2.0**-24, 0.0])
+    >>> jittered(np.array([1.5, 0.0], np.float32), "x").tolist() in ([1.5 + 2.0**-23, 0.0], [1.5 - 2.0**-23, 0.0])
     True
+    >>> jittered(np.array([1.0, 0.0], np.float32), "x").tolist()
+    [1.0, 0.0]
     """
     bits = _FLOAT_BITS.get(array.dtype.itemsize)
     if array.dtype.kind != "f" or bits is None:  # integers, strings; bfloat16 and complex numbers stay as they are
+        return array
+    if _is_mask(array):
         return array
     steps = np.where(hashed_uniform(name, array.size) < 0.5, -1, 1).astype(bits).reshape(array.shape)
     movable = np.isfinite(array) & (array != 0)
@@ -117,6 +122,16 @@ def jittered(array: np.ndarray, name: str) -> np.ndarray:
     moved = plain.view(bits) + np.where(movable, steps, 0).astype(bits)
     result = moved.view(array.dtype)
     return np.where(np.isfinite(result), result, array)
+
+
+def _is_mask(array: np.ndarray) -> bool:
+    """Whether an array holds zeros and one other whole number, which nothing has rounded."""
+    if array.size <= 1:
+        return False
+    zero = array == 0
+    other = array.reshape(-1)[int(np.argmin(zero))]
+    whole = bool(np.isfinite(other)) and float(other) == float(np.floor(other))
+    return whole and bool(zero.any()) and bool((zero | (array == other)).all()) and not bool(zero.all())
 
 
 def hashed_uniform(name: str, count: int) -> np.ndarray:
