@@ -220,6 +220,9 @@ class Judge:
         hidden = gradients.hidden(budgets, traces.base) if kind == "gradient" else _hidden(budgets, tensors)
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
         budgeted = differences(budgets, {**budgets, **sensitivity.of_peers(budgets, tensors)})
+        if hidden and not explained:
+            clear = differences(sensitivity.sharpened(budgets, hidden, tensors), budgets).code
+            hidden = {} if clear.verdict is Verdict.EQUIVALENT else hidden
         judged = shares.judged(fixed, budgeted, {} if explained else hidden, kind, explained=explained)
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
 

@@ -35,6 +35,10 @@ ROUNDING = 1e-5
 HIDING = 0.1
 """A budget above this share of a tensor's largest magnitude hides any answer about the code."""
 
+CLEAR = 1e-3
+"""What the code may change of a tensor, relative to it, where the budget would hide more: far less than a mistake makes
+of a gradient, and less than one unit in the last place makes of it in a model as chaotic as that."""
+
 TRAINING_LOSS = "the training loss"
 """What the loss is called among the gradients."""
 
@@ -134,6 +138,22 @@ def measure(
         runs=len(moved),
         failed=tuple(failed),
     )
+
+
+def sharpened(
+    budgets: Mapping[str, float], hidden: Iterable[str], tensors: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Returns budgets within which the code's share is an answer, also of tensors whose own budget hides any.
+
+    Args:
+        budgets: Tensor -> budget, in absolute terms.
+        hidden: The tensors whose budget is too large beside them.
+        tensors: Tensor -> value.
+
+    >>> sharpened({"a": 0.5, "b": 0.001}, ["a"], {"a": np.array([-1.0]), "b": np.array([2.0])})
+    {'a': 0.001, 'b': 0.001}
+    """
+    return {**budgets, **{name: min(budgets[name], CLEAR * size(tensors[name])) for name in hidden}}
 
 
 def of_peers(budgets: Mapping[str, float], tensors: Mapping[str, np.ndarray]) -> dict[str, float]:
