@@ -190,13 +190,16 @@ class Judge:
         noise: Callable[[], Noise | None],
         explain: Explain,
     ) -> Finding:
+        def of_code(budgets: Budgets | None = None) -> Finding:
+            return compared(traces.base, traces.candidate, budgets=budgets)
+
         def differences(budgets: Budgets | None = None, of_runtimes: Budgets | None = None) -> shares.Differences:
-            total = compared(traces.reference, traces.candidate, budgets=budgets)
             if traces.here is None:
+                total = of_code(budgets)
                 return shares.Differences(total, code=total, runtime=None)
             return shares.Differences(
-                total,
-                code=compared(traces.here, traces.candidate, budgets=budgets),
+                compared(traces.reference, traces.candidate, budgets=budgets),
+                code=of_code(budgets),
                 runtime=with_itself(traces.reference, traces.here, budgets=of_runtimes),
             )
 
@@ -221,7 +224,7 @@ class Judge:
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
         budgeted = differences(budgets, {**budgets, **sensitivity.of_peers(budgets, tensors)})
         if hidden and not explained:
-            clear = differences(sensitivity.sharpened(budgets, hidden, tensors), budgets).code
+            clear = of_code(sensitivity.sharpened(budgets, hidden, tensors))
             hidden = {} if clear.verdict is Verdict.EQUIVALENT else hidden
         judged = shares.judged(fixed, budgeted, {} if explained else hidden, kind, explained=explained)
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))

@@ -47,14 +47,10 @@ class _Explaining:
         """Returns places or their pieces, each with its cause."""
         whole = [self._narrowed(blame, self._cause(blame)) for blame in blames]
         self.known.update((blame.ours.end, blame.theirs.end) for blame, cause in whole if cause.pitfall)
-        found = [[pair] if pair[1].pitfall or pair[0].drawn else self._in_pieces(*pair) for pair in whole]
-        # What one place told of a piece may be needed to tell another that came before.
-        return [
-            pair
-            for pairs in found
-            for whole in pairs
-            for pair in ([whole] if whole[1].pitfall or whole[0].drawn else self._in_pieces(*whole))
-        ]
+        found = [(*pair, -1) for pair in whole]  # with how much was known when it was last looked at, in vain
+        for _ in range(2):  # what one place told of a piece may be needed to tell another that came before
+            found = [piece for each in found for piece in self._in_pieces(*each)]
+        return [(blame, cause) for blame, cause, _ in found]
 
     def _cause(self, blame: Blame) -> Cause:
         return cause_of(blame, self.reference, self.candidate, self.kernels)
@@ -67,13 +63,19 @@ class _Explaining:
     def _before(self, blame: Blame) -> Iterator[tuple[Blame, Cause]]:
         """Yields what alone may be to blame, as behind it the candidate is right."""
         for cut in () if blame.drawn else waists.cuts(self.kernels, blame.ours, blame.theirs):
-            before = self._pieces(blame, cut)[0]
+            before = self._first(blame, cut)
             # What is done in half precision is as wrong as the cast in front of it.
             casts = all(operation.type == "Cast" for operation in (*before.reference, *before.candidate))
             if not before.judged.within and not casts:
                 yield before, self._cause(before)
 
-    def _in_pieces(self, blame: Blame, cause: Cause) -> list[tuple[Blame, Cause]]:
+    def _in_pieces(self, blame: Blame, cause: Cause, known: int) -> list[tuple[Blame, Cause, int]]:
+        if cause.pitfall or blame.drawn or known == len(self.known):
+            return [(blame, cause, known)]
+        pieces = self._pieces(blame, cause)
+        return [(*pair, len(self.known) if pair[0] is blame else -1) for pair in pieces]
+
+    def _pieces(self, blame: Blame, cause: Cause) -> list[tuple[Blame, Cause]]:
         alone = list(self._before(blame))
         if alone:
             blame, cause = next((pair for pair in alone if pair[1].pitfall), alone[0])
@@ -82,7 +84,7 @@ class _Explaining:
                 return [(blame, cause)]
         likely = None
         for cut in waists.pieces(self.kernels, blame.ours, blame.theirs):
-            both = self._pieces(blame, cut)
+            both = self._first(blame, cut), self._second(blame, cut)
             if any(piece.judged.within for piece in both):
                 continue
             pairs = [(piece, self._cause(piece)) for piece in both]
@@ -93,31 +95,34 @@ class _Explaining:
             likely = likely or (pairs if ends in self.known else None)
         return likely or [(blame, cause)]
 
-    def _pieces(self, blame: Blame, cut: waists.Cut) -> list[Blame]:
-        first = next(o for o in cut.theirs_after.operations if cut.theirs.end in o.inputs)
+    def _first(self, blame: Blame, cut: waists.Cut) -> Blame:
+        """The piece in front of a waist."""
+        reader = next(o for o in cut.theirs_after.operations if cut.theirs.end in o.inputs)
+        ours = {operation.index for operation in cut.ours.operations}
+        return dataclasses.replace(
+            blame,
+            reference=tuple(operation for operation in blame.reference if operation.index in ours),
+            candidate=tuple(cut.theirs.operations),
+            judged=budget.judged(self.kernels, cut.ours, cut.theirs, cut.value),
+            ours=cut.ours,
+            theirs=cut.theirs,
+            wanted=cut.ours.end,
+            reads=None if cut.theirs.operations else (reader, reader.inputs.index(cut.theirs.end)),
+            partner=None,
+            updates=self.updates.get(cut.ours.end),
+        )
+
+    def _second(self, blame: Blame, cut: waists.Cut) -> Blame:
+        """The piece behind it."""
         ours, theirs = ({operation.index for operation in part.operations} for part in (cut.ours, cut.theirs))
-        return [
-            dataclasses.replace(
-                blame,
-                reference=tuple(operation for operation in blame.reference if operation.index in ours),
-                candidate=tuple(cut.theirs.operations),
-                judged=budget.judged(self.kernels, cut.ours, cut.theirs, cut.value),
-                ours=cut.ours,
-                theirs=cut.theirs,
-                wanted=cut.ours.end,
-                reads=None if cut.theirs.operations else (first, first.inputs.index(cut.theirs.end)),
-                partner=None,
-                updates=self.updates.get(cut.ours.end),
-            ),
-            dataclasses.replace(
-                blame,
-                reference=tuple(operation for operation in blame.reference if operation.index not in ours),
-                candidate=tuple(operation for operation in blame.candidate if operation.index not in theirs),
-                judged=budget.judged(self.kernels, cut.ours_after, cut.theirs_after, cut.wanted),
-                ours=cut.ours_after,
-                theirs=cut.theirs_after,
-            ),
-        ]
+        return dataclasses.replace(
+            blame,
+            reference=tuple(operation for operation in blame.reference if operation.index not in ours),
+            candidate=tuple(operation for operation in blame.candidate if operation.index not in theirs),
+            judged=budget.judged(self.kernels, cut.ours_after, cut.theirs_after, cut.wanted),
+            ours=cut.ours_after,
+            theirs=cut.theirs_after,
+        )
 
 
 def _size(blame: Blame) -> int:

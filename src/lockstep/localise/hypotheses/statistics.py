@@ -12,19 +12,18 @@ from lockstep.localise.hypotheses.case import (
     alike,
     tried,
 )
-from lockstep.program import Operation
+from lockstep.program import Operation, Program
 
 _CALL_IN_INFERENCE = "pass training on to the layer, or call it with training=False"
 
 
 def frozen_variable(case: Case, ours: list[Operation]) -> Cause | None:
     """A variable in the place of a mean over the batch."""
-    source = case.candidate.sources.get(case.theirs.end)
-    averaging = any(operation.family in ("Mean", "FusedBatchNorm") for operation in ours)
-    if source is None or source.kind != "variable" or not averaging:
+    name = _for_mean(case.candidate, case.theirs.end, ours)
+    if name is None:
         return None
     return Cause(
-        f"the candidate normalises with {source.name}, the reference with the batch's own statistics",
+        f"the candidate normalises with {name}, the reference with the batch's own statistics",
         "frozen-statistics",
         "call the layer with training=True",
     )
@@ -32,15 +31,21 @@ def frozen_variable(case: Case, ours: list[Operation]) -> Cause | None:
 
 def batch_for_variable(case: Case, theirs: Sequence[Operation]) -> Cause | None:
     """A mean over the batch in the place of a variable."""
-    source = case.reference.sources.get(case.blame.wanted)
-    averaging = any(operation.family in ("Mean", "FusedBatchNorm") for operation in theirs)
-    if source is None or source.kind != "variable" or not averaging:
+    name = _for_mean(case.reference, case.blame.wanted, theirs)
+    if name is None:
         return None
     return Cause(
-        f"the candidate normalises with the batch's own statistics, the reference with {source.name}",
+        f"the candidate normalises with the batch's own statistics, the reference with {name}",
         "batch-statistics",
         _CALL_IN_INFERENCE,
     )
+
+
+def _for_mean(program: Program, tensor: int, others: Sequence[Operation]) -> str | None:
+    """The variable that one side reads where the other averages over the batch; None where it is not so."""
+    source = program.sources.get(tensor)
+    averaging = any(operation.family in ("Mean", "FusedBatchNorm") for operation in others)
+    return source.name if source is not None and source.kind == "variable" and averaging else None
 
 
 def batch(case: Case) -> Iterator[Cause]:
