@@ -35,7 +35,7 @@ STEPS = ("variables-created-once", "variables-match", "inference-fixed", "infere
          "checkpoint", "gradients", "optimizer", "trajectory")  # fmt: skip
 TRAINING_STEPS = 20
 INCEPTION_STEPS = 3
-"""Of the guide's network: one step of training takes some 20 s on either side."""
+"""Of the guide's network, whose recorded steps are large: fewer are compared where fewer fit in memory."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Model:
         files: The Python files that its folder gets.
         configuration: Its `lockstep.toml` without training and checkpoint.
         written: Further files: name -> text.
-        arrays: Inputs that the configuration reads from `inputs.npz`; None where it makes them itself.
+        arrays: Inputs that the configuration reads from files, input name -> array; None where it makes them itself.
         steps: How many training steps are compared.
     """
 
