@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from lockstep.recorder.tensors import dtype_name
 
 LOSS_RTOL = 1e-5
 """For one regularization loss: a float32 sum of squares over up to five million elements was measured 3.9e-6
@@ -38,27 +41,31 @@ class FixedTolerance:
 
     def for_tensor(self, reference: np.ndarray) -> tuple[float, float]:
         """Returns `(rtol, atol)` for comparing with this reference; zero for what is not floating."""
-        name = reference.dtype.name
-        if reference.dtype.kind not in "fc" and name not in _EPSILON:
+        dtype = reference.dtype
+        if dtype.kind not in "fc" and dtype.name not in _EPSILON:
             return 0.0, 0.0
-        floor = 4.0 * _EPSILON.get(name, 0.0)
-        return max(self.rtol, floor), max(self.atol, floor) * min(_largest(reference), 1.0)
+        return self.at(dtype, _largest(reference))
+
+    def at(self, dtype: np.dtype[Any], scale: float) -> tuple[float, float]:
+        """Returns `(rtol, atol)` for a floating or complex reference whose largest magnitude is `scale`."""
+        floor = 4.0 * _EPSILON.get(dtype_name(dtype), 0.0)
+        return max(self.rtol, floor), max(self.atol, floor) * min(scale or 1.0, 1.0)
 
     def __str__(self) -> str:
         return f"rtol {self.rtol:g}, atol {self.atol:g} x scale"
 
 
 def _largest(reference: np.ndarray) -> float:
-    """The largest finite magnitude, or 1 where the tensor holds nothing but zeros (then the guide's rule stands)."""
+    """The largest finite magnitude; 0 where the tensor holds nothing but zeros (then the guide's rule stands)."""
     if reference.size == 0:
-        return 1.0
+        return 0.0
     # Minimum and maximum instead of the magnitude: no temporary as large as the tensor.
     parts = (reference.real, reference.imag) if reference.dtype.kind == "c" else (reference,)
     largest = max(float(max(abs(float(part.min())), abs(float(part.max())))) for part in parts)
     if not np.isfinite(largest):
         finite = np.abs(reference[np.isfinite(reference)])
-        largest = float(finite.max()) if finite.size else 1.0
-    return largest or 1.0
+        largest = float(finite.max()) if finite.size else 0.0
+    return largest
 
 
 def update_tolerance(before: np.ndarray, after: np.ndarray) -> np.ndarray:

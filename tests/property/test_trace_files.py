@@ -106,9 +106,9 @@ def test_files_of_the_formats_own_writer_are_read(tmp_path):
 
     arrays = {"a": np.arange(6, dtype=np.float16), "b": np.arange(3, dtype=np.uint8)}
     save_file(arrays, tmp_path / "x.safetensors", metadata={"format": "np"})
-    places = tensors.places(str(tmp_path / "x.safetensors"))
+    file = tensors.TensorFile(str(tmp_path / "x.safetensors"))
     for name, array in arrays.items():
-        assert same(tensors.mapped(str(tmp_path / "x.safetensors"), places[name], np.dtype), array)
+        assert same(file.tensor(name), array)
 
 
 def test_a_dtype_that_cannot_be_stored_is_named(tmp_path):
@@ -225,14 +225,14 @@ def test_a_hostile_header_is_refused(tmp_path, header, told):
     text = json.dumps(header).encode()
     (tmp_path / "x").write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
     with pytest.raises(RecordingError, match=told):
-        tensors.places(str(tmp_path / "x"))
+        tensors.TensorFile(str(tmp_path / "x"))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 7, b"\xff" * 8, b"\xff" * 20, struct.pack("<Q", 3) + b"[[[" * 9])
 def test_what_is_no_tensor_file_is_refused(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(RecordingError, match=r"no tensor file|no JSON"):
-        tensors.places(str(tmp_path / "x"))
+        tensors.TensorFile(str(tmp_path / "x"))
 
 
 def test_a_deeply_nested_manifest_is_refused(tmp_path):
@@ -311,11 +311,49 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 def test_loading_reads_nothing_until_a_tensor_is_asked_for(tmp_path, monkeypatch):
     write(tmp_path / "t", {"a": np.ones(1000), "b": np.ones(2000)})
     mapped = []
-    original = tensors.mapped
-    monkeypatch.setattr(tensors, "mapped", lambda *a: mapped.append(a) or original(*a))
+    original = tensors.TensorFile.tensor
+    monkeypatch.setattr(tensors.TensorFile, "tensor", lambda *a: mapped.append(a) or original(*a))
     reader = TraceReader(str(tmp_path / "t"))
     assert mapped == []
     array = reader.tensor(reader.body["tensors"]["a"])
     assert len(mapped) == 1
-    assert isinstance(array.base if array.base is not None else array, np.ndarray)
     assert not array.flags.owndata
+    assert not array.flags.writeable
+
+
+def test_a_trace_of_many_tensors_is_one_open_file_and_none_when_it_is_done_with(tmp_path):
+    def files():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    write(tmp_path / "t", {str(i): np.full(1000, i) for i in range(50)})
+    before = files()
+    reader = TraceReader(str(tmp_path / "t"))
+    arrays = [reader.tensor(entry) for entry in reader.body["tensors"].values()]
+    assert files() == before + 1
+    del reader
+    assert [int(array[0]) for array in arrays] == list(range(50))
+    del arrays
+    assert files() == before
+
+
+def test_what_was_read_of_a_tensor_leaves_memory_with_it_and_harms_no_neighbour(tmp_path):
+    def resident():  # MB of this process, the file's mapped pages included
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("RssFile")).split()[1]) / 1e3
+
+    size = 40
+    values = np.random.default_rng(0).random(size * 125_000)  # of `size` MB
+    write(tmp_path / "t", {"a": values, "b": values[:1000] + 1, "c": values + 2})
+    reader = TraceReader(str(tmp_path / "t"))
+    before = resident()
+    for name, expected in (("a", values), ("c", values + 2)):
+        neighbour = reader.tensor(reader.body["tensors"]["b"])
+        array = reader.tensor(reader.body["tensors"][name])
+        assert resident() > before + size * 0.9
+        again = reader.tensor(reader.body["tensors"][name])
+        part = array[1:].reshape(-1)
+        del array
+        assert np.array_equal(part, expected[1:])
+        del part, again
+        assert resident() < before + size * 0.1
+        assert np.array_equal(neighbour, values[:1000] + 1)

@@ -10,10 +10,14 @@ from unittest import mock
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from lockstep.compare import TensorComparison, compare_tensor
 from lockstep.errors import InputError
-from lockstep.metrics import Figures, blocks, compare_arrays, traversal
+from lockstep.metrics import Extent, Figures, blocks, compare_arrays, measure_extent, traversal
 from lockstep.metrics.plan import make_plan
+from lockstep.tolerance import FixedTolerance
 
 NAN, INF = math.nan, math.inf
 TINY_FLOATS = [
@@ -516,3 +520,80 @@ def test_figures_are_frozen():
 def test_bfloat16_is_known_without_importing_ml_dtypes():
     code = "import sys, lockstep.metrics; print(sorted({'ml_dtypes', 'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+class TestExtent:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("size", [1, 7, (1 << 16) - 1, 1 << 16, 200_001])
+    def test_it_is_what_the_figures_say(self, dtype, size):
+        reference, candidate = differing(size, dtype, noise=1e-3)
+        for flip in (1, -1):  # the largest difference is positive once and negative once
+            extent, figures = measure_extent(flip * reference, flip * candidate), compare_arrays(reference, candidate)
+            assert extent.max_abs_error == pytest.approx(figures.max_abs_error, rel=2.0**-22)
+            assert extent.max_abs_reference == figures.max_abs_reference
+            assert (extent.elements, extent.finite_pairs, extent.bit_equal) == (size, size, False)
+
+    @pytest.mark.parametrize("place", [0, 99_999, 200_000])
+    def test_one_element_anywhere_counts(self, place):
+        reference = np.zeros(200_001, np.float32)
+        candidate = reference.copy()
+        candidate[place] = -3
+        assert measure_extent(reference, candidate).max_abs_error == 3
+        assert measure_extent(candidate, reference).max_abs_reference == 3
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize(("ours", "theirs"), [(NAN, 1), (1, NAN), (NAN, NAN), (INF, INF), (-INF, 1), (1, INF)])
+    def test_nan_and_infinity_are_left_to_the_figures(self, dtype, ours, theirs):
+        sides = [np.ones(100_000, dtype) for _ in range(2)]
+        sides[0][70_000], sides[1][70_000] = ours, theirs
+        assert measure_extent(*sides) is None
+
+    def test_what_it_cannot_measure_it_leaves_to_the_figures(self):
+        ones = np.ones((4, 4), np.float32)
+        assert measure_extent(ones, ones) is not None
+        assert measure_extent(ones, ones.astype(np.float64)) is None
+        assert measure_extent(ones.astype(np.float16), ones.astype(np.float16)) is None
+        assert measure_extent(ones.astype(np.int64), ones.astype(np.int64)) is None
+        assert measure_extent(ones.T[:, :2], ones[:, :2]) is None
+        assert measure_extent(ones.astype(">f4"), ones.astype(">f4")) is None
+        assert measure_extent(ones[:0], ones[:0]) is None
+        assert measure_extent(np.float32([3e38]), np.float32([-3e38])) is None
+
+    def test_bits_tell_the_zeros_apart(self):
+        zeros = np.zeros(3, np.float32)
+        assert measure_extent(zeros, zeros.copy()).bit_equal
+        assert not measure_extent(zeros, -zeros).bit_equal
+        assert measure_extent(np.float32(2), np.float32([2])[0]).bit_equal
+
+
+class TestJudgedByExtent:
+    """`compare_tensor` judges by an extent where that is enough; the answer is the figures' one."""
+
+    @settings(deadline=None, max_examples=300)
+    @given(st.integers(0, 2**32 - 1), st.floats(-9, -3), st.floats(-8, 4), st.sampled_from(["float32", "float64"]))
+    def test_the_verdict_is_that_of_the_figures(self, seed, noise, scale, dtype):
+        generator = np.random.default_rng(seed)
+        reference = (generator.standard_normal(50) * 10**scale).astype(dtype)
+        candidate = (reference * (1 + 10**noise * generator.standard_normal(50))).astype(dtype)
+        tolerance = FixedTolerance()
+        rtol, atol = tolerance.for_tensor(reference)
+        figures = compare_arrays(reference, candidate, rtol=rtol, atol=atol)
+        pair = compare_tensor("x", reference, candidate, tolerance)
+        assert pair.passed == (figures.beyond_tolerance == 0)
+        assert float(pair.figures.max_abs_error) == pytest.approx(float(figures.max_abs_error), rel=2.0**-22)
+        assert pair.scaled_error == pytest.approx(TensorComparison("x", figures).scaled_error, rel=2.0**-22)
+
+    def test_agreement_takes_the_short_way_and_a_difference_the_long_one(self):
+        ones = np.ones(5, np.float32)
+        near = compare_tensor("x", ones, ones + np.float32(1e-6), FixedTolerance())
+        assert isinstance(near.figures, Extent)
+        assert near.passed
+        assert near.describe() == "x: all 5 within tolerance, largest difference 9.54e-07"
+        far = compare_tensor("x", ones, ones + np.float32(1e-4), FixedTolerance())
+        assert isinstance(far.figures, Figures)
+        assert not far.passed
+
+    def test_a_reference_of_zeros_has_the_guides_tolerance(self):
+        zeros = np.zeros(5, np.float32)
+        assert compare_tensor("x", zeros, zeros + np.float32(9e-6), FixedTolerance()).passed
+        assert not compare_tensor("x", zeros, zeros + np.float32(1.1e-5), FixedTolerance()).passed

@@ -19,7 +19,7 @@ from lockstep.checkpoints.formats import Format, write_safetensors
 from lockstep.errors import InputError
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.restoring import Held
-from lockstep.recorder.tensors import mapped, places
+from lockstep.recorder.tensors import TensorFile
 from lockstep.trace import flatten
 
 
@@ -92,11 +92,11 @@ def run_archive(path: Path, inputs: Any) -> tuple[dict[str, np.ndarray], dict[st
 
 def _read_safetensors(path: Path, wanted: list[str]) -> Mapping[str, np.ndarray]:
     try:
-        found = places(str(path))
-        missing = [key for key in wanted if key not in found]
+        file = TensorFile(str(path), numpy_dtype)
+        missing = [key for key in wanted if key not in file.places]
         if missing:
             raise InputError(f"{path.name} lacks {len(missing)} variables, the first is {missing[0]}.")
-        return {key: mapped(str(path), found[key], numpy_dtype) for key in wanted}
+        return {key: file.tensor(key) for key in wanted}
     except RecordingError as error:
         raise InputError(str(error)) from error
 

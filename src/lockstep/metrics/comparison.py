@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lockstep.errors import InputError
-from lockstep.metrics.dtypes import Array, kind_of, name_of
+from lockstep.metrics.dtypes import Array, kind_of
 from lockstep.metrics.figures import Figures, Scalar
 from lockstep.metrics.plan import Plan, make_plan
 from lockstep.metrics.tally import Tally
 from lockstep.metrics.traversal import traverse
+from lockstep.recorder.tensors import dtype_name
 
 
 def compare_arrays(
@@ -88,10 +89,10 @@ def _figures(reference: Array, candidate: Array, plan: Plan, tally: Tally) -> Fi
         mean_signed_error=complex(signed, imaginary) if plan.kind == "complex" else signed,
         rms_error=math.sqrt(_exact_sum([part.squared for part in tally.partials]) / count),
         max_abs_reference=number(tally.scale),
-        reference_dtype=name_of(reference.dtype),
-        candidate_dtype=name_of(candidate.dtype),
-        common_dtype=name_of(plan.common),
-        ulp_dtype=None if plan.ulp is None else name_of(plan.ulp),
+        reference_dtype=dtype_name(reference.dtype),
+        candidate_dtype=dtype_name(candidate.dtype),
+        common_dtype=dtype_name(plan.common),
+        ulp_dtype=None if plan.ulp is None else dtype_name(plan.ulp),
         rtol=plan.rtol,
         atol=plan.atol,
     )

@@ -20,12 +20,6 @@ _TINY_INTEGERS = ("int1", "int2", "int4", "uint1", "uint2", "uint4")
 
 
 @functools.cache
-def name_of(dtype: DType) -> str:
-    """Returns `dtype.name`, which NumPy makes up anew each time, in eight microseconds."""
-    return str(dtype.name)
-
-
-@functools.cache
 def kind_of(dtype: DType) -> str:
     """What a dtype holds: "float", "complex", "integer" (bool too) or "text"; `InputError` for anything else."""
     # ml_dtypes registers its dtypes with NumPy, mostly as kind "V"; their names tell them apart without importing it.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from lockstep.errors import InputError
 from lockstep.metrics.blocks import block_size
-from lockstep.metrics.dtypes import PRECISION, DType, common_dtype, kind_of, name_of, part_dtype, precision
+from lockstep.metrics.dtypes import PRECISION, DType, common_dtype, kind_of, part_dtype, precision
+from lockstep.recorder.tensors import dtype_name
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def make_plan(reference: DType, candidate: DType, rtol: float, atol: float) -> P
         kind=kind,
         common=common_dtype(kind, *native),
         ulp=min(parts, key=precision) if parts else None,
-        screened=same and kind == "float" and name_of(native[0]) in PRECISION,
+        screened=same and kind == "float" and dtype_name(native[0]) in PRECISION,
         same_dtype=same,
         rtol=rtol,
         atol=atol,

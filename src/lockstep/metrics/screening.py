@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
 
 from lockstep.metrics.blocks import cut_pieces
-from lockstep.metrics.dtypes import Array, DType, name_of, precision
+from lockstep.metrics.dtypes import Array, precision
 from lockstep.metrics.plan import Plan
+from lockstep.metrics.scratch import scratch
 from lockstep.metrics.tally import Partial, Tally
 from lockstep.metrics.ulp import ulp_distance
+from lockstep.recorder.tensors import dtype_name
 
 # float32 screening decides only beyond this relative margin; its own rounding is below 3 * 2**-24.
 _FLOAT32_MARGIN = 2.0**-20
@@ -38,15 +39,15 @@ class Screen:
     def __init__(self, plan: Plan, tally: Tally) -> None:
         self.plan = plan
         self.tally = tally
-        self.work = np.dtype(np.float64 if name_of(plan.common) == "float64" else np.float32)
-        self.exact = name_of(plan.common) == "float64"
+        self.work = np.dtype(np.float64 if dtype_name(plan.common) == "float64" else np.float32)
+        self.exact = dtype_name(plan.common) == "float64"
         self.margin = 0.0 if self.exact else _FLOAT32_MARGIN
         self.steps = 2.0 ** precision(plan.common)
         widened = ("reference", "candidate") if plan.common.itemsize == 2 else ()
-        self.widened = [_scratch(name, plan.block, self.work) for name in widened]
-        self.error = _scratch("error", plan.block, self.work)
-        self.quotient = _scratch("quotient", plan.block, self.work)
-        self.mask = _scratch("mask", plan.block, np.dtype(bool))
+        self.widened = [scratch(name, plan.block, self.work) for name in widened]
+        self.error = scratch("error", plan.block, self.work)
+        self.quotient = scratch("quotient", plan.block, self.work)
+        self.mask = scratch("mask", plan.block, np.dtype(bool))
         self.ones = np.ones(_ROW, self.work)
 
     def add(self, start: int, reference: Array, candidate: Array) -> bool:
@@ -83,7 +84,7 @@ class Screen:
         if block.dtype == self.work:
             return block
         wide = self.widened[side][: block.size]
-        if name_of(block.dtype) == "bfloat16":  # the upper half of a float32; ten times faster than the registered cast
+        if dtype_name(block.dtype) == "bfloat16":  # a float32's upper half; ten times as fast as the registered cast
             bits = wide.view(np.uint32)
             np.copyto(bits, block.view(np.uint16))
             np.left_shift(bits, 16, out=bits)
@@ -191,27 +192,6 @@ class Screen:
         np.multiply(np.absolute(reference, out=limit), np.float32(self.plan.rtol * factor), out=limit)
         np.add(limit, np.float32(self.plan.atol * factor + subnormal), out=limit)
         return error > limit
-
-
-class _Scratch(threading.local):
-    """Arrays of one thread that are written over by each tensor.
-
-    New ones for every tensor would cost more than all arithmetic on a small one: the system fills each page with zeros
-    when it is first written to.
-    """
-
-    def __init__(self) -> None:
-        self.arrays: dict[tuple[str, int, DType], Array] = {}
-
-
-_SCRATCH = _Scratch()
-
-
-def _scratch(name: str, elements: int, dtype: DType) -> Array:
-    key = name, elements, dtype
-    if key not in _SCRATCH.arrays:
-        _SCRATCH.arrays[key] = np.empty(elements, dtype)
-    return _SCRATCH.arrays[key]
 
 
 def _where(mask: Array) -> Array:

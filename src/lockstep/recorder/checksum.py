@@ -40,10 +40,11 @@ def checksum(data: Any) -> str:
 
 
 class _Scratch(threading.local):
-    """Room for a block's upper halves, one for each thread; a new one each time would have to be filled with zeros."""
+    """Room for a block's upper halves and sums, one for each thread; new ones would have to be filled with zeros."""
 
     def __init__(self) -> None:
         self.words = np.empty((_ROWS, _ROW_WORDS), np.uint64)
+        self.sums = np.empty((2, _ROWS), np.uint64)
 
 
 _SCRATCH = _Scratch()
@@ -51,9 +52,10 @@ _SCRATCH = _Scratch()
 
 def _sums(rows: np.ndarray) -> bytes:
     upper = np.right_shift(rows, _HALF, out=_SCRATCH.words[: len(rows)])
-    low = np.einsum("ij,j->i", rows, _WEIGHTS[0])
-    high = np.einsum("ij,j->i", upper, _WEIGHTS[1])
-    return bytes(low.astype("<u8").tobytes() + high.astype("<u8").tobytes())
+    sums = _SCRATCH.sums[:, : len(rows)]
+    np.einsum("ij,j->i", rows, _WEIGHTS[0], out=sums[0])
+    np.einsum("ij,j->i", upper, _WEIGHTS[1], out=sums[1])
+    return sums.astype("<u8", copy=False).tobytes()
 
 
 def _weights(name: bytes) -> np.ndarray:

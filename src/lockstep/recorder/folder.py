@@ -201,7 +201,7 @@ class TraceReader:
     def __init__(self, folder: str, numpy_dtype: Callable[[str], Any] = np.dtype) -> None:
         self.folder = folder
         self._numpy_dtype = numpy_dtype
-        self._places: Dict[str, Dict[str, tensors.Place]] = {}
+        self._open: Dict[str, tensors.TensorFile] = {}
         self.body = _manifest(folder)
 
     def tensor(self, entry: Mapping[str, Any]) -> np.ndarray:
@@ -213,9 +213,13 @@ class TraceReader:
             RecordingError: The entry or the tensor is damaged, or leads out of the folder.
         """
         dtype, shape, expected = _checked_entry(entry)
-        place = self._place(str(entry["file"]), str(entry["key"]))
+        file = self._file(str(entry["file"]))
+        if str(entry["key"]) not in file.places:
+            raise RecordingError(
+                "the trace %s is damaged: %s has no tensor %r." % (self.folder, entry["file"], entry["key"])
+            )
         try:
-            array = tensors.mapped(self._path(entry["file"]), place, self._numpy_dtype)
+            array = file.tensor(str(entry["key"]))
         except (OSError, TypeError) as error:
             raise RecordingError("%s cannot be read: %s." % (entry["file"], error))
         if checksum(array.reshape(-1).view(np.uint8)) != expected:
@@ -240,15 +244,13 @@ class TraceReader:
             raise RecordingError("the trace %s is damaged: %s is not what was written." % (self.folder, entry["file"]))
         return content
 
-    def _place(self, file: str, key: str) -> "tensors.Place":
-        if file not in self._places:
+    def _file(self, name: str) -> "tensors.TensorFile":
+        if name not in self._open:
             try:
-                self._places[file] = tensors.places(self._path(file))
+                self._open[name] = tensors.TensorFile(self._path(name), self._numpy_dtype)
             except OSError as error:
-                raise RecordingError("the trace %s is not whole: %s: %s." % (self.folder, file, error.strerror))
-        if key not in self._places[file]:
-            raise RecordingError("the trace %s is damaged: %s has no tensor %r." % (self.folder, file, key))
-        return self._places[file][key]
+                raise RecordingError("the trace %s is not whole: %s: %s." % (self.folder, name, error.strerror))
+        return self._open[name]
 
     def _path(self, file: Any) -> str:
         if not isinstance(file, str) or not _FILE_NAME.match(file):

@@ -4,10 +4,13 @@ The format (huggingface/safetensors, "Format"): eight bytes with the length of a
 header, name -> dtype, shape and place of the data; the data, without holes.
 """
 
+import functools
 import json
+import mmap
 import os
 import struct
-from typing import Any, Dict, Iterable, Mapping, NamedTuple, Tuple
+import weakref
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
@@ -82,10 +85,10 @@ def restored(dtype: str, shape: Tuple[int, ...], array: np.ndarray) -> np.ndarra
     if dtype == "string":
         return _unpacked(array, shape)
     if dtype in _COMPLEX:
-        if array.dtype.name != _COMPLEX[dtype] or array.shape != tuple(shape) + (2,):
+        if dtype_name(array.dtype) != _COMPLEX[dtype] or array.shape != tuple(shape) + (2,):
             raise RecordingError("a tensor of %s is not stored as pairs of %s." % (dtype, _COMPLEX[dtype]))
         return array.reshape(-1).view(dtype).reshape(shape)
-    if array.dtype.name != dtype or array.shape != tuple(shape):
+    if dtype_name(array.dtype) != dtype or array.shape != tuple(shape):
         raise RecordingError(
             "a tensor is described as %s %s and stored as %s %s." % (dtype, tuple(shape), array.dtype.name, array.shape)
         )
@@ -117,22 +120,59 @@ def write(path: str, arrays: Mapping[str, np.ndarray]) -> None:
             file.write(arrays[name].reshape(-1).view(np.uint8).data)
 
 
-def places(path: str) -> Dict[str, Place]:
-    """Reads a file's header and checks it against the file's size.
+class TensorFile:
+    """A tensor file behind a memory map: the header is read at once, of the rest what is used.
+
+    One map and one open file serve all tensors, for as long as one of them or this object lives: a map for each would
+    have a thousand files open where systems allow as many.
+
+    Args:
+        path: The file.
+        numpy_dtype: Turns the name of a dtype into the dtype; bfloat16 is not NumPy's own.
+
+    Attributes:
+        places: Name -> where the tensor lies; checked against the file's size.
 
     Raises:
         RecordingError: The file is cut short, too long, or no such file.
         OSError: It cannot be read.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        first = file.read(8)
-        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
-        if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
-            raise RecordingError("%s is no tensor file, or is cut short within its header." % _name(path))
-        text = file.read(length)
+
+    def __init__(self, path: str, numpy_dtype: Callable[[str], Any] = np.dtype) -> None:
+        self._path = path
+        self._numpy_dtype = numpy_dtype
+        with open(path, "rb") as file:
+            self.places = _places(path, file)
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def tensor(self, name: str) -> np.ndarray:
+        """Returns a stored tensor, a view of the file; the memory of what was read of it is given back with it."""
+        place = self.places[name]
+        dtype = self._numpy_dtype(place.dtype)
+        if not place.size:
+            try:
+                return np.zeros(place.shape, dtype)
+            except ValueError:  # NumPy counts the other dimensions of an empty array too
+                raise RecordingError("%s holds an empty tensor of shape %s, beyond what NumPy can hold."
+                                     % (_name(self._path), place.shape))  # fmt: skip
+        raw = np.frombuffer(self._map, np.uint8, place.size, place.start)
+        if hasattr(mmap, "MADV_DONTNEED"):  # Python 3.8, not on Windows
+            # Pages that a neighbour or a second view still needs are read again: they are the file's.
+            first = place.start // mmap.PAGESIZE * mmap.PAGESIZE
+            end = place.start + place.size
+            weakref.finalize(raw, self._map.madvise, mmap.MADV_DONTNEED, first, end - first).atexit = False
+        array: np.ndarray = raw.view(dtype).reshape(place.shape)
+        return array
+
+
+def _places(path: str, file: BinaryIO) -> Dict[str, Place]:
+    size = os.fstat(file.fileno()).st_size
+    first = file.read(8)
+    length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
+    if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
+        raise RecordingError("%s is no tensor file, or is cut short within its header." % _name(path))
     try:
-        header = json.loads(text.decode("utf-8", "surrogatepass"))
+        header = json.loads(file.read(length).decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         raise RecordingError("the header of %s is damaged: it is no JSON." % _name(path))
     if not isinstance(header, dict):
@@ -147,26 +187,6 @@ def places(path: str) -> Dict[str, Place]:
     if end != size:
         raise RecordingError("%s holds %d bytes; its header speaks of %d." % (_name(path), size, end))
     return found
-
-
-def mapped(path: str, place: Place, numpy_dtype: Any) -> np.ndarray:
-    """Returns a stored tensor through a memory map of its own: nothing is read until it is used.
-
-    Args:
-        path: The file.
-        place: As `places` gave it.
-        numpy_dtype: Turns the name of a dtype into the dtype.
-    """
-    dtype = numpy_dtype(place.dtype)
-    if not place.size:
-        try:
-            return np.zeros(place.shape, dtype)
-        except ValueError:  # NumPy counts the other dimensions of an empty array too
-            raise RecordingError("%s holds an empty tensor of shape %s, beyond what NumPy can hold."
-                                 % (_name(path), place.shape))  # fmt: skip
-    raw = np.memmap(path, np.uint8, "r", place.start, (place.size,))
-    array: np.ndarray = raw.view(np.ndarray).view(dtype).reshape(place.shape)
-    return array
 
 
 def _place(path: str, name: str, entry: Any, data_start: int) -> Place:
@@ -200,6 +220,12 @@ def _unpacked(packed: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
     strings = np.empty(len(ends) - 1, object)
     strings[:] = [data[begin:end] for begin, end in zip(ends[:-1], ends[1:])]
     return strings.reshape(shape)
+
+
+@functools.lru_cache(maxsize=None)
+def dtype_name(dtype: Any) -> str:
+    """Returns `dtype.name`, which NumPy makes up anew each time, in eight microseconds."""
+    return str(dtype.name)
 
 
 def count(shape: Iterable[int]) -> int:
