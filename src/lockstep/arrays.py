@@ -20,13 +20,19 @@ def named(inputs: Arrays) -> dict[str, np.ndarray]:
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Returns the dtype of that name; bfloat16 is TensorFlow's, which NumPy alone does not know."""
-    kind: Any = name
-    if name == "bfloat16":
-        import ml_dtypes  # comes with TensorFlow
+    """Returns the dtype of that name; bfloat16 and the narrower ones are TensorFlow's, which NumPy alone does not know.
 
-        kind = ml_dtypes.bfloat16
-    dtype: np.dtype[Any] = np.dtype(kind)
+    >>> numpy_dtype("float8_e5m2").itemsize
+    1
+    """
+    try:
+        dtype: np.dtype[Any] = np.dtype(name)
+    except TypeError:
+        import ml_dtypes  # comes with TensorFlow; NumPy knows its dtypes from then on
+
+        dtype = np.dtype(getattr(ml_dtypes, name, object))
+        if dtype.name != name:
+            raise
     return dtype
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from lockstep.program import Program
 
 MAX_MEMORY = 2 * 1024**3
 """Bytes of recorded values that stay in memory, unless told otherwise: what a laptop can spare beside a model."""
+_PLAIN = ("float", "bfloat", "complex", "int", "uint", "bool")
 
 
 class Values:
@@ -37,6 +39,7 @@ class Values:
     def __enter__(self) -> Values:
         for operation in self._program.operations:
             inputs = [self[tensor] for tensor in operation.inputs]
+            self._make_room(sum(map(self._size, operation.outputs)))
             for tensor, value in zip(operation.outputs, self._kernels.run(operation, inputs), strict=True):
                 self._hold(tensor, value)
         return self
@@ -57,10 +60,10 @@ class Values:
             return self._held[tensor]
         place, dtype, shape = self._places[tensor]
         assert self._file is not None
+        self._make_room(self._size(tensor))
         self._file.seek(place)
-        value = np.frombuffer(self._file.read(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize), dtype).reshape(
-            shape
-        )
+        raw = self._file.read(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        value = np.frombuffer(raw, dtype).reshape(shape)
         self._hold(tensor, value)
         return value
 
@@ -72,8 +75,14 @@ class Values:
         self._held[tensor] = value
         self._bytes += self._size(tensor)
         self.peak = max(self.peak, self._bytes)
-        while self._bytes > self._bound and len(self._held) > 1:
-            oldest, dropped = self._held.popitem(last=False)
+
+    def _make_room(self, wanted: int) -> None:
+        """Gives up what was not asked for longest, so that as many bytes more stay within the bound."""
+        while self._bytes + wanted > self._bound:
+            oldest = next((tensor for tensor in self._held if self._size(tensor)), None)
+            if oldest is None:
+                return
+            dropped = self._held.pop(oldest)
             self._bytes -= self._size(oldest)
             if oldest not in self._places:
                 self._write(oldest, self._kernels.numpy(dropped))
@@ -82,10 +91,14 @@ class Values:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="lockstep-")  # noqa: SIM115 - closed with the values
         place = self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(array).tobytes())
+        self._file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         self._places[tensor] = (place, array.dtype, array.shape)
 
     def _size(self, tensor: int) -> int:
+        """Returns the bytes that it takes; 0 for what only the framework can hold (strings, handles)."""
         spec = self._program.specs[tensor]
-        width = int("".join(c for c in spec.dtype if c.isdigit()) or 8) // 8 or 1
+        if not spec.dtype.startswith(_PLAIN):
+            return 0
+        bits = re.search("[0-9]+", spec.dtype)
+        width = (int(bits.group()) if bits else 8) // 8 or 1
         return int(np.prod(spec.shape, dtype=np.int64)) * width
