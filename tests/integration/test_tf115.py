@@ -67,15 +67,20 @@ def test_each_small_example_is_equivalent_and_its_code_exact(example):
 def test_a_planted_mistake_diverges_at_its_step_and_is_named(tmp_path, example, change, step, pitfall):
     folder = tmp_path / example
     shutil.copytree(EXAMPLES / example, folder)
-    source = (folder / "legacy_model.py").read_text()
-    assert change[0] in source
-    (folder / "wrong_model.py").write_text(source.replace(*change))
-    migrated = folder / "migrated_model.py"
-    migrated.write_text(migrated.read_text().replace("legacy_model", "wrong_model"))
+    plant(folder, *change)
     status, report = check(folder / "lockstep-tf115.toml")
     assert status == 1, report
     assert next(s["name"] for s in report["steps"] if s["verdict"] == "diverged") == step
     assert report["culprits"][0]["pitfall"] == pitfall
+
+
+def plant(folder, right, wrong):
+    """Puts a mistake into what the candidate runs, once, and leaves the reference as it is."""
+    source = (folder / "legacy_model.py").read_text()
+    assert right in source
+    (folder / "wrong_model.py").write_text(source.replace(right, wrong, 1))
+    migrated = folder / "migrated_model.py"
+    migrated.write_text(migrated.read_text().replace("legacy_model", "wrong_model"))
 
 
 def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
@@ -88,11 +93,7 @@ def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
     fixed = next(step for step in report["steps"] if step["name"] == "inference-fixed")["figures"]
     assert fixed["reference_loss"] == pytest.approx(0.001182976, rel=1e-5)  # what the guide prints
     assert fixed["output_error_of_code"] == 0
-    source = (folder / "legacy_model.py").read_text()
-    assert source.count("scale=0.10") >= 1
-    (folder / "wrong_model.py").write_text(source.replace("scale=0.10", "scale=0.11", 1))
-    migrated = folder / "migrated_model.py"
-    migrated.write_text(migrated.read_text().replace("legacy_model", "wrong_model"))
+    plant(folder, "scale=0.10", "scale=0.11")
     status, report = check(folder / "lockstep-tf115.toml")
     assert status == 1
     assert report["environments"]["reference"]["trace"] in ("from the cache", "recorded now")
@@ -100,6 +101,24 @@ def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
     assert {culprit["reference"] for culprit in report["culprits"]} == blocks
     assert {culprit["pitfall"] for culprit in report["culprits"]} == {"constant-factor"}
     assert all("legacy_model.py:" in culprit["reference_source"] for culprit in report["culprits"])
+
+
+def test_another_epsilon_in_the_guides_network_names_every_batch_normalisation_that_has_it(tmp_path):
+    folder = tmp_path / "network"
+    shutil.copytree(EXAMPLES / "inception_resnet_v2", folder)
+    configuration = folder / "lockstep-tf115.toml"
+    configuration.write_text(configuration.read_text().replace('fill = "ones"', 'fill = "uniform"'))
+    plant(folder, '"epsilon": batch_norm_epsilon', '"epsilon": 0.002')
+    status, report = check(configuration)
+    assert status == 1, report
+    assert report["environments"]["reference"]["tensorflow"] == "1.15.5"
+    updated = next(step for step in report["steps"] if step["name"] == "training-random")["figures"]["state_variables"]
+    assert updated == 412  # a moving mean and a moving variance for each of them
+    assert len({culprit["scopes"]["reference"] for culprit in report["culprits"]}) == updated / 2
+    for culprit in report["culprits"]:
+        assert "/BatchNorm" in culprit["reference"], culprit
+        assert culprit["pitfall"] == "epsilon"
+        assert "epsilon: 0.001 against 0.002" in culprit["attributes"]
 
 
 def test_taps_change_nothing_in_tensorflow_1_15(tmp_path):
