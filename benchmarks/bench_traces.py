@@ -147,8 +147,8 @@ def tapped_network() -> None:
     model = graph.build(legacy_model.forward, image, training=True, seeds=GraphSeeds(mode="num_random_ops"))
     plan = taps.plan(model, [taps.EVERYTHING], 2 << 30)
     (block,) = plan.blocks
-    with tf.compat.v1.Session(graph=model.graph, config=graph._config(0)) as session:
-        session.run([variable.initializer for variable in model._raw])
+    with tf.compat.v1.Session(graph=model.graph, config=graph.session_config(0)) as session:
+        session.run([variable.initializer for variable in model.raw_variables])
         feed = {model.inputs["image"]: image["image"]}
         plain, outputs = list(model.outputs.values()), list(model.outputs.values())
         runs = {"plain": lambda: session.run(plain, feed), "tapped": lambda: session.run([outputs, block], feed)}
