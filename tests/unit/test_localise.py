@@ -623,11 +623,26 @@ class SinglePrecision(NumpyKernels):
         return super().run_double(operation, inputs, halves=halves)
 
 
-def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(monkeypatch):
-    sides = scaled(first=False), scaled(first=True)
+@pytest.mark.parametrize(("active", "factor"), [(False, 0.25), (True, 0.25), (False, 0.2501)])
+def test_an_operation_without_a_float64_kernel_keeps_nobody_from_looking_for_what_is_only_written_otherwise(
+    active, factor
+):
+    sides = scaled(first=False, active=active), scaled(first=True, active=active, factor=factor)
     result = localise(*sides, {name: name for name in KERNELS}, SinglePrecision())
+    assert bool(result.blames) == (active or factor != 0.25)
+    assert result.notes == []
+
+
+def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(monkeypatch):
+    def impossible(*_):
+        raise TypeError("nothing can be done in float64")
+
+    sides = scaled(first=False), scaled(first=True)
+    with monkeypatch.context() as without:
+        without.setattr(forcing, "Whole", impossible)
+        result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
     assert result.blames
-    assert "no float64 kernel for Tanh" in result.notes[0]
+    assert "nothing can be done in float64" in result.notes[0]
     monkeypatch.setattr(forcing, "_MOST_COMPUTED", 100)
     result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
     assert result.blames

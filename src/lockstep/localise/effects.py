@@ -3,6 +3,7 @@
 `(x * s) W` and `(x W) * s` are the same; looked at operation by operation the first has a factor too many in one place
 and lacks one in another. So the whole candidate runs in float64, everywhere else on the reference's values, with some
 blamed places left as they are: if all that it returns and leaves behind is the reference's, these places are right.
+An operation without a float64 kernel is run as it is, and then float32's rounding is allowed for.
 """
 
 from __future__ import annotations
@@ -67,11 +68,19 @@ class Whole:
     ) -> None:
         self._c, self._kernels, self._places, self._ends = candidate, kernels, places, ends
         self._sources = sources
+        self._reference, self._single = reference, False
         self._replaced = _Replaced({}, {})
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
         self._ours = self._run(reference, {}, wanted, None)
         moved = self._run(reference, {}, {tensor for _, tensor in ends}, _other_constants)
         self._allowed = {tensor: self._allowance(tensor, moved[tensor]) for _, tensor in ends}
+
+    @functools.cached_property
+    def _allowed_in_single(self) -> dict[int, float]:
+        """What is allowed where an operation has no float64 kernel: what all last places of float32 may come to."""
+        tensors = {tensor for _, tensor in self._ends}
+        moved = self._run(self._reference, {}, tensors, jittered)
+        return {tensor: max(self._allowance(tensor, moved[tensor]), self._allowed[tensor]) for tensor in tensors}
 
     def harmless(self, free: Collection[int]) -> bool:
         """Tells whether the candidate is right with some blamed places as they are, all others being mended.
@@ -126,7 +135,8 @@ class Whole:
         odd = ~np.isfinite(off)
         if odd.any() and not np.array_equal(ours[odd], value[odd], equal_nan=True):
             return False
-        return not bool((np.where(odd, 0.0, off) > self._allowed[tensor]).any())
+        allowed = self._allowed_in_single if self._single else self._allowed
+        return not bool((np.where(odd, 0.0, off) > allowed[tensor]).any())
 
     def _run(
         self,
@@ -142,7 +152,7 @@ class Whole:
 
         def source(tensor: int) -> Any:
             value = sources.get(tensor, program.sources[tensor].value)
-            if moved is None or program.sources[tensor].kind != "constant":
+            if moved is None or (moved is _other_constants and program.sources[tensor].kind != "constant"):
                 return value
             return moved(self._kernels.numpy(value), str(tensor))
 
@@ -151,7 +161,7 @@ class Whole:
 
         replaced = self._replaced if program is self._c else _Replaced({}, {})
         for operation in program.operations:
-            self._compute(operation, read, values, replaced)
+            self._compute(program, operation, read, values, replaced)
             for tensor in operation.inputs:
                 readers[tensor] -= 1
                 if not readers[tensor]:
@@ -159,7 +169,12 @@ class Whole:
         return {tensor: _wide(self._kernels.numpy(read(tensor))) for tensor in kept}
 
     def _compute(
-        self, operation: Operation, read: Callable[[int], Any], values: dict[int, Any], replaced: _Replaced
+        self,
+        program: Program,
+        operation: Operation,
+        read: Callable[[int], Any],
+        values: dict[int, Any],
+        replaced: _Replaced,
     ) -> None:
         def mended(place: object, value: Any, by: Mapping[Any, Any]) -> Any:
             if place not in by:
@@ -169,9 +184,19 @@ class Whole:
 
         reads = enumerate(operation.inputs)
         inputs = [mended((operation.index, slot), read(tensor), replaced.reads) for slot, tensor in reads]
-        outputs = self._kernels.run_double(operation, inputs)
+        try:
+            outputs = self._kernels.run_double(operation, inputs)
+        except Exception:  # the framework's own: no float64 kernel, or nothing that can be computed
+            dtypes = [program.specs[tensor].dtype for tensor in operation.inputs]
+            outputs = self._kernels.run(operation, [self._narrow(*pair) for pair in zip(inputs, dtypes, strict=True)])
+            self._single = True
         made = zip(operation.outputs, outputs, strict=True)
         values.update({tensor: mended(tensor, value, replaced.tensors) for tensor, value in made})
+
+
+    def _narrow(self, value: Any, dtype: str) -> Any:
+        array = self._kernels.numpy(value)
+        return array.astype(np.float32) if array.dtype == np.float64 and dtype == "float32" else value
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ larger than that in a few runs is not searched."""
 _UNSEARCHED = "some of the operations to blame may only be written otherwise, which was not looked into"
 _FIRST_RUNS = 3
 """Runs that every search takes: the reference twice, the candidate with everything mended."""
-_NEIGHBOURS = 4
-"""How many neighbouring places may be right together; a factor that changes places makes two."""
+_NEIGHBOURS = (1, 2, 3, 4, 6, 8)
+"""How many neighbouring places may be right together; a factor that changes places makes two, a backward recurrence
+that masks its outputs behind itself six."""
 _ORDERING = frozenset({"Reshape", "Transpose"})
 _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
@@ -213,7 +214,7 @@ class _Pass:
         sources = {tensor: self._values[number] for tensor, number in given.items()}
         count = len(rounds)
         runs = [tuple(range(count))]
-        for together in range(1, _NEIGHBOURS + 1):
+        for together in (n for n in _NEIGHBOURS if n < count):
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
         runs = runs[: max(_MOST_COMPUTED // _elements(self._c) - _FIRST_RUNS, 0)]
         if not runs:
