@@ -171,6 +171,7 @@ class _Pass:
         self._table: dict[object, tuple[int, ...]] = {}
         self._ours: dict[int, int] = {}  # reference's tensor -> number, itself a tensor of the reference
         self._number: dict[int, int] = {}  # candidate's tensor -> number; what has none is not known yet
+        self._given: dict[int, int] = {}  # candidate's source -> number, where both have the same
         self._synced: set[int] = set()
         self._blamed: set[tuple[int, int]] = set()
         self._forced: dict[tuple[int, int], int] = {}
@@ -210,8 +211,8 @@ class _Pass:
         rounds = _rounds(blames)
         places = [[place for n in numbers for place in self._places[self._blame_keys[n]]] for numbers in rounds]
         ends = [(tensor, wanted) for tensor, all_wanted in self._ends_seen for wanted in all_wanted]
-        given = {t: n for t, n in self._number.items() if t in self._c.sources and not self._c.is_constant(t)}
-        sources = {tensor: self._values[number] for tensor, number in given.items()}
+        # A source that was only forced to what should have been read keeps its own value: another draw is one.
+        sources = {tensor: self._values[number] for tensor, number in self._given.items()}
         count = len(rounds)
         runs = [tuple(range(count))]
         for together in (n for n in _NEIGHBOURS if n < count):
@@ -259,6 +260,8 @@ class _Pass:
             constant = self._c.is_constant(tensor)
             if key is not None and found is not None and (constant or self._same_spec(found[0], tensor)):
                 self._sync(tensor, found[0])
+                if not constant:
+                    self._given[tensor] = found[0]
 
     def _same_spec(self, ours: int, theirs: int) -> bool:
         return self._r.specs[ours] == self._c.specs[theirs]
@@ -638,7 +641,7 @@ class _Pass:
 
     def _own_draws(self, theirs: Part) -> list[str]:
         """Names the draws that go into a part and that the reference does not make."""
-        sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
+        sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._given)
         return [source.name for source in sources if source is not None and source.kind == "draw"]
 
     def _their_part(self, tensor: int) -> Part:

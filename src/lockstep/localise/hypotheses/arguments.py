@@ -207,10 +207,10 @@ def _told_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, found: 
 def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> Slug:
     if theirs.family in _REDUCTIONS:
         return "wrong-axis"
+    if theirs.family in _OF_CONSTANTS and wanted.dtype.kind in "iu":  # sizes and places, of which a mask has none
+        return "transposed-axes" if theirs.family == "Transpose" and not case.is_flattened(theirs) else _OF_CONSTANTS[theirs.family]
     if is_mask(wanted) and is_mask(found):
         return "mask"
-    if theirs.family == "Transpose" and not case.is_flattened(theirs):
-        return "transposed-axes"
     if min(wanted.size, found.size) > 1 and case.begins_rounds(theirs):
         return "initial-state"
     if wanted.size == 1 and found.size == 1 and wanted.dtype.kind == "f":
@@ -220,7 +220,7 @@ def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, foun
 
 def _pitfall_of_number(case: Case, theirs: Operation, ours: float, other: float) -> Slug:
     family = theirs.family
-    if case.draws(theirs) or family in ("GreaterEqual", "Less", "Greater", "LessEqual"):
+    if case.drops(theirs) or family in ("GreaterEqual", "Less", "Greater", "LessEqual"):
         return "keep-prob-as-rate" if close(ours + other, 1.0) else "dropout-rate"
     if family in ("Mul", "RealDiv") and case.beside_dropout(theirs):
         kept = sum(1 / n if family == "Mul" else n for n in (ours, other) if n)

@@ -98,11 +98,11 @@ class Case:
         """Whether an operation of the candidate is read by one of these families."""
         return _feeds(self.candidate, operation, families)
 
-    def draws(self, operation: Operation) -> bool:
-        """Whether an operation of either side reads a draw."""
+    def drops(self, operation: Operation) -> bool:
+        """Whether an operation of either side reads what dropout draws."""
         for program in (self.reference, self.candidate):
             if operation.index < len(program.operations) and program.operations[operation.index] is operation:
-                return any(t in program.draws for t in operation.inputs)
+                return any(is_of_dropout(program, t) for t in operation.inputs)
         return False
 
     def beside_dropout(self, theirs: Operation) -> bool:
@@ -308,12 +308,17 @@ def consumers(program: Program, operation: Operation) -> list[Operation]:
     return [o for o in program.operations[operation.index + 1 :] if made.intersection(o.inputs)]
 
 
+def is_of_dropout(program: Program, tensor: int) -> bool:
+    """Whether a tensor is a draw that decides what to keep; normally distributed numbers are noise."""
+    return tensor in program.draws and "Normal" not in program.sources[tensor].name
+
+
 def draws_before(program: Program, tensor: int) -> bool:
     """Whether a tensor comes straight out of dropout."""
     waiting, seen = [(tensor, 0)], set()
     while waiting:
         current, depth = waiting.pop()
-        if current in program.draws:
+        if is_of_dropout(program, current):
             return True
         made_by = program.producers.get(current)
         if made_by is None or depth == _DROPOUT_DEPTH or current in seen or made_by.family not in _OF_DROPOUT:
@@ -324,7 +329,21 @@ def draws_before(program: Program, tensor: int) -> bool:
 
 
 REARRANGING = frozenset(
-    {"Reshape", "Transpose", "Pack", "Unpack", "StridedSlice", "Slice", "Split", "GatherV2", "ConcatV2", "ReverseV2"}
+    {
+        "Reshape",
+        "Transpose",
+        "Pack",
+        "Unpack",
+        "StridedSlice",
+        "Slice",
+        "Split",
+        "GatherV2",
+        "ConcatV2",
+        "ReverseV2",
+        "ReverseSequence",
+        "DepthToSpace",
+        "SpaceToDepth",
+    }
 )
 """Families that only rearrange or pick what they are given."""
 

@@ -16,6 +16,7 @@ from lockstep.localise.hypotheses.case import (
     computing,
     draws_before,
     is_mask,
+    is_of_dropout,
     is_narrowing,
     listed,
     rearranges,
@@ -26,6 +27,7 @@ from lockstep.program import Operation
 
 _LARGEST_PERMUTED = 4
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
+_SLICES = frozenset({"Slice", "StridedSlice"})
 _OF_FAMILIES: dict[str, Slug] = {
     "Cast": "dtype",
     "SpaceToBatchND": "dilation",
@@ -48,6 +50,7 @@ _OF_FAMILIES: dict[str, Slug] = {
 def one_side_only(case: Case) -> Iterator[Cause]:
     """What one side alone computes, or a read of another tensor."""
     ours, theirs = computing(case.blame.reference), computing(case.blame.candidate)
+    yield from _other_draw(case, theirs)
     if not ours and not theirs:
         yield from _wrong_input(case)
     elif not theirs and ours:
@@ -61,6 +64,14 @@ def one_side_only(case: Case) -> Iterator[Cause]:
         yield extra(case, theirs)
 
 
+def _other_draw(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
+    """Numbers of another distribution."""
+    drawn = [part.program.sources[t].name for part in (case.ours, case.theirs) for t in part.start
+             if t in part.program.draws]  # fmt: skip
+    if not theirs and len(drawn) == 2 and drawn[0] != drawn[1]:  # noqa: PLR2004 - one on either side
+        yield Cause(f"{drawn[1]} in the candidate, {drawn[0]} in the reference", "wrong-operation", f"use {drawn[0]}")
+
+
 def missing(case: Case, ours: list[Operation]) -> Cause:
     """The reference's operations that the candidate has not: by definition the difference vanishes with them."""
     last, names = ours[-1], listed(ours)
@@ -70,7 +81,7 @@ def missing(case: Case, ours: list[Operation]) -> Cause:
         return found
     if len(ours) == 1 and last.family in activations.NAMES:
         return Cause(f"the candidate lacks the activation {last.family}", "missing-activation", f"apply {last.family}")
-    if any(case.draws(operation) for operation in ours):
+    if any(case.drops(operation) for operation in ours):
         return Cause(f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training")
     if "Cast" in families and not is_narrowing(case.reference, ours):
         families.discard("Cast")
@@ -110,7 +121,7 @@ def extra(case: Case, theirs: list[Operation]) -> Cause:
     number = case.constant_of(theirs[-1], case.candidate)
     if len(theirs) == 1 and theirs[0].family in activations.NAMES:
         return Cause(f"only the candidate applies {names}{before}", "wrong-activation", f"remove {names}")
-    if case.blame.drawn:
+    if case.blame.drawn and any(is_of_dropout(case.candidate, tensor) for tensor in case.theirs.start):
         return Cause(f"only the candidate draws random numbers{before} ({names})", "dropout-place", "drop nothing here")
     if len(theirs) == 1 and theirs[0].family in ("Mul", "RealDiv") and number is not None:
         factor = number if theirs[0].family == "Mul" else 1.0 / number
@@ -230,6 +241,8 @@ def other_kind(case: Case) -> Iterator[Cause]:
     kinds = {ours.family, theirs.family}
     if kinds <= _POOLS:
         yield Cause(sentence, "pooling-kind", fix)
+    elif kinds <= _SLICES:
+        yield Cause(sentence, "slicing", "take the piece that the reference takes")
     elif ours.family in activations.NAMES and theirs.family in activations.NAMES:
         yield Cause(sentence, "wrong-activation", fix)
     else:
