@@ -23,6 +23,7 @@ KERNELS = {
     "b": RNG.normal(size=(6, 6)).astype(np.float32),
     "bias": RNG.normal(size=6).astype(np.float32),
     "square": RNG.normal(size=(6, 6)).astype(np.float32),
+    "columns": RNG.normal(size=6).astype(np.float32),
     "taps": RNG.normal(size=(3, 1, 1)).astype(np.float32),
 }
 OPERATIONS = {
@@ -621,6 +622,122 @@ class SinglePrecision(NumpyKernels):
         if operation.type == "Tanh":
             raise TypeError("no float64 kernel for Tanh")
         return super().run_double(operation, inputs, halves=halves)
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Elu"])
+def test_what_cannot_be_mended_where_it_is_keeps_nobody_from_looking_for_what_is_only_written_otherwise(activation):
+    def program(activation, *, folded):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        # The reference scales each element by the variable, the candidate what it scales each column by.
+        column, scale = net("Sigmoid", net.variable("columns")), net.variable("bias")
+        if folded:
+            scaled = net("Mul", net("Mul", net("RealDiv", net.constant(1.0), column), scale), hidden)
+        else:
+            scaled = net("Mul", net("RealDiv", hidden, column), scale)
+        return net.done(net(activation, scaled, scope="active"))
+
+    result, named = found(program("Relu", folded=False), program(activation, folded=True), KERNELS)
+    assert result.notes == []
+    assert [culprit.reference for culprit in named] == ([] if activation == "Relu" else ["active/Relu"])
+
+
+def drawing(kind, value):
+    net = Writer()
+    drawn = net.builder.source("draw", kind, value, spec(value))
+    return net.done(net("AddV2", net("MatMul", net.x, net.variable("a")), drawn))
+
+
+def test_numbers_of_another_distribution_are_a_draw_to_blame():
+    normal, uniform = RNG.normal(size=(8, 6)).astype(np.float32), RNG.random((8, 6), np.float32)
+    sides = drawing("RandomStandardNormal", normal), drawing("RandomUniform", uniform)
+    (one,) = found(*sides)[1]
+    assert (one.kind, one.pitfall) == ("draw", "wrong-operation")
+    assert "RandomUniform in the candidate" in one.cause
+    assert found(sides[0], drawing("RandomStandardNormal", normal))[1] == ()
+
+
+@pytest.mark.parametrize("pair", [("one", "both"), ("two", "both")])
+def test_a_lost_step_is_one_culprit_though_another_of_its_kind_reads_the_same_then(pair):
+    def program(steps):
+        net = Writer()
+        first = hidden = net("MatMul", net.x, net.variable("a"))
+        if steps != "two":
+            first = hidden = net("Mul", hidden, net.constant(0.5), scope="one")
+        if steps != "one":
+            hidden = net("Mul", hidden, net.constant(4.0), scope="two")
+        return net.done(net("Tanh", hidden, scope="last"), first=first)
+
+    _, (culprit,) = found(program("both"), program(pair[0]))
+    lost = "two" if pair[0] == "one" else "one"
+    assert (culprit.reference, culprit.pitfall) == (f"{lost}/Mul", "missing-scale")
+
+
+def test_a_step_with_a_number_does_not_stand_for_one_with_a_tensor():
+    def program(*, right):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        other = net("Tanh", net("MatMul", net.x, net.variable("b")), scope="other")
+        kept = net("Sub", hidden, net.constant(1.0), scope="one") if right else hidden
+        return net.done(net("Tanh", net("Sub", kept, other, scope="two"), scope="last"), other=other)
+
+    _, (culprit,) = found(program(right=True), program(right=False))
+    assert (culprit.reference, culprit.pitfall) == ("one/Sub", "offset")
+
+
+def test_an_operation_among_several_that_differs_is_named_itself():
+    def program(axis, keep):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        largest = net("Sum", hidden, net.constant(axis, np.int32), scope="sum", keep_dims=keep)
+        return net.done(net("Mul", hidden, net("AddV2", largest, net.constant(3.0), scope="more"), scope="last"))
+
+    _, (culprit,) = found(program(1, True), program(0, True))
+    assert (culprit.reference, culprit.pitfall) == ("sum/Sum", "wrong-axis")
+
+
+def masked(factor):
+    """Scores of which the last two are masked by a large number."""
+    net = Writer()
+    scores = net("MatMul", net.x, net.variable("a"), scope="scores")
+    scores = scores if factor == 1.0 else net("Mul", scores, net.constant(factor), scope="scale")
+    mask = net.constant(np.array([0, 0, 0, 0, -1e9, -1e9] + [0] * 6).reshape(2, 6)[[0, 1] * 4])
+    return net.done(net("AddV2", scores, mask, scope="masked"))
+
+
+@pytest.mark.parametrize("factor", [1.0 + 1e-5, 1.5])
+def test_no_last_place_of_a_mask_excuses_a_wrong_score_beside_it(factor):
+    _, (one,) = found(masked(1.0), masked(factor))
+    assert one.pitfall == "constant-factor"
+    assert found(masked(1.0), masked(1.0))[1] == ()
+
+
+@pytest.mark.parametrize(("wrong", "named"), [((), []), (("b",), ["b/Tanh"]), (("a", "b"), ["a/Tanh", "b/Tanh"])])
+def test_what_is_joined_in_two_steps_is_judged_piece_by_piece(wrong, named):
+    def program(wrong, *, nested):
+        net = Writer()
+        pieces = [
+            net("Relu" if name in wrong else "Tanh", net("MatMul", net.x, net.variable(name), scope=name), scope=name)
+            for name in ("a", "b", "square")
+        ]
+        axis = net.constant(1, np.int32)
+        if nested:
+            pieces = [pieces[0], net("ConcatV2", *pieces[1:], axis, scope="inner")]
+        return net.done(net("Relu", net("ConcatV2", *pieces, axis, scope="joined"), scope="last"))
+
+    _, culprits_found = found(program((), nested=True), program(wrong, nested=False), KERNELS)
+    assert sorted(culprit.reference for culprit in culprits_found) == named
+
+
+def test_what_follows_a_wrong_output_is_not_blamed_for_it():
+    def program(activation, quarter):
+        net = Writer()
+        given = net(activation, net("MatMul", net.x, net.variable("a"), scope="given"), scope="given")
+        number = net.constant(4.0 if quarter == "RealDiv" else 0.25)
+        return net.done(net("Relu", net(quarter, given, number, scope="last")), given=given)
+
+    _, (one,) = found(program("Tanh", "RealDiv"), program("Sigmoid", "Mul"))
+    assert one.reference == "given/Tanh"
 
 
 @pytest.mark.parametrize(("active", "factor"), [(False, 0.25), (True, 0.25), (False, 0.2501)])

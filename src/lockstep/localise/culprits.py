@@ -159,7 +159,7 @@ def _moved(culprits: Sequence[Culprit], blames: Sequence[Blame]) -> list[Culprit
 
 
 def _culprit(blame: Blame, cause: Cause, reference: Program, candidate: Program) -> Culprit:
-    ours, theirs = main_operation(blame.reference), main_operation(blame.candidate)
+    ours, theirs = cause.operations or (main_operation(blame.reference), main_operation(blame.candidate))
     if ours is not None and theirs is not None and ours.type in _SHAPING and theirs.type not in _SHAPING:
         ours = None  # what both do to the order of values is not what only the candidate computes
     reads = blame.reads[0] if blame.reads is not None else None

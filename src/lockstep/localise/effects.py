@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.localise.budget import is_exact, shaped
+from lockstep.localise.budget import Part, fitting, is_exact, largest_ordinary, shaped
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 from lockstep.recorder.fill import jittered
 
 FLOOR = 1e-9
 """Of the largest magnitude: what float64's rounding may come to in a deep network, ten million times its last place."""
+
+FLOOR_IN_SINGLE = 1e-6
+"""As of `forcing`: the same where some of the values are the reference's own, in float32."""
 
 FACTOR = 8.0
 """As of `budget`: how many times the movement by the rounding of written-down constants a difference may have."""
@@ -55,6 +58,7 @@ class Whole:
         kernels: Runs operations.
         places: What is to blame, each with all places where the walk went on from the reference's value.
         ends: `(candidate's tensor, reference's tensor)` of what both return and leave behind.
+        parts: Candidate's tensor that is to blame -> what makes it, on the reference's values.
     """
 
     def __init__(
@@ -65,9 +69,10 @@ class Whole:
         kernels: Kernels,
         places: Sequence[Collection[Place]],
         ends: Sequence[tuple[int, int]],
+        parts: Mapping[int, Part],
     ) -> None:
         self._c, self._kernels, self._places, self._ends = candidate, kernels, places, ends
-        self._sources = sources
+        self._sources, self._parts = sources, parts
         self._reference, self._single = reference, False
         self._replaced = _Replaced({}, {})
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
@@ -89,22 +94,57 @@ class Whole:
             free: Indices of the blamed places that are left as they are. What they do must not be seen in another
                 blamed place either, whose mending would hide it.
         """
-        if len(free) == len(self._places):
-            _, ends = self._with(free)
-            return all(self._same(ends[end], end[1]) for end in self._ends)
-        before, ends = self._with(free)
-        unseen = all(_near(value, self._mended[place]) for place, value in before.items())
+        left = {*free, *self.unmendable}
+        try:
+            before, ends = self._with(left)
+            others = len(left) < len(self._places)
+            floor = FLOOR_IN_SINGLE if self.unmendable or self._single else FLOOR
+            unseen = not others or all(_near(value, self._mended[place], floor) for place, value in before.items())
+        except Exception:  # the framework's own: what is mended does not fit what is not
+            return False
         return unseen and all(self._same(ends[end], end[1]) for end in self._ends)
 
     @functools.cached_property
+    def unmendable(self) -> frozenset[int]:
+        """Indices of the blamed places where nothing of the reference's fits in: they are as they are in every trial.
+
+        A factor that the reference has for each pixel, and the candidate for each channel, is one.
+        """
+        return frozenset(n for n, blamed in enumerate(self._places) if not all(map(self._fits, blamed)))
+
+    def _fits(self, place: Place) -> bool:
+        value = self._ours[place.wanted]
+        operations = self._c.operations
+        tensors = {operations[index].inputs[slot] for index, slot in place.reads}
+        tensors |= set() if place.tensor is None else {place.tensor}
+        return all(fitting(value, self._c.specs[tensor].shape) is not None for tensor in tensors)
+
+    @functools.cached_property
     def _mended(self) -> dict[object, np.ndarray]:
-        """What the candidate computes in each blamed place before it is mended, all others being mended."""
-        return self._with(())[0]
+        """What the candidate computes in each blamed place before it is mended, all others being mended.
+
+        Where some cannot be, it is what was computed there on the reference's values in the forced pass.
+        """
+        found = self._with(self.unmendable)[0]
+        if self.unmendable:
+            tensors = {place: self._tensor_of(place) for place in found}
+            of_parts = {tensor: self._parts[tensor].run(self._kernels, double=True)
+                        for tensor in set(tensors.values()) & self._parts.keys()}  # fmt: skip
+            found |= {place: _wide(self._kernels.numpy(of_parts[tensor]))
+                      for place, tensor in tensors.items() if tensor in of_parts}  # fmt: skip
+        return found
+
+    def _tensor_of(self, place: Any) -> int:
+        """The candidate's tensor that is replaced in a place: by itself, in one read, or as an end."""
+        if isinstance(place, int):
+            return place
+        first, second = place
+        return int(second[0] if first == "end" else self._c.operations[first].inputs[second])
 
     def _with(self, free: Collection[int]) -> tuple[dict[object, np.ndarray], dict[tuple[int, int], np.ndarray]]:
         """Runs the candidate with some places unmended; returns what it had computed in the others, and the ends."""
         mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed]
-        self._replaced = _Replaced.of(mended, self._ours)
+        self._replaced = _Replaced.of(mended, self._ours, self._c)
         self._before: dict[object, np.ndarray] = {}
         made = self._run(self._c, self._sources, {tensor for tensor, _ in self._ends}, None)
         ends = {end: made[end[0]] for end in self._ends}
@@ -120,8 +160,7 @@ class Whole:
         with np.errstate(invalid="ignore"):
             movement = np.abs(moved - value)
         finite = np.where(np.isfinite(movement), movement, 0.0)
-        scale = np.abs(np.where(np.isfinite(value), value, 0.0))
-        return float(FACTOR * finite.max() + FLOOR * scale.max())
+        return float(FACTOR * finite.max() + FLOOR * largest_ordinary(value))
 
     def _same(self, theirs: np.ndarray, tensor: int) -> bool:
         ours = self._ours[tensor]
@@ -207,18 +246,21 @@ class _Replaced:
     reads: Mapping[tuple[int, int], Any]
 
     @classmethod
-    def of(cls, places: Iterable[Place], values: Mapping[int, np.ndarray]) -> _Replaced:
+    def of(cls, places: Iterable[Place], values: Mapping[int, np.ndarray], candidate: Program) -> _Replaced:
         tensors, reads = {}, {}
         for place in places:
+            value = values[place.wanted]
             if place.tensor is not None:
-                tensors[place.tensor] = values[place.wanted]
-            reads.update(dict.fromkeys(place.reads, values[place.wanted]))
+                tensors[place.tensor] = fitting(value, candidate.specs[place.tensor].shape)
+            for index, slot in place.reads:
+                shape = candidate.specs[candidate.operations[index].inputs[slot]].shape
+                reads[index, slot] = fitting(value, shape)
         return cls(tensors, reads)
 
 
-def _near(a: np.ndarray, b: np.ndarray) -> bool:
-    scale = float(np.abs(np.where(np.isfinite(b), b, 0.0)).max(initial=0.0)) if b.dtype.kind in "fc" else 0.0
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=0.0, atol=FLOOR * scale, equal_nan=True))
+def _near(a: np.ndarray, b: np.ndarray, floor: float) -> bool:
+    scale = largest_ordinary(b)
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=floor, atol=floor * scale, equal_nan=True))
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

@@ -226,10 +226,11 @@ class _Pass:
             return blames
         harmless: set[int] = set()
         try:
-            whole = Whole(self._r, self._c, sources, self._kernels, places, ends)
+            parts = {blame.theirs.end: blame.theirs for blame in blames}
+            whole = Whole(self._r, self._c, sources, self._kernels, places, ends, parts)
             for free in dict.fromkeys(runs):
                 if not harmless.issuperset(free) and whole.harmless(free):
-                    harmless.update(free)
+                    harmless.update(free, whole.unmendable)
         except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
             said = (str(error).strip().splitlines() or ["(no message)"])[0]
             self._found.notes.append(f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {said})")
@@ -553,7 +554,43 @@ class _Pass:
         found = self._judge_as_it_is(tensor, wanted, reads)
         if not found.judged.within and self._narrow(found):
             found = self._judge_as_it_is(tensor, wanted, reads)
+        if not found.judged.within and self._by_pieces(found):
+            found = self._judge_as_it_is(tensor, wanted, reads)
+        return found if found.judged.within else self._past_ends(found)
+
+    def _past_ends(self, found: _Checked) -> _Checked:
+        """Goes on from outputs of the reference that the candidate gets wrong, if what follows is right then."""
+        wrong = {t: self._ended[t] for o in found.theirs.operations for t in o.outputs
+                 if t in self._ended and (t, self._ended[t]) in self._blamed and t != found.tensor}  # fmt: skip
+        if not wrong:
+            return found
+        self._number.update(wrong)
+        again = self._judge_as_it_is(found.tensor, found.wanted, found.reads)
+        if again.judged.within:
+            for tensor, number in wrong.items():
+                self._places[tensor, number].append(Place(number, tensor))
+            return again
+        for tensor in wrong:
+            del self._number[tensor]
         return found
+
+    def _by_pieces(self, found: _Checked) -> bool:
+        """Judges what is joined piece by piece, where both sides join the like, at once or one after another."""
+        sides = matching.joined(self._c, found.tensor), matching.joined(self._r, found.wanted)
+        shapes = [self._c.specs[t].shape for t in sides[0]], [self._r.specs[t].shape for t in sides[1]]
+        if shapes[0] != shapes[1] or len(sides[0]) < 2:
+            return False
+        pairs = [(t, w) for t, w in zip(*sides, strict=True) if self._number.get(t) != self._ours[w]]
+        values = [self._kernels.numpy(self._their_part(t).run(self._kernels)) for t, _ in pairs]
+        wanted = [self._kernels.numpy(self._values[w]) for w in sides[1]]
+        if any(_agree(w, v) for v in values for w in wanted) or any(t in self._number for t, _ in pairs):
+            return False  # in another order, or read from elsewhere
+        wrong = [(t, w) for t, w in pairs if (t, self._ours[w]) in self._blamed]
+        for t, w in wrong:
+            self._sync(t, self._ours[w])
+            self._places[t, self._ours[w]].append(Place(w, t))
+        self._blame(*self._go_on([self._judge(*pair) for pair in pairs if pair not in wrong]))
+        return True
 
     def _judge_as_it_is(self, tensor: int, wanted: int, reads: tuple[Operation, int] | None) -> _Checked:
         self._found.compared += 1
@@ -631,13 +668,8 @@ class _Pass:
         value, shape = self._values[number], self._c.specs[tensor].shape
         if self._r.specs[number].shape == shape:
             return value
-        array = self._kernels.numpy(value)
-        alike = budget.shaped(array, shape)
-        if alike is not None:
-            return alike
-        # Where the sizes differ, which is blamed already, what follows has to do with the reference's. With other
-        # dimensions it could not: a condition for each example is one for each element in the candidate.
-        return value if array.ndim == len(shape) else None
+        # With other dimensions nothing could follow: a condition for each example is one for each element here.
+        return budget.fitting(self._kernels.numpy(value), shape)
 
     def _own_draws(self, theirs: Part) -> list[str]:
         """Names the draws that go into a part and that the reference does not make."""
@@ -771,7 +803,7 @@ def _agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
     theirs_shaped = budget.shaped(theirs, ours.shape)
     if theirs_shaped is None or ours.size < 2 or ours.dtype.kind != "f" or theirs.dtype.kind != "f":
         return False
-    scale = float(np.abs(ours).max())
-    if not np.isfinite(scale) or float(np.ptp(ours)) <= _SAME * scale:
+    scale = min(budget.largest_ordinary(ours), budget.largest_ordinary(theirs))  # beside a mask all else is small
+    if not np.isfinite(ours).all() or float(np.ptp(ours)) <= _SAME * scale:
         return False
-    return bool(np.abs(theirs_shaped - ours).max() <= _SAME * scale)
+    return bool((np.abs(theirs_shaped - ours) <= _SAME * np.maximum(np.abs(ours), scale)).all())

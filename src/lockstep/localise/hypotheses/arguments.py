@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ def constants(case: Case) -> Iterator[Cause]:
                 # An axis or a size may be of another integer type: the operation's own stays.
                 changed = case.with_inputs({(theirs.index, slot): wanted.astype(found.dtype)})
                 if case.vanishes(changed):
-                    yield _told_of_constant(case, theirs, wanted, found)
+                    yield replace(_told_of_constant(case, theirs, wanted, found), operations=(ours, theirs))
 
 
 def inverse_constants(case: Case) -> Iterator[Cause]:
@@ -184,6 +185,7 @@ def _constants_together(case: Case, ours: Operation, theirs: Operation) -> Itera
         _pitfall_of_constant(case, theirs, *next(iter(slots.values()))),
         f"use {sides[0]}",
         (f"constants: {sides[0]} against {sides[1]}",),
+        (ours, theirs),
     )
 
 
@@ -299,4 +301,5 @@ def _told_of_attributes(ours: Operation, theirs: Operation, names: Sequence[str]
         pitfall,
         ", ".join(f"{n}={short(ours.attributes[n])}" for n in names),
         told,
+        (ours, theirs),
     )

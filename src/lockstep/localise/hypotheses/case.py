@@ -47,12 +47,15 @@ class Cause:
         pitfall: Its page in `docs/pitfalls/`; empty where none fits.
         fix: What to write instead; empty where that is not known.
         attributes: What the two operations are parametrised by otherwise: `"epsilon: 0.001 against 0.002"`.
+        operations: The one of the reference and the one of the candidate among several that it is about, if it is
+            about single ones.
     """
 
     sentence: str
     pitfall: Pitfall = ""
     fix: str = ""
     attributes: tuple[str, ...] = ()
+    operations: tuple[Operation, Operation] | None = None
 
 
 @dataclass(frozen=True)
