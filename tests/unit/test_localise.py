@@ -696,6 +696,23 @@ def test_an_operation_among_several_that_differs_is_named_itself():
     assert (culprit.reference, culprit.pitfall) == ("sum/Sum", "wrong-axis")
 
 
+@pytest.mark.parametrize(("activation", "named"), [("Tanh", []), ("Sigmoid", ["last/Tanh"])])
+def test_factors_that_are_multiplied_in_another_order_do_not_shift_what_follows(activation, named):
+    def program(activation, *, other):
+        net = Writer()
+        hidden, scale = net("MatMul", net.x, net.variable("a")), net("Sigmoid", net("MatMul", net.x, net.variable("b")))
+        number = net.constant(3.0)
+        if other:
+            product = net("RealDiv", net("Mul", hidden, scale), net("AddV2", scale, number))
+        else:
+            product = net("Mul", net("RealDiv", scale, net("AddV2", scale, number)), hidden)
+        return net.done(net(activation, net("Sub", product, hidden, scope="last"), scope="last"), product=product)
+
+    result, culprits_found = found(program("Tanh", other=False), program(activation, other=True))
+    assert [culprit.reference for culprit in culprits_found] == named
+    assert len(result.blames) == len(named)
+
+
 def masked(factor):
     """Scores of which the last two are masked by a large number."""
     net = Writer()
@@ -755,6 +772,7 @@ def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(m
         raise TypeError("nothing can be done in float64")
 
     sides = scaled(first=False), scaled(first=True)
+    monkeypatch.setattr(forcing, "_FURTHEST_PART", 0)  # or both sides would be found to meet behind the products
     with monkeypatch.context() as without:
         without.setattr(forcing, "Whole", impossible)
         result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())

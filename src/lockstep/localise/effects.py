@@ -110,7 +110,7 @@ class Whole:
 
         A factor that the reference has for each pixel, and the candidate for each channel, is one.
         """
-        return frozenset(n for n, blamed in enumerate(self._places) if not all(map(self._fits, blamed)))
+        return frozenset(n for n, blamed in enumerate(self._places) if not any(map(self._fits, blamed)))
 
     def _fits(self, place: Place) -> bool:
         value = self._ours[place.wanted]
@@ -143,7 +143,8 @@ class Whole:
 
     def _with(self, free: Collection[int]) -> tuple[dict[object, np.ndarray], dict[tuple[int, int], np.ndarray]]:
         """Runs the candidate with some places unmended; returns what it had computed in the others, and the ends."""
-        mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed]
+        mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed
+                  if self._fits(place)]  # fmt: skip
         self._replaced = _Replaced.of(mended, self._ours, self._c)
         self._before: dict[object, np.ndarray] = {}
         made = self._run(self._c, self._sources, {tensor for tensor, _ in self._ends}, None)

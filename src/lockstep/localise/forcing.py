@@ -33,6 +33,8 @@ _FIRST_RUNS = 3
 _NEIGHBOURS = (1, 2, 3, 4, 6, 8)
 """How many neighbouring places may be right together; a factor that changes places makes two, a backward recurrence
 that masks its outputs behind itself six."""
+_FURTHER, _FURTHEST_PART = 6, 60
+"""Steps that are looked at behind a wrong place for where both sides meet again, and what they may take."""
 _ORDERING = frozenset({"Reshape", "Transpose"})
 _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
@@ -178,6 +180,7 @@ class _Pass:
         self._roles = matching.roles(reference, candidate, variables)
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
+        self._readers_of = matching.consumers(reference), matching.consumers(candidate)
         self._ordered_again = _ordered_again(candidate)
         self._together = _put_together(reference), _put_together(candidate)
         self._leads_to = updates_alone(reference)
@@ -332,7 +335,7 @@ class _Pass:
             for found in whole:
                 self._right(found)
             return
-        if wrong and self._gives_what_its_partner_reads(operation, partner):
+        if wrong and (self._gives_what_its_partner_reads(operation, partner) or self._meets(operation, partner)):
             return
         self._force(wrong, operation)
         if self._is_identical(operation):
@@ -362,6 +365,40 @@ class _Pass:
                     self._right(found)
                     return True
         return False
+
+    def _meets(self, operation: Operation, partner: Operation) -> bool:
+        """Whether what follows an operation is soon what follows its partner, with nothing mended.
+
+        Then the two are no partners: the same factors, say, are multiplied in another order.
+        """
+        theirs = self._following(self._c, self._readers_of[1], operation)
+        ours = self._following(self._r, self._readers_of[0], partner)
+        for tensor in theirs:
+            if tensor in self._number:
+                continue
+            part = self._their_part(tensor)
+            if len(part.operations) > _FURTHEST_PART:
+                continue
+            value = self._kernels.numpy(part.run(self._kernels))
+            for wanted in ours:
+                if (tensor, wanted) != (theirs[0], ours[0]) and _agree(self._kernels.numpy(self._values[wanted]), value):
+                    found = self._judge_as_it_is(tensor, wanted, None)
+                    if found.judged.within:
+                        self._roles.part(operation)
+                        self._right(found)
+                        return True
+        return False
+
+    @staticmethod
+    def _following(program: Program, readers: Mapping[int, Sequence[Operation]], operation: Operation) -> list[int]:
+        """Returns what an operation makes, and what is made of that by some steps."""
+        found = [operation.outputs[0]]
+        for tensor in found:
+            for reader in readers.get(tensor, ()):
+                made = reader.outputs[0]
+                if made not in found and len(found) <= _FURTHER and program.specs[made].floating:
+                    found.append(made)
+        return found
 
     def _is_spread_otherwise(self, operation: Operation, partner: Operation) -> bool:
         """Judges a convolution that one side dilates more than the other, together with what is done for that.

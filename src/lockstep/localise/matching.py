@@ -354,7 +354,7 @@ class _Search:
 
     def __init__(self, found: Roles) -> None:
         self.found = found
-        self._consumers = _consumers(found.reference), _consumers(found.candidate)
+        self._consumers = consumers(found.reference), consumers(found.candidate)
         self._waiting: deque[tuple[Operation, Operation]] = deque()
         self._read: deque[tuple[int, int]] = deque()
         self._doubtful: deque[tuple[Operation, Operation]] = deque()
@@ -420,7 +420,8 @@ def joined(program: Program, tensor: int) -> list[int]:
     return found
 
 
-def _consumers(program: Program) -> dict[int, list[Operation]]:
+def consumers(program: Program) -> dict[int, list[Operation]]:
+    """Returns the operations that read each tensor."""
     found: dict[int, list[Operation]] = defaultdict(list)
     for operation in program.operations:
         for tensor in dict.fromkeys(operation.inputs):
