@@ -56,8 +56,15 @@ class _Explaining:
         return cause_of(blame, self.reference, self.candidate, self.kernels)
 
     def _narrowed(self, blame: Blame, cause: Cause) -> tuple[Blame, Cause]:
-        """Returns the smallest piece that has the same cause and is right behind it in the place of the whole."""
-        told = [pair for pair in self._before(blame) if pair[1].pitfall == cause.pitfall] if cause.pitfall else []
+        """Returns the smallest piece that has the same cause and is right behind it in the place of the whole.
+
+        Where all that is known of the whole is how the results are related, any cause of a piece is better.
+        """
+        if not cause.pitfall:
+            return blame, cause
+        pieces = list(self._before(blame))
+        better = [pair for pair in pieces if pair[1].pitfall and not pair[1].vague] if cause.vague else []
+        told = better or [pair for pair in pieces if pair[1].pitfall == cause.pitfall]
         return min(told, key=lambda pair: _size(pair[0]), default=(blame, cause))
 
     def _before(self, blame: Blame) -> Iterator[tuple[Blame, Cause]]:
@@ -159,7 +166,8 @@ def _moved(culprits: Sequence[Culprit], blames: Sequence[Blame]) -> list[Culprit
 
 
 def _culprit(blame: Blame, cause: Cause, reference: Program, candidate: Program) -> Culprit:
-    ours, theirs = cause.operations or (main_operation(blame.reference), main_operation(blame.candidate))
+    ours = cause.operations[0] or main_operation(blame.reference)
+    theirs = cause.operations[1] or main_operation(blame.candidate)
     if ours is not None and theirs is not None and ours.type in _SHAPING and theirs.type not in _SHAPING:
         ours = None  # what both do to the order of values is not what only the candidate computes
     reads = blame.reads[0] if blame.reads is not None else None

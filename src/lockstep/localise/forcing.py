@@ -35,6 +35,8 @@ _NEIGHBOURS = (1, 2, 3, 4, 6, 8)
 that masks its outputs behind itself six."""
 _FURTHER, _FURTHEST_PART = 6, 60
 """Steps that are looked at behind a wrong place for where both sides meet again, and what they may take."""
+_BETWEEN = 24
+"""Operations that one operation may be in front of another."""
 _ORDERING = frozenset({"Reshape", "Transpose"})
 _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
@@ -310,10 +312,22 @@ class _Pass:
         """
         found = self._same_in_reference(operation)
         same = None if found is None else self._r.producers.get(found[0])
-        if same is None or self._known(same) or self._same_numbers(same, partner):
+        if same is None or self._known(same) or self._same_numbers(same, partner) or self._is_before(same, partner):
             return False
         self._roles.move(operation, same)
         return self._is_identical(operation)
+
+    def _is_before(self, one: Operation, other: Operation) -> bool:
+        """Whether one operation of the reference leads to another soon: what lies between them may be lacking."""
+        waiting, seen = list(other.inputs), set[int]()
+        while waiting and len(seen) <= _BETWEEN:
+            made_by = self._r.producers.get(waiting.pop(0))
+            if made_by is one:
+                return True
+            if made_by is not None and made_by.index not in seen and made_by.index > one.index:
+                seen.add(made_by.index)
+                waiting.extend(made_by.inputs)
+        return False
 
     def _same_numbers(self, a: Operation, b: Operation) -> bool:
         return [self._ours[tensor] for tensor in a.outputs] == [self._ours[tensor] for tensor in b.outputs]

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lockstep.localise import activations, budget
+from lockstep.localise import activations, budget, matching
 from lockstep.localise.budget import Part
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
@@ -117,13 +117,13 @@ def _pairs(ours: Part, theirs: Part) -> Iterator[tuple[int, int]]:
 
 
 def _computed_by(program: Program, tensor: int) -> str:
-    """Returns the family of the operation that a tensor is the result of, in whatever order its values are."""
+    """Returns the family of the operation that a tensor is a result of, or a piece of it, in whatever order."""
     made_by = program.producers.get(tensor)
-    while made_by is not None and made_by.family in ("Reshape", "Transpose"):
-        before = program.producers.get(made_by.inputs[0])
-        if before is None:
+    while made_by is not None:
+        whole = made_by.inputs[0] if made_by.family in ("Reshape", "Transpose") else matching.picked(program, tensor)
+        if whole is None or whole not in program.producers:
             break
-        made_by = before
+        tensor, made_by = whole, program.producers[whole]
     return "" if made_by is None else made_by.family
 
 

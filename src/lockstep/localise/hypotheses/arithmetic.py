@@ -110,6 +110,7 @@ def scaled_inside(case: Case) -> Iterator[Cause]:
                     f"{where} lacks the factor {short(factor)} ({why}); with it the difference vanishes",
                     pitfall,
                     f"multiply by {short(factor)}",
+                    vague=True,
                 )
 
 
