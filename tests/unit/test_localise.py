@@ -18,6 +18,7 @@ from lockstep.steps import forced
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(8, 6)).astype(np.float32)
+ONE, TWO = np.array([5, 0, 2], np.int32), np.array([1, 4, 0], np.int32)
 KERNELS = {
     "a": RNG.normal(size=(6, 6)).astype(np.float32),
     "b": RNG.normal(size=(6, 6)).astype(np.float32),
@@ -539,12 +540,13 @@ def test_a_layer_that_is_called_twice_on_the_same_is_one():
 
     once, twice = program(1), program(2)
     assert len(twice.operations) == len(once.operations) + 2
-    merged = without_duplicates(twice)
+    merged = without_duplicates(twice, once)
     assert [(o.index, o.type, o.inputs) for o in merged.operations][:3] == [
         (o.index, o.type, o.inputs) for o in once.operations
     ][:3]
     assert len(merged.operations) == len(once.operations)
-    assert len(without_duplicates(program(2, ("norm", "other"))).operations) == len(twice.operations)
+    assert len(without_duplicates(program(2, ("norm", "other")), once).operations) == len(twice.operations)
+    assert without_duplicates(twice, program(2, ("norm", "other"))).operations == twice.operations
 
 
 def test_a_variable_that_the_candidate_leaves_unread_may_be_meant_by_what_it_computes_twice():
@@ -711,6 +713,22 @@ def test_factors_that_are_multiplied_in_another_order_do_not_shift_what_follows(
     result, culprits_found = found(program("Tanh", other=False), program(activation, other=True))
     assert [culprit.reference for culprit in culprits_found] == named
     assert len(result.blames) == len(named)
+
+
+def test_reading_another_input_is_told_though_what_is_read_goes_through_steps_without_effect():
+    def program(name, *, wrapped):
+        net = Writer()
+        table = net("MatMul", net.x, net.variable("a"))
+        one, two = (net.builder.source("input", n, p, spec(p)) for n, p in (("one", ONE), ("two", TWO)))
+        kept = net("GatherV2", table, one, net.constant(1, np.int32), scope="kept")
+        read = {"one": one, "two": two}[name]
+        if wrapped:
+            read = net("Maximum", read, net.constant(0, np.int32), scope="wrap")
+        return net.done(net("Mul", kept, net("GatherV2", table, read, net.constant(1, np.int32), scope="taken")))
+
+    assert found(program("two", wrapped=False), program("two", wrapped=True))[1] == ()
+    _, (one,) = found(program("two", wrapped=False), program("one", wrapped=True))
+    assert (one.reference, one.pitfall) == ("taken/GatherV2", "wrong-input")
 
 
 def masked(factor):

@@ -77,17 +77,27 @@ def places_of_draws(program: Program) -> dict[int, int]:
     return places
 
 
-def without_duplicates(program: Program) -> Program:
+def without_duplicates(program: Program, reference: Program) -> Program:
     """Returns a program in which no layer computes anything twice, as one does that is called again on the same.
 
-    Two layers that compute the same stay two.
+    Two layers that compute the same stay two. So does what the reference has as many of: one of them is meant for
+    something else, and reads the same by mistake.
+
+    Args:
+        program: The program.
+        reference: The one that it is compared with.
     """
     first: dict[object, tuple[int, ...]] = {}
     same: dict[int, int] = {}
     kept = []
+    surplus = Counter(operation.family for operation in program.operations)
+    surplus.subtract(operation.family for operation in reference.operations)
     for operation in program.operations:
         inputs = tuple(same.get(tensor, tensor) for tensor in operation.inputs)
         known = first.setdefault((key_of(operation, program, inputs), operation.place.scope), operation.outputs)
+        if known is not operation.outputs and surplus[operation.family] <= 0:
+            known = operation.outputs
+        surplus[operation.family] -= known is not operation.outputs
         if known is operation.outputs:
             kept.append(replace(operation, inputs=inputs))
         else:
@@ -382,8 +392,14 @@ class _Search:
     def follow_doubtful(self) -> None:
         """Goes on to what alone reads a tensor and does something else with it, if nothing else told their roles."""
         while self._doubtful:
-            self.pair(*self._doubtful.popleft())
-            self.follow()
+            ours, theirs = self._doubtful.popleft()
+            readers = [
+                {reader.family for tensor in operation.outputs for reader in side[tensor]}
+                for side, operation in zip(self._consumers, (ours, theirs), strict=True)
+            ]
+            if readers[0] & readers[1] or readers == [set(), set()]:
+                self.pair(ours, theirs)
+                self.follow()
 
     def follow_pieces(self) -> None:
         """Goes on past pieces: where one side slices what the other unpacks, both took it from the same."""

@@ -17,6 +17,7 @@ from lockstep.localise.budget import Part
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 
+_ORDERING = frozenset({"Reshape", "Transpose", "ReverseV2", "ReverseSequence", "Roll"})
 _MOST = 24
 """Pairs of waists that are tried for one part; each costs an evaluation."""
 
@@ -120,7 +121,7 @@ def _computed_by(program: Program, tensor: int) -> str:
     """Returns the family of the operation that a tensor is a result of, or a piece of it, in whatever order."""
     made_by = program.producers.get(tensor)
     while made_by is not None:
-        whole = made_by.inputs[0] if made_by.family in ("Reshape", "Transpose") else matching.picked(program, tensor)
+        whole = made_by.inputs[0] if made_by.family in _ORDERING else matching.picked(program, tensor)
         if whole is None or whole not in program.producers:
             break
         tensor, made_by = whole, program.producers[whole]

@@ -153,15 +153,16 @@ def constant_for_tensor(case: Case) -> Iterator[Cause]:
             if case.reference.is_constant(a) or not case.candidate.is_constant(b) or wanted is None:
                 continue
             if case.vanishes(case.with_inputs({(theirs.index, slot): case.kernels.numpy(wanted)})):
-                yield _told_of_tensor(case, theirs, a, case.candidate.constant(b))
+                masks = is_mask(case.kernels.numpy(wanted)) and np.unique(case.candidate.constant(b)).size == 1
+                yield _told_of_tensor(case, theirs, a, case.candidate.constant(b), masks=masks)
 
 
-def _told_of_tensor(case: Case, theirs: Operation, wanted: int, found: np.ndarray) -> Cause:
+def _told_of_tensor(case: Case, theirs: Operation, wanted: int, found: np.ndarray, *, masks: bool) -> Cause:
     made_by, source = case.reference.producers.get(wanted), case.reference.sources.get(wanted)
     name = made_by.place.name if made_by is not None else source.name if source is not None else "another tensor"
     pitfall: Slug = "wrong-input"
     if theirs.family in ("Mul", "RealDiv"):
-        pitfall = "constant-factor"
+        pitfall = "mask" if masks else "constant-factor"
     elif theirs.family in ("Add", "Sub") and not found.any():
         pitfall = "missing-operation"
     sentence = f"{theirs.type} reads the constant {short(found)}; with {name} the difference vanishes"

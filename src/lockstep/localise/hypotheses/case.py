@@ -351,6 +351,7 @@ REARRANGING = frozenset(
         "ConcatV2",
         "ReverseV2",
         "ReverseSequence",
+        "Roll",
         "DepthToSpace",
         "SpaceToDepth",
     }
@@ -379,8 +380,9 @@ def broadcast(condition: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | Non
 
 
 def is_mask(array: np.ndarray) -> bool:
-    """Whether an array holds two values: what to keep, and what to leave out."""
-    return array.size > 1 and np.unique(array).size == 2
+    """Whether an array holds two whole numbers, what to keep and what to leave out; one of them is zero."""
+    values = np.unique(array) if array.size > 1 and array.dtype.kind in "fiub" else np.zeros(0)
+    return values.size == 2 and not values.all() and all(value == np.round(value) for value in values.astype(float))
 
 
 def is_idle(program: Program, operation: Operation) -> bool:

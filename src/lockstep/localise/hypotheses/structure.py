@@ -21,6 +21,7 @@ from lockstep.localise.hypotheses.case import (
     listed,
     rearranges,
     short,
+    tried,
 )
 from lockstep.localise.pitfalls import Slug
 from lockstep.program import Operation
@@ -29,7 +30,7 @@ _LARGEST_PERMUTED = 4
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
 _SLICES = frozenset({"Slice", "StridedSlice", "Split", "SplitV", "Unpack", "GatherV2"})
 _FEW = 3
-"""Lacking operations of which one tells what they are for."""
+"""Operations of one side alone of which one tells what all are for."""
 _OF_FAMILIES: dict[str, Slug] = {
     "Cast": "dtype",
     "SpaceToBatchND": "dilation",
@@ -62,6 +63,7 @@ def one_side_only(case: Case) -> Iterator[Cause]:
         found = statistics.batch_for_variable(case, theirs)
         yield from () if found is None else (found,)
         yield from _rearranged(case, theirs)
+        yield from _read_elsewhere(case)
         yield from _by_one_number(case, theirs)
         yield extra(case, theirs)
 
@@ -135,8 +137,8 @@ def extra(case: Case, theirs: list[Operation]) -> Cause:
         return Cause(f"only the candidate {how} {short(number)}{before}", "offset", f"remove {names}")
     if "Cast" in families and not is_narrowing(case.candidate, theirs):
         families.discard("Cast")
-    fitting = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families)
-    pitfall: Slug = next(fitting, "extra-operation")
+    fitting = [pitfall for family, pitfall in _OF_FAMILIES.items() if family in families]
+    pitfall: Slug = next(iter(fitting if len(theirs) <= _FEW else ()), "extra-operation")
     return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
 
 
@@ -175,8 +177,19 @@ def masked(case: Case) -> Iterator[Cause]:
                 return
 
 
-def _wrong_input(case: Case) -> Iterator[Cause]:
-    read = case.blame.theirs.end
+def _read_elsewhere(case: Case) -> Iterator[Cause]:
+    """What only the candidate computes changes nothing, as negative indices made positive do: it reads another tensor."""
+    made = tried(lambda: case.kernels.numpy(case.theirs.run(case.kernels)))
+    for tensor, value in case.theirs.start.items():
+        source = case.candidate.sources.get(tensor)
+        if made is None or value is None or (source is not None and source.kind == "constant"):
+            continue
+        if np.array_equal(case.kernels.numpy(value), made):
+            yield from _wrong_input(case, tensor)
+
+
+def _wrong_input(case: Case, instead: int | None = None) -> Iterator[Cause]:
+    read = case.blame.theirs.end if instead is None else instead
     source = case.candidate.sources.get(read)
     wanted = case.reference.sources.get(case.blame.wanted)
     if source is not None and source.kind == "variable":
@@ -250,6 +263,9 @@ def other_kind(case: Case) -> Iterator[Cause]:
         yield Cause(sentence, "wrong-activation", fix)
     else:
         yield from arguments.scalars(case)
+        values = case.both
+        if values[0] is not None and values[1] is not None and values[0].shape == values[1].shape:
+            yield from layout.relation_by_order(values[0], values[1])
         yield Cause(sentence, "wrong-operation", fix)
 
 
@@ -263,5 +279,5 @@ def surplus(case: Case) -> Iterator[Cause]:
         for family in sorted(families & _OF_FAMILIES.keys()):
             if family == "Cast" and not is_narrowing(*side):
                 continue
-            if not alone[ours_alone]:
+            if not alone[ours_alone] and len(alone[not ours_alone]) <= _FEW:
                 yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family])
