@@ -8,6 +8,7 @@ An operation without a float64 kernel is run as it is, and then float32's roundi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -73,7 +74,7 @@ class Whole:
     ) -> None:
         self._c, self._kernels, self._places, self._ends = candidate, kernels, places, ends
         self._sources, self._parts = sources, parts
-        self._reference, self._single = reference, False
+        self._reference, self._single, self._sizes_matter = reference, False, False
         self._replaced = _Replaced({}, {})
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
         self._ours = self._run(reference, {}, wanted, None)
@@ -110,6 +111,15 @@ class Whole:
 
         A factor that the reference has for each pixel, and the candidate for each channel, is one.
         """
+        found = self._without_fit()
+        try:
+            self._with(found)
+        except Exception:  # the framework's own: a matrix product, say, minds sizes that a sum along an axis does not
+            self._sizes_matter = True
+            found = self._without_fit()
+        return found
+
+    def _without_fit(self) -> frozenset[int]:
         return frozenset(n for n, blamed in enumerate(self._places) if not any(map(self._fits, blamed)))
 
     def _fits(self, place: Place) -> bool:
@@ -117,7 +127,8 @@ class Whole:
         operations = self._c.operations
         tensors = {operations[index].inputs[slot] for index, slot in place.reads}
         tensors |= set() if place.tensor is None else {place.tensor}
-        return all(fitting(value, self._c.specs[tensor].shape) is not None for tensor in tensors)
+        fit = shaped if self._sizes_matter else fitting
+        return all(fit(value, self._c.specs[tensor].shape) is not None for tensor in tensors)
 
     @functools.cached_property
     def _mended(self) -> dict[object, np.ndarray]:
@@ -126,12 +137,11 @@ class Whole:
         Where some cannot be, it is what was computed there on the reference's values in the forced pass.
         """
         found = self._with(self.unmendable)[0]
-        if self.unmendable:
-            tensors = {place: self._tensor_of(place) for place in found}
-            of_parts = {tensor: self._parts[tensor].run(self._kernels, double=True)
-                        for tensor in set(tensors.values()) & self._parts.keys()}  # fmt: skip
-            found |= {place: _wide(self._kernels.numpy(of_parts[tensor]))
-                      for place, tensor in tensors.items() if tensor in of_parts}  # fmt: skip
+        for place in found if self.unmendable else ():
+            part = self._parts.get(self._tensor_of(place))
+            with contextlib.suppress(Exception):  # the framework's own: what does not fit cannot be computed on
+                if part is not None:
+                    found[place] = _wide(self._kernels.numpy(part.run(self._kernels, double=True)))
         return found
 
     def _tensor_of(self, place: Any) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -145,7 +145,8 @@ class _Checked:
     """A tensor of the candidate, the reference's that it should be, and what came of the comparison.
 
     `lacking` are the reference's operations that no tensor of the candidate has gone through yet; `elsewhere` tells
-    that the candidate reads something that has nothing to do with them.
+    that the candidate reads something that has nothing to do with them; `partner` is the reference's operation that
+    reads it, where that is known otherwise than by the roles.
     """
 
     tensor: int
@@ -156,6 +157,7 @@ class _Checked:
     lacking: tuple[Operation, ...]
     reads: tuple[Operation, int] | None = None
     elsewhere: bool = False
+    partner: Operation | None = None
 
 
 class _Pass:
@@ -393,8 +395,8 @@ class _Pass:
             part = self._their_part(tensor)
             if len(part.operations) > _FURTHEST_PART:
                 continue
-            value = self._kernels.numpy(part.run(self._kernels))
-            for wanted in ours:
+            value = self._computed(part)
+            for wanted in ours if value is not None else ():
                 if (tensor, wanted) != (theirs[0], ours[0]) and _agree(self._kernels.numpy(self._values[wanted]), value):
                     found = self._judge_as_it_is(tensor, wanted, None)
                     if found.judged.within:
@@ -402,6 +404,13 @@ class _Pass:
                         self._right(found)
                         return True
         return False
+
+    def _computed(self, part: Part) -> Any:
+        """What a part gives, as an array; None where it cannot be computed on the reference's tensors."""
+        try:
+            return self._kernels.numpy(part.run(self._kernels))
+        except Exception:  # the framework's own: sizes that do not fit, say, which are blamed elsewhere
+            return None
 
     @staticmethod
     def _following(program: Program, readers: Mapping[int, Sequence[Operation]], operation: Operation) -> list[int]:
@@ -627,20 +636,24 @@ class _Pass:
 
     def _by_pieces(self, found: _Checked) -> bool:
         """Judges what is joined piece by piece, where both sides join the like, at once or one after another."""
-        sides = matching.joined(self._c, found.tensor), matching.joined(self._r, found.wanted)
-        shapes = [self._c.specs[t].shape for t in sides[0]], [self._r.specs[t].shape for t in sides[1]]
-        if shapes[0] != shapes[1] or len(sides[0]) < 2:
+        reads = matching.joined(self._c, found.tensor), matching.joined(self._r, found.wanted)
+        theirs, ours = ([operation.inputs[slot] for operation, slot in side] for side in reads)
+        shapes = [self._c.specs[t].shape for t in theirs], [self._r.specs[t].shape for t in ours]
+        if shapes[0] != shapes[1] or len(theirs) < 2:
             return False
-        pairs = [(t, w) for t, w in zip(*sides, strict=True) if self._number.get(t) != self._ours[w]]
-        values = [self._kernels.numpy(self._their_part(t).run(self._kernels)) for t, _ in pairs]
-        wanted = [self._kernels.numpy(self._values[w]) for w in sides[1]]
-        if any(_agree(w, v) for v in values for w in wanted) or any(t in self._number for t, _ in pairs):
+        pairs = [n for n, (t, w) in enumerate(zip(theirs, ours, strict=True)) if self._number.get(t) != self._ours[w]]
+        values = [self._computed(self._their_part(theirs[n])) for n in pairs]
+        wanted = [self._kernels.numpy(self._values[w]) for w in ours]
+        if any(v is not None and _agree(w, v) for v in values for w in wanted) or any(theirs[n] in self._number for n in pairs):
             return False  # in another order, or read from elsewhere
-        wrong = [(t, w) for t, w in pairs if (t, self._ours[w]) in self._blamed]
-        for t, w in wrong:
-            self._sync(t, self._ours[w])
-            self._places[t, self._ours[w]].append(Place(w, t))
-        self._blame(*self._go_on([self._judge(*pair) for pair in pairs if pair not in wrong]))
+        for n in pairs:
+            key = theirs[n], self._ours[ours[n]]
+            if key in self._blamed:
+                self._sync(*key)
+                self._places[key].append(Place(ours[n], theirs[n]))
+                continue
+            judged = self._judge(theirs[n], ours[n], reads[0][n])
+            self._blame(*self._go_on([replace(judged, partner=reads[1][n][0] if judged.elsewhere else None)]))
         return True
 
     def _judge_as_it_is(self, tensor: int, wanted: int, reads: tuple[Operation, int] | None) -> _Checked:
@@ -703,7 +716,8 @@ class _Pass:
                     found.theirs,
                     found.wanted,
                     found.reads,
-                    None if found.reads is None else self._roles.partners.get(found.reads[0].index),
+                    found.partner
+                    or (None if found.reads is None else self._roles.partners.get(found.reads[0].index)),
                     bool(drawn),
                     self._leads_to.get(found.wanted),
                 )

@@ -422,17 +422,20 @@ def picked(program: Program, tensor: int) -> int | None:
     return None if made_by is None or made_by.family not in _PICKING else made_by.inputs[_PICKING[made_by.family]]
 
 
-def joined(program: Program, tensor: int) -> list[int]:
-    """Returns the tensors that one is joined from along one axis, at once or one after another."""
+def joined(program: Program, tensor: int) -> list[tuple[Operation, int]]:
+    """Returns the reads of what one tensor is joined from along one axis, at once or one after another.
+
+    Each is an operation that joins, and the place of its input.
+    """
     made_by = program.producers.get(tensor)
     if made_by is None or made_by.family != "ConcatV2" or not program.is_constant(made_by.inputs[-1]):
         return []
     axis, found = program.constant(made_by.inputs[-1]), []
-    for piece in made_by.inputs[:-1]:
+    for slot, piece in enumerate(made_by.inputs[:-1]):
         inner = program.producers.get(piece)
         along = inner is not None and inner.family == "ConcatV2" and program.is_constant(inner.inputs[-1])
         same = along and inner is not None and np.array_equal(program.constant(inner.inputs[-1]), axis)
-        found += joined(program, piece) if same else [piece]
+        found += joined(program, piece) if same else [(made_by, slot)]
     return found
 
 
