@@ -731,6 +731,18 @@ def test_reading_another_input_is_told_though_what_is_read_goes_through_steps_wi
     assert (one.reference, one.pitfall) == ("taken/GatherV2", "wrong-input")
 
 
+def test_what_gives_a_shape_to_a_tensor_of_another_size_is_not_blamed_beside_it():
+    def program(rows):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        cut = net("Slice", hidden, net.constant([0, 0], np.int32), net.constant([rows, 6], np.int32), scope="cut")
+        shaped = net("Reshape", net("MatMul", cut, net.variable("b")), scope="shaped", shape=(rows, 6, 1))
+        return net.done(net("Relu", net("Sum", shaped, net.constant(0, np.int32), scope="sum"), scope="last"))
+
+    _, named = found(program(4), program(6))
+    assert [culprit.reference for culprit in named] == ["cut/Slice"]
+
+
 def masked(factor):
     """Scores of which the last two are masked by a large number."""
     net = Writer()

@@ -366,6 +366,15 @@ class _Pass:
         else:
             self._blame(*wrong, *bad)
 
+    def _is_given_another_size(self, tensor: int, wanted: int) -> bool:
+        """Whether only a shape is given to what has another size already, which is blamed by itself."""
+        sides = self._c.producers.get(tensor), self._r.producers.get(wanted)
+        if sides[0] is None or sides[1] is None or not sides[0].type == sides[1].type == "Reshape":
+            return False
+        sizes = [math.prod(program.specs[side.inputs[0]].shape)
+                 for program, side in ((self._c, sides[0]), (self._r, sides[1]))]  # fmt: skip
+        return sizes[0] != sizes[1] and self._number.get(sides[0].inputs[0]) == self._ours[sides[1].inputs[0]]
+
     def _gives_what_its_partner_reads(self, operation: Operation, partner: Operation) -> bool:
         """Whether an operation is the one before its partner, which the candidate then lacks.
 
@@ -385,8 +394,11 @@ class _Pass:
     def _meets(self, operation: Operation, partner: Operation) -> bool:
         """Whether what follows an operation is soon what follows its partner, with nothing mended.
 
-        Then the two are no partners: the same factors, say, are multiplied in another order.
+        Then the two are no partners: the same factors, say, are multiplied in another order. Where they are of other
+        sizes, it is chance: what a border adds may be less than a maximum.
         """
+        if not self._roles.alike(partner, operation):
+            return False
         theirs = self._following(self._c, self._readers_of[1], operation)
         ours = self._following(self._r, self._readers_of[0], partner)
         for tensor in theirs:
@@ -477,6 +489,9 @@ class _Pass:
             if self._number.get(tensor) == number or self._is_another_mask(tensor, wanted):
                 continue
             if tensor in self._ordered_again and operation.family in _ORDERING:
+                continue
+            if tensor not in self._number and self._is_given_another_size(tensor, wanted):
+                self._sync(tensor, number)
                 continue
             if (tensor, number) in self._blamed:
                 self._forced[operation.index, slot] = number
