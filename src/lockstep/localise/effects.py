@@ -59,6 +59,8 @@ class Whole:
         kernels: Runs operations.
         places: What is to blame, each with all places where the walk went on from the reference's value.
         ends: `(candidate's tensor, reference's tensor)` of what both return and leave behind.
+
+    Attributes:
         parts: Candidate's tensor that is to blame -> what makes it, on the reference's values.
     """
 
@@ -70,10 +72,10 @@ class Whole:
         kernels: Kernels,
         places: Sequence[Collection[Place]],
         ends: Sequence[tuple[int, int]],
-        parts: Mapping[int, Part],
     ) -> None:
         self._c, self._kernels, self._places, self._ends = candidate, kernels, places, ends
-        self._sources, self._parts = sources, parts
+        self._sources = sources
+        self.parts: Mapping[int, Part] = {}
         self._reference, self._single, self._sizes_matter = reference, False, False
         self._replaced = _Replaced({}, {})
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
@@ -138,7 +140,7 @@ class Whole:
         """
         found = self._with(self.unmendable)[0]
         for place in found if self.unmendable else ():
-            part = self._parts.get(self._tensor_of(place))
+            part = self.parts.get(self._tensor_of(place))
             with contextlib.suppress(Exception):  # the framework's own: what does not fit cannot be computed on
                 if part is not None:
                     found[place] = _wide(self._kernels.numpy(part.run(self._kernels, double=True)))
@@ -242,7 +244,6 @@ class Whole:
             self._single = True
         made = zip(operation.outputs, outputs, strict=True)
         values.update({tensor: mended(tensor, value, replaced.tensors) for tensor, value in made})
-
 
     def _narrow(self, value: Any, dtype: str) -> Any:
         array = self._kernels.numpy(value)

@@ -233,8 +233,8 @@ class _Pass:
             return blames
         harmless: set[int] = set()
         try:
-            parts = {blame.theirs.end: blame.theirs for blame in blames}
-            whole = Whole(self._r, self._c, sources, self._kernels, places, ends, parts)
+            whole = Whole(self._r, self._c, sources, self._kernels, places, ends)
+            whole.parts = {blame.theirs.end: blame.theirs for blame in blames}
             for free in dict.fromkeys(runs):
                 if not harmless.issuperset(free) and whole.harmless(free):
                     harmless.update(free, whole.unmendable)
@@ -409,7 +409,8 @@ class _Pass:
                 continue
             value = self._computed(part)
             for wanted in ours if value is not None else ():
-                if (tensor, wanted) != (theirs[0], ours[0]) and _agree(self._kernels.numpy(self._values[wanted]), value):
+                alike = _agree(self._kernels.numpy(self._values[wanted]), value)
+                if alike and (tensor, wanted) != (theirs[0], ours[0]):
                     found = self._judge_as_it_is(tensor, wanted, None)
                     if found.judged.within:
                         self._roles.part(operation)
@@ -659,7 +660,8 @@ class _Pass:
         pairs = [n for n, (t, w) in enumerate(zip(theirs, ours, strict=True)) if self._number.get(t) != self._ours[w]]
         values = [self._computed(self._their_part(theirs[n])) for n in pairs]
         wanted = [self._kernels.numpy(self._values[w]) for w in ours]
-        if any(v is not None and _agree(w, v) for v in values for w in wanted) or any(theirs[n] in self._number for n in pairs):
+        moved = any(v is not None and _agree(w, v) for v in values for w in wanted)
+        if moved or any(theirs[n] in self._number for n in pairs):
             return False  # in another order, or read from elsewhere
         for n in pairs:
             key = theirs[n], self._ours[ours[n]]
@@ -731,8 +733,7 @@ class _Pass:
                     found.theirs,
                     found.wanted,
                     found.reads,
-                    found.partner
-                    or (None if found.reads is None else self._roles.partners.get(found.reads[0].index)),
+                    found.partner or (None if found.reads is None else self._roles.partners.get(found.reads[0].index)),
                     bool(drawn),
                     self._leads_to.get(found.wanted),
                 )

@@ -211,7 +211,8 @@ def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, foun
     if theirs.family in _REDUCTIONS:
         return "wrong-axis"
     if theirs.family in _OF_CONSTANTS and wanted.dtype.kind in "iu":  # sizes and places, of which a mask has none
-        return "transposed-axes" if theirs.family == "Transpose" and not case.is_flattened(theirs) else _OF_CONSTANTS[theirs.family]
+        swapped = theirs.family == "Transpose" and not case.is_flattened(theirs)
+        return "transposed-axes" if swapped else _OF_CONSTANTS[theirs.family]
     if is_mask(wanted) and is_mask(found):
         return "mask"
     if min(wanted.size, found.size) > 1 and case.begins_rounds(theirs):

@@ -16,8 +16,8 @@ from lockstep.localise.hypotheses.case import (
     computing,
     draws_before,
     is_mask,
-    is_of_dropout,
     is_narrowing,
+    is_of_dropout,
     listed,
     rearranges,
     short,
@@ -72,7 +72,7 @@ def _other_draw(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
     """Numbers of another distribution."""
     drawn = [part.program.sources[t].name for part in (case.ours, case.theirs) for t in part.start
              if t in part.program.draws]  # fmt: skip
-    if not theirs and len(drawn) == 2 and drawn[0] != drawn[1]:  # noqa: PLR2004 - one on either side
+    if not theirs and len(drawn) == 2 and drawn[0] != drawn[1]:  # one on either side
         yield Cause(f"{drawn[1]} in the candidate, {drawn[0]} in the reference", "wrong-operation", f"use {drawn[0]}")
 
 
@@ -89,9 +89,9 @@ def missing(case: Case, ours: list[Operation]) -> Cause:
         return Cause(f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training")
     if "Cast" in families and not is_narrowing(case.reference, ours):
         families.discard("Cast")
-    told = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value")
-    told = told if len(ours) <= _FEW else iter(())
-    pitfall: Slug = "mask" if _reads_mask(case, ours) else next(told, "missing-operation")
+    told = [pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value"]
+    fitting = told if len(ours) <= _FEW else []
+    pitfall: Slug = "mask" if _reads_mask(case, ours) else next(iter(fitting), "missing-operation")
     return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
 
 
@@ -178,7 +178,7 @@ def masked(case: Case) -> Iterator[Cause]:
 
 
 def _read_elsewhere(case: Case) -> Iterator[Cause]:
-    """What only the candidate computes changes nothing, as negative indices made positive do: it reads another tensor."""
+    """What only the candidate computes changes nothing, as counting from the end does: it reads another tensor."""
     made = tried(lambda: case.kernels.numpy(case.theirs.run(case.kernels)))
     for tensor, value in case.theirs.start.items():
         source = case.candidate.sources.get(tensor)
