@@ -25,6 +25,7 @@ KERNELS = {
     "bias": RNG.normal(size=6).astype(np.float32),
     "square": RNG.normal(size=(6, 6)).astype(np.float32),
     "columns": RNG.normal(size=6).astype(np.float32),
+    "more": RNG.normal(size=6).astype(np.float32),
     "taps": RNG.normal(size=(3, 1, 1)).astype(np.float32),
 }
 OPERATIONS = {
@@ -32,6 +33,7 @@ OPERATIONS = {
     "Mul": lambda x, y, **_: x * y,
     "AddV2": lambda x, y, **_: x + y,
     "Sub": lambda x, y, **_: x - y,
+    "Neg": lambda x, **_: -x,
     "Relu": lambda x, **_: np.maximum(x, 0),
     "Elu": lambda x, **_: np.where(x > 0, x, np.expm1(x)).astype(x.dtype),
     "Tanh": lambda x, **_: np.tanh(x),
@@ -741,6 +743,42 @@ def test_what_gives_a_shape_to_a_tensor_of_another_size_is_not_blamed_beside_it(
 
     _, named = found(program(4), program(6))
     assert [culprit.reference for culprit in named] == ["cut/Slice"]
+
+
+def shifted(*, negated, bias=True):
+    """A scaled mean is taken from a bias, and from the rest: by a difference, or by adding what is negative."""
+    net = Writer()
+    mean, scale = net("Tanh", net.variable("columns")), net("Sigmoid", net.variable("more"))
+    if negated:
+        moved = net("Mul", net("Neg", mean), scale)
+        moved = net("AddV2", moved, net.variable("bias")) if bias else moved
+    else:
+        moved = net("Sub", net.variable("bias"), net("Mul", mean, scale), scope="moved")
+    scaled = net("Mul", net("MatMul", net.x, net.variable("a")), scale)
+    return net.done(net("Relu", net("AddV2", scaled, moved, scope="sum"), scope="last"))
+
+
+def test_places_that_have_one_cause_together_are_one_culprit():
+    reference = shifted(negated=False)
+    assert found(reference, shifted(negated=True), KERNELS)[1] == ()
+    (one,) = found(reference, shifted(negated=True, bias=False), KERNELS)[1]
+    assert (one.reference, one.pitfall) == ("moved/Sub", "missing-bias")
+
+
+@pytest.mark.parametrize("epsilon", [1e-9, 1e-4])
+def test_a_mistake_within_what_is_written_otherwise_is_named_alone(epsilon):
+    def program(epsilon, *, other):
+        net = Writer()
+        hidden, scale = net("MatMul", net.x, net.variable("a")), net("Sigmoid", net("MatMul", net.x, net.variable("b")))
+        number = net("AddV2", scale, net.constant(epsilon), scope="number")
+        if other:
+            product = net("RealDiv", net("Mul", hidden, net("Tanh", scale)), number)
+        else:
+            product = net("Mul", net("RealDiv", net("Tanh", scale), number), hidden)
+        return net.done(net("Relu", net("Sub", product, net.variable("bias"), scope="last"), scope="last"))
+
+    _, named = found(program(1e-9, other=False), program(epsilon, other=True))
+    assert [culprit.reference for culprit in named] == ([] if epsilon == 1e-9 else ["number/AddV2"])
 
 
 def masked(factor):

@@ -18,9 +18,13 @@ from lockstep.steps.numbers import CHANGED_ALONE, NEVER_CHANGED
 _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "StridedSlice", "Fill", "Concat"})
 
 
+_BY_DEFINITION = frozenset({"", "missing-operation", "extra-operation", "wrong-operation"})
+"""What can be said of any place: one side has something there that the other has not."""
+
+
 def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
     """Returns one culprit for each place; several rounds of one loop are one place."""
-    blames = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found.blames)
+    blames = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found.blames, found.unions)
     computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
     return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
 
@@ -43,14 +47,28 @@ class _Explaining:
     updates: Mapping[int, str]
     known: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
-    def explained(self, blames: Sequence[Blame]) -> list[tuple[Blame, Cause]]:
-        """Returns places or their pieces, each with its cause."""
-        whole = [self._narrowed(blame, self._cause(blame)) for blame in blames]
+    def explained(self, blames: Sequence[Blame], unions: Mapping[int, Blame]) -> list[tuple[Blame, Cause]]:
+        """Returns places or their pieces, each with its cause; two places that have one cause together are one."""
+        whole = self._together([self._narrowed(blame, self._cause(blame)) for blame in blames], unions)
         self.known.update((blame.ours.end, blame.theirs.end) for blame, cause in whole if cause.pitfall)
         found = [(*pair, -1) for pair in whole]  # with how much was known when it was last looked at, in vain
         for _ in range(2):  # what one place told of a piece may be needed to tell another that came before
             found = [piece for each in found for piece in self._in_pieces(*each)]
         return [(blame, cause) for blame, cause, _ in found]
+
+    def _together(self, whole: list[tuple[Blame, Cause]], unions: Mapping[int, Blame]) -> list[tuple[Blame, Cause]]:
+        """Puts neighbours together that each only have or lack something, if together they have another cause."""
+        found = list(whole[:1])
+        for n, pair in enumerate(whole[1:], 1):
+            union = unions.get(n)
+            if union is not None and found[-1] is whole[n - 1]:
+                causes = found[-1][1], pair[1]
+                cause = self._cause(union) if all(c.pitfall in _BY_DEFINITION or c.vague for c in causes) else None
+                if cause is not None and cause.pitfall and cause.pitfall not in _BY_DEFINITION and not cause.vague:
+                    found[-1] = self._narrowed(union, cause)
+                    continue
+            found.append(pair)
+        return found
 
     def _cause(self, blame: Blame) -> Cause:
         return cause_of(blame, self.reference, self.candidate, self.kernels)

@@ -8,6 +8,7 @@ that no error travels and every wrong place is found in one pass.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,8 +34,12 @@ _FIRST_RUNS = 3
 _NEIGHBOURS = (1, 2, 3, 4, 6, 8)
 """How many neighbouring places may be right together; a factor that changes places makes two, a backward recurrence
 that masks its outputs behind itself six."""
+_AROUND = ((0, 2), (0, 1, 3), (0, 2, 3), (0, 3))
+"""Neighbouring places of which one, or two, are wrong."""
 _FURTHER, _FURTHEST_PART = 6, 60
 """Steps that are looked at behind a wrong place for where both sides meet again, and what they may take."""
+_MOST_UNIONS = 24
+"""Places of which neighbours are looked at together."""
 _BETWEEN = 24
 """Operations that one operation may be in front of another."""
 _ORDERING = frozenset({"Reshape", "Transpose"})
@@ -100,6 +105,8 @@ class Localisation:
         limits: What could not be followed.
         notes: What was not done for those that are to blame.
         known: Candidate's tensor -> the reference's tensor that it is, or should be.
+        unions: Index of one that is to blame -> what it is together with the one before it, nothing being mended
+            between them: the same is written otherwise there, and something is wrong in it.
     """
 
     blames: list[Blame] = field(default_factory=list)
@@ -112,6 +119,7 @@ class Localisation:
     notes: list[str] = field(default_factory=list)
     bit_equal: bool = True
     known: dict[int, int] = field(default_factory=dict)
+    unions: dict[int, Blame] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -207,8 +215,50 @@ class _Pass:
             for wanted in all_wanted:
                 self._end(tensor, wanted)
         self._found.blames = self._with_effect()
+        self._found.unions = self._unions()
         self._found.known = {**self._ended, **self._number}
         return self._found
+
+    def _unions(self) -> dict[int, Blame]:
+        """Puts each place together with the one before it, if that leads to it."""
+        blames, found = self._found.blames, {}
+        for n, (before, blame) in enumerate(itertools.pairwise(blames), 1):
+            if not before.drawn and not blame.drawn and len(blames) <= _MOST_UNIONS:
+                union = self._union(before, blame)
+                if union is not None:
+                    found[n] = union
+        return found
+
+    def _union(self, before: Blame, blame: Blame) -> Blame | None:
+        places = self._places[before.theirs.end, self._ours[before.wanted]]
+        reads = [read for place in places for read in place.reads]
+        seeds = [place.tensor for place in places if place.tensor is not None]
+        seeds += [tensor for index, _ in reads for tensor in self._c.operations[index].outputs]
+        behind = self._behind(seeds, blame.theirs.end)
+        if blame.theirs.end not in behind:
+            return None
+        kept = {tensor: self._number.pop(tensor) for tensor in behind if tensor in self._number}
+        forced = {read: self._forced.pop(read) for read in reads if read in self._forced}
+        theirs = self._their_part(blame.theirs.end)
+        start = {self._number[t] for t in theirs.start if t in self._number}
+        start |= {self._forced[slot] for slot in theirs.forced}
+        ours = self._walk(blame.wanted, start)
+        self._number.update(kept)
+        self._forced.update(forced)
+        if ours is None:
+            return None
+        judged = budget.judged(self._kernels, ours, theirs, self._values[blame.wanted])
+        sides = tuple(ours.operations), tuple(theirs.operations)
+        return replace(blame, reference=sides[0], candidate=sides[1], judged=judged, ours=ours, theirs=theirs)
+
+    def _behind(self, seeds: Iterable[int], end: int) -> set[int]:
+        """The candidate's tensors that come of some, those among them, up to one."""
+        made_by = self._c.producers.get(end)
+        found, last = set(seeds), -1 if made_by is None else made_by.index
+        for operation in self._c.operations[: last + 1]:
+            if not found.isdisjoint(operation.inputs):
+                found.update(operation.outputs)
+        return found
 
     def _with_effect(self) -> list[Blame]:
         """Leaves out what is only written otherwise: all of it together, or some neighbouring places."""
@@ -224,6 +274,8 @@ class _Pass:
         runs = [tuple(range(count))]
         for together in (n for n in _NEIGHBOURS if n < count):
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
+        # What is written otherwise may lie around a mistake.
+        runs += [tuple(n + step for step in steps) for steps in _AROUND for n in range(count - steps[-1])]
         runs = runs[: max(_MOST_COMPUTED // _elements(self._c) - _FIRST_RUNS, 0)]
         if not runs:
             self._found.notes.append(

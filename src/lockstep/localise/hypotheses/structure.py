@@ -27,6 +27,7 @@ from lockstep.localise.pitfalls import Slug
 from lockstep.program import Operation
 
 _LARGEST_PERMUTED = 4
+_MOST_VARIABLES = 6
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
 _SLICES = frozenset({"Slice", "StridedSlice", "Split", "SplitV", "Unpack", "GatherV2"})
 _FEW = 3
@@ -186,6 +187,27 @@ def _read_elsewhere(case: Case) -> Iterator[Cause]:
             continue
         if np.array_equal(case.kernels.numpy(value), made):
             yield from _wrong_input(case, tensor)
+
+
+def missing_variable(case: Case) -> Iterator[Cause]:
+    """A variable that the reference adds, or scales by, and the candidate does not read."""
+    standard, theirs = case.standard, case.both[1]
+    read = {tensor for operation in case.ours.operations for tensor in operation.inputs}
+    sources = [(t, case.reference.sources[t].name) for t in read if t in case.reference.sources
+               and case.reference.sources[t].kind == "variable" and t in case.ours.start]  # fmt: skip
+    if standard is None or theirs is None or theirs.shape != standard.exact.shape or len(sources) > _MOST_VARIABLES:
+        return
+    for tensor, name in sorted(sources):
+        value = np.asarray(case.kernels.numpy(case.ours.start[tensor]), np.float64)
+        if value.ndim > theirs.ndim or value.shape != theirs.shape[theirs.ndim - value.ndim :]:
+            continue
+        told: tuple[tuple[Slug, str, np.ndarray], ...] = (
+            ("missing-bias", "does not add", theirs + value),
+            ("missing-scale", "is not scaled by", theirs * value),
+        )
+        for pitfall, what, changed in told:
+            if (np.abs(changed - standard.exact) <= standard.budget).all():
+                yield Cause(f"the candidate {what} {name}", pitfall, f"use {name}")
 
 
 def _wrong_input(case: Case, instead: int | None = None) -> Iterator[Cause]:
