@@ -65,7 +65,9 @@ class _Explaining:
                 causes = found[-1][1], pair[1]
                 cause = self._cause(union) if all(c.pitfall in _BY_DEFINITION or c.vague for c in causes) else None
                 if cause is not None and cause.pitfall and cause.pitfall not in _BY_DEFINITION and not cause.vague:
-                    found[-1] = self._narrowed(union, cause)
+                    wanted = union.ours.run(self.kernels)
+                    judged = budget.judged(self.kernels, union.ours, union.theirs, wanted)
+                    found[-1] = self._narrowed(dataclasses.replace(union, judged=judged), cause)
                     continue
             found.append(pair)
         return found

@@ -106,7 +106,8 @@ class Localisation:
         notes: What was not done for those that are to blame.
         known: Candidate's tensor -> the reference's tensor that it is, or should be.
         unions: Index of one that is to blame -> what it is together with the one before it, nothing being mended
-            between them: the same is written otherwise there, and something is wrong in it.
+            between them, for when the same is written otherwise there and something is wrong in it. It is not judged:
+            few are asked for.
     """
 
     blames: list[Blame] = field(default_factory=list)
@@ -247,9 +248,8 @@ class _Pass:
         self._forced.update(forced)
         if ours is None:
             return None
-        judged = budget.judged(self._kernels, ours, theirs, self._values[blame.wanted])
         sides = tuple(ours.operations), tuple(theirs.operations)
-        return replace(blame, reference=sides[0], candidate=sides[1], judged=judged, ours=ours, theirs=theirs)
+        return replace(blame, reference=sides[0], candidate=sides[1], ours=ours, theirs=theirs)
 
     def _behind(self, seeds: Iterable[int], end: int) -> set[int]:
         """The candidate's tensors that come of some, those among them, up to one."""
