@@ -9,6 +9,7 @@ from lockstep.localise import budget, waists
 from lockstep.localise.causes import cause_of
 from lockstep.localise.forcing import Blame, Localisation, Unchanged, updates_alone
 from lockstep.localise.hypotheses.case import Cause
+from lockstep.localise.hypotheses.structure import replaced
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.pitfalls import Slug
 from lockstep.program import Operation, Program
@@ -54,7 +55,7 @@ class _Explaining:
         found = [(*pair, -1) for pair in whole]  # with how much was known when it was last looked at, in vain
         for _ in range(2):  # what one place told of a piece may be needed to tell another that came before
             found = [piece for each in found for piece in self._in_pieces(*each)]
-        return [(blame, cause) for blame, cause, _ in found]
+        return [(blame, cause if cause.pitfall else replaced(blame) or cause) for blame, cause, _ in found]
 
     def _together(self, whole: list[tuple[Blame, Cause]], unions: Mapping[int, Blame]) -> list[tuple[Blame, Cause]]:
         """Puts neighbours together that each only have or lack something, if together they have another cause."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lockstep.localise import activations
+from lockstep.localise.forcing import Blame
 from lockstep.localise.hypotheses import arguments, arithmetic, layout, statistics
 from lockstep.localise.hypotheses.case import (
     Case,
@@ -24,10 +25,13 @@ from lockstep.localise.hypotheses.case import (
     tried,
 )
 from lockstep.localise.pitfalls import Slug
-from lockstep.program import Operation
+from lockstep.program import Operation, Program
 
 _LARGEST_PERMUTED = 4
 _MOST_VARIABLES = 6
+_NEAR = 12
+_LEAVING_OUT = 1e4
+"""The least of what is added to scores to leave them out, as in half precision."""
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
 _SLICES = frozenset({"Slice", "StridedSlice", "Split", "SplitV", "Unpack", "GatherV2"})
 _FEW = 3
@@ -70,11 +74,17 @@ def one_side_only(case: Case) -> Iterator[Cause]:
 
 
 def _other_draw(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
-    """Numbers of another distribution."""
-    drawn = [part.program.sources[t].name for part in (case.ours, case.theirs) for t in part.start
-             if t in part.program.draws]  # fmt: skip
-    if not theirs and len(drawn) == 2 and drawn[0] != drawn[1]:  # one on either side
-        yield Cause(f"{drawn[1]} in the candidate, {drawn[0]} in the reference", "wrong-operation", f"use {drawn[0]}")
+    """Numbers of another distribution, or another number of them."""
+    drawn = [(part.program.sources[t].name, part.program.specs[t].shape) for part in (case.ours, case.theirs)
+             for t in part.start if t in part.program.draws]  # fmt: skip
+    if len(drawn) != 2:  # one on either side
+        return
+    (ours, shape), (other, others) = drawn
+    if not theirs and ours != other:
+        yield Cause(f"{other} in the candidate, {ours} in the reference", "wrong-operation", f"use {ours}")
+    elif ours == other and shape != others:
+        told = f"dropout draws {others} numbers in the candidate, {shape} in the reference"
+        yield Cause(told, "dropout-place", f"noise_shape={shape}")
 
 
 def missing(case: Case, ours: list[Operation]) -> Cause:
@@ -98,7 +108,21 @@ def missing(case: Case, ours: list[Operation]) -> Cause:
 
 def _reads_mask(case: Case, ours: Sequence[Operation]) -> bool:
     read = (tensor for operation in ours for tensor in operation.inputs if case.reference.is_constant(tensor))
-    return any(is_mask(case.reference.constant(tensor)) for tensor in read)
+    return any(is_mask(case.reference.constant(tensor)) for tensor in read) or _leaves_out(case.reference, ours)
+
+
+def _leaves_out(program: Program, operations: Sequence[Operation]) -> bool:
+    """Whether a number goes into some operations, by few steps, that is as large as what is added to leave out."""
+    waiting, depth = [tensor for operation in operations for tensor in operation.inputs], 0
+    while waiting and depth < _NEAR:
+        tensor, depth = waiting.pop(0), depth + 1
+        if program.is_constant(tensor):
+            value = program.constant(tensor)
+            if value.dtype.kind == "f" and value.size == 1 and np.abs(value).max() >= _LEAVING_OUT:
+                return True
+        elif tensor in program.producers:
+            waiting += program.producers[tensor].inputs
+    return False
 
 
 def _missing_number(case: Case, ours: Operation) -> Cause | None:
@@ -110,6 +134,8 @@ def _missing_number(case: Case, ours: Operation) -> Cause | None:
         sentence = f"the candidate is not scaled by {scales[0]}" if scales else ""
         return Cause(sentence, "missing-scale", f"scale by {scales[0]}") if scales else None
     told = short(number)
+    if ours.family == "Mul" and abs(number) >= _LEAVING_OUT:
+        return Cause(f"the candidate does not multiply by {told}, which masks", "mask", "mask as the reference does")
     if ours.family in ("Mul", "RealDiv"):
         how, do = ("multiplied", "multiply") if ours.family == "Mul" else ("divided", "divide")
         sentence = f"the reference's value is {how} by {told}, the candidate's is not"
@@ -138,6 +164,8 @@ def extra(case: Case, theirs: list[Operation]) -> Cause:
         return Cause(f"only the candidate {how} {short(number)}{before}", "offset", f"remove {names}")
     if "Cast" in families and not is_narrowing(case.candidate, theirs):
         families.discard("Cast")
+    if not case.candidate.specs[theirs[-1].outputs[0]].floating:  # the bounds of indices clip no values
+        families -= {"Maximum", "Minimum"}
     fitting = [pitfall for family, pitfall in _OF_FAMILIES.items() if family in families]
     pitfall: Slug = next(iter(fitting if len(theirs) <= _FEW else ()), "extra-operation")
     return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
@@ -303,3 +331,13 @@ def surplus(case: Case) -> Iterator[Cause]:
                 continue
             if not alone[ours_alone] and len(alone[not ours_alone]) <= _FEW:
                 yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family])
+
+
+def replaced(blame: Blame) -> Cause | None:
+    """What can be said where nothing else could: one operation of the reference is done by others, which differ."""
+    ours, theirs = computing(blame.reference), computing(blame.candidate)
+    kinds = {operation.family for operation in theirs}
+    if len(ours) != 1 or not 0 < len(theirs) <= _FEW or ours[0].family in kinds:
+        return None
+    sentence = f"{listed(theirs)} in the candidate, {ours[0].type} in the reference"
+    return Cause(sentence, "wrong-operation", f"use {ours[0].type} instead")
