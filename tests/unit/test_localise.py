@@ -34,6 +34,7 @@ OPERATIONS = {
     "AddV2": lambda x, y, **_: x + y,
     "Sub": lambda x, y, **_: x - y,
     "Neg": lambda x, **_: -x,
+    "Softmax": lambda x, **_: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
     "Relu": lambda x, **_: np.maximum(x, 0),
     "Elu": lambda x, **_: np.where(x > 0, x, np.expm1(x)).astype(x.dtype),
     "Tanh": lambda x, **_: np.tanh(x),
@@ -779,6 +780,51 @@ def test_a_mistake_within_what_is_written_otherwise_is_named_alone(epsilon):
 
     _, named = found(program(1e-9, other=False), program(epsilon, other=True))
     assert [culprit.reference for culprit in named] == ([] if epsilon == 1e-9 else ["number/AddV2"])
+
+
+def test_a_cause_of_a_piece_comes_before_what_is_only_surplus_in_the_whole():
+    def program(*, first):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        if first:
+            order = net.constant([1, 0], np.int32)
+            weights = net("Transpose", net("Softmax", net("Transpose", hidden, order), scope="weights"), order)
+        else:
+            weights = net("Softmax", hidden, scope="weights")
+        wide = net("Reshape", weights, scope="wide", shape=(8, 1, 6))
+        return net.done(net("Mul", wide, net("Reshape", hidden, shape=(8, 1, 6)), scope="mixed"))
+
+    _, (one,) = found(program(first=False), program(first=True))
+    assert (one.reference, one.pitfall) == ("weights/Softmax", "wrong-axis")
+
+
+@pytest.mark.parametrize("places", [(8, 6), (8, 1)])
+def test_another_noise_shape_is_told(places):
+    def program(shape):
+        net = Writer()
+        drawn = RNG.random(shape).astype(np.float32)
+        mask = net.builder.source("draw", "RandomUniform", drawn, spec(drawn))
+        kept = net("Maximum", mask, net.constant(0.5))
+        return net.done(net("Mul", net("MatMul", net.x, net.variable("a")), kept, scope="drop"))
+
+    named = found(program((8, 6)), program(places))[1]
+    if places == (8, 6):
+        assert [culprit.kind for culprit in named] == []
+    else:
+        assert [(culprit.kind, culprit.pitfall) for culprit in named] == [("draw", "dropout-place")]
+
+
+@pytest.mark.parametrize(("number", "pitfall"), [(-1e9, "mask"), (-3.0, "missing-scale")])
+def test_a_lacking_factor_that_leaves_something_out_is_a_mask(number, pitfall):
+    def program(*, right):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        other = net("Sigmoid", net("MatMul", net.x, net.variable("b")))
+        other = net("Mul", other, net.constant(number), scope="factor") if right else other
+        return net.done(net("AddV2", hidden, other, scope="sum"))
+
+    _, (one,) = found(program(right=True), program(right=False))
+    assert one.pitfall == pitfall
 
 
 def masked(factor):

@@ -176,6 +176,7 @@ def _by_row(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
             f"the candidate's values are the reference's times a factor for each row ({told})",
             "constant-factor",
             "scale each row as the reference does",
+            vague=True,
         )
 
 

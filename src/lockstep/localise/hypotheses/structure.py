@@ -330,7 +330,7 @@ def surplus(case: Case) -> Iterator[Cause]:
             if family == "Cast" and not is_narrowing(*side):
                 continue
             if not alone[ours_alone] and len(alone[not ours_alone]) <= _FEW:
-                yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family])
+                yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family], vague=True)
 
 
 def replaced(blame: Blame) -> Cause | None:
