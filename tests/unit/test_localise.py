@@ -34,6 +34,7 @@ OPERATIONS = {
     "AddV2": lambda x, y, **_: x + y,
     "Sub": lambda x, y, **_: x - y,
     "Neg": lambda x, **_: -x,
+    "StridedSlice": lambda x, begin, end, strides, **_: x[:: int(strides[0]), None],
     "Softmax": lambda x, **_: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
     "Relu": lambda x, **_: np.maximum(x, 0),
     "Elu": lambda x, **_: np.where(x > 0, x, np.expm1(x)).astype(x.dtype),
@@ -780,6 +781,15 @@ def test_a_mistake_within_what_is_written_otherwise_is_named_alone(epsilon):
 
     _, named = found(program(1e-9, other=False), program(epsilon, other=True))
     assert [culprit.reference for culprit in named] == ([] if epsilon == 1e-9 else ["number/AddV2"])
+
+
+@pytest.mark.parametrize(("step", "kind"), [(1, "Reshape"), (-1, "StridedSlice")])
+def test_a_slice_that_only_adds_a_dimension_gives_another_shape(step, kind):
+    net = Writer()
+    hidden = net("MatMul", net.x, net.variable("a"))
+    bounds = net.constant([0, 0], np.int32), net.constant([8, 0], np.int32), net.constant([step, 1], np.int32)
+    program = net.done(net("StridedSlice", hidden, *bounds))
+    assert [operation.type for operation in program.operations] == ["MatMul", kind]
 
 
 def test_a_cause_of_a_piece_comes_before_what_is_only_surplus_in_the_whole():

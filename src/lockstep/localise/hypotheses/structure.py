@@ -164,7 +164,8 @@ def extra(case: Case, theirs: list[Operation]) -> Cause:
         return Cause(f"only the candidate {how} {short(number)}{before}", "offset", f"remove {names}")
     if "Cast" in families and not is_narrowing(case.candidate, theirs):
         families.discard("Cast")
-    if not case.candidate.specs[theirs[-1].outputs[0]].floating:  # the bounds of indices clip no values
+    # The bounds of indices clip no values, and a divisor that is at least 1 is no clipped value.
+    if not case.candidate.specs[theirs[-1].outputs[0]].floating or not families <= {"Maximum", "Minimum"}:
         families -= {"Maximum", "Minimum"}
     fitting = [pitfall for family, pitfall in _OF_FAMILIES.items() if family in families]
     pitfall: Slug = next(iter(fitting if len(theirs) <= _FEW else ()), "extra-operation")
