@@ -115,7 +115,7 @@ class ForcedRuns:
         made = self._alignment.transforms
         partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
         if reads_all(reference, candidate, partners):
-            candidate = without_duplicates(candidate)
+            candidate = without_duplicates(candidate, reference)
         return reference, candidate, partners
 
 

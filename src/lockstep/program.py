@@ -7,6 +7,7 @@ Loops are unrolled, branches are taken, variables are what they were read as, an
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -233,7 +234,7 @@ class ProgramBuilder:
             return [inputs[0]] * len(outputs)
         if kind in _SHAPE_ONLY or all(program.is_constant(tensor) for tensor in inputs):
             return [self.constant(np.asarray(value), spec) for spec, value in outputs]
-        if kind in _VIEWS:
+        if kind in _VIEWS or self._is_view(kind, inputs, outputs):
             made_by = program.producers.get(inputs[0])
             whence = made_by.inputs[0] if made_by is not None and made_by.type == "Reshape" else inputs[0]
             if program.specs[whence] == outputs[0][0]:
@@ -269,6 +270,13 @@ class ProgramBuilder:
             order = self.program.constant(inputs[1]).tolist()
             return list(order) == list(range(len(order)))
         return False
+
+    def _is_view(self, kind: str, inputs: Sequence[int], outputs: Sequence[tuple[Spec, Any]]) -> bool:
+        """Whether a slice takes all there is in its order, and only adds or drops dimensions of one: `x[:, None]`."""
+        if kind != "StridedSlice":
+            return False
+        sizes = [math.prod(shape) for shape in (self.program.specs[inputs[0]].shape, outputs[0][0].shape)]
+        return sizes[0] == sizes[1] and self._takes_all(kind, inputs)
 
     def _takes_all(self, kind: str, inputs: Sequence[int]) -> bool:
         # A strided slice of the same shape may still turn it around.

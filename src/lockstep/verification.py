@@ -398,6 +398,9 @@ class _Check:
             results = self._judge.results(both, alignment, built.movable, forced.explain)
         if within_loops:
             initial, *results = repeated_draws.undecided([initial, *results], both.reference)
+        elif both.reference.draws != both.candidate.draws and mode.randomness != "constant":
+            located = forced.distinct
+            initial = numbers.behind_other_draws(initial, located.culprits if located is not None else ())
         if not native_order.may_differ(both.candidate) or not any(
             finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
         ):

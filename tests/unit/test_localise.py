@@ -18,11 +18,14 @@ from lockstep.steps import forced
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(8, 6)).astype(np.float32)
+ONE, TWO = np.array([5, 0, 2], np.int32), np.array([1, 4, 0], np.int32)
 KERNELS = {
     "a": RNG.normal(size=(6, 6)).astype(np.float32),
     "b": RNG.normal(size=(6, 6)).astype(np.float32),
     "bias": RNG.normal(size=6).astype(np.float32),
     "square": RNG.normal(size=(6, 6)).astype(np.float32),
+    "columns": RNG.normal(size=6).astype(np.float32),
+    "more": RNG.normal(size=6).astype(np.float32),
     "taps": RNG.normal(size=(3, 1, 1)).astype(np.float32),
 }
 OPERATIONS = {
@@ -30,6 +33,9 @@ OPERATIONS = {
     "Mul": lambda x, y, **_: x * y,
     "AddV2": lambda x, y, **_: x + y,
     "Sub": lambda x, y, **_: x - y,
+    "Neg": lambda x, **_: -x,
+    "StridedSlice": lambda x, begin, end, strides, **_: x[:: int(strides[0]), None],
+    "Softmax": lambda x, **_: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
     "Relu": lambda x, **_: np.maximum(x, 0),
     "Elu": lambda x, **_: np.where(x > 0, x, np.expm1(x)).astype(x.dtype),
     "Tanh": lambda x, **_: np.tanh(x),
@@ -539,12 +545,13 @@ def test_a_layer_that_is_called_twice_on_the_same_is_one():
 
     once, twice = program(1), program(2)
     assert len(twice.operations) == len(once.operations) + 2
-    merged = without_duplicates(twice)
+    merged = without_duplicates(twice, once)
     assert [(o.index, o.type, o.inputs) for o in merged.operations][:3] == [
         (o.index, o.type, o.inputs) for o in once.operations
     ][:3]
     assert len(merged.operations) == len(once.operations)
-    assert len(without_duplicates(program(2, ("norm", "other"))).operations) == len(twice.operations)
+    assert len(without_duplicates(program(2, ("norm", "other")), once).operations) == len(twice.operations)
+    assert without_duplicates(twice, program(2, ("norm", "other"))).operations == twice.operations
 
 
 def test_a_variable_that_the_candidate_leaves_unread_may_be_meant_by_what_it_computes_twice():
@@ -624,11 +631,278 @@ class SinglePrecision(NumpyKernels):
         return super().run_double(operation, inputs, halves=halves)
 
 
-def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(monkeypatch):
-    sides = scaled(first=False), scaled(first=True)
+@pytest.mark.parametrize("activation", ["Relu", "Elu"])
+def test_what_cannot_be_mended_where_it_is_keeps_nobody_from_looking_for_what_is_only_written_otherwise(activation):
+    def program(activation, *, folded):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        # The reference scales each element by the variable, the candidate what it scales each column by.
+        column, scale = net("Sigmoid", net.variable("columns")), net.variable("bias")
+        if folded:
+            scaled = net("Mul", net("Mul", net("RealDiv", net.constant(1.0), column), scale), hidden)
+        else:
+            scaled = net("Mul", net("RealDiv", hidden, column), scale)
+        return net.done(net(activation, scaled, scope="active"))
+
+    result, named = found(program("Relu", folded=False), program(activation, folded=True), KERNELS)
+    assert result.notes == []
+    assert [culprit.reference for culprit in named] == ([] if activation == "Relu" else ["active/Relu"])
+
+
+def drawing(kind, value):
+    net = Writer()
+    drawn = net.builder.source("draw", kind, value, spec(value))
+    return net.done(net("AddV2", net("MatMul", net.x, net.variable("a")), drawn))
+
+
+def test_numbers_of_another_distribution_are_a_draw_to_blame():
+    normal, uniform = RNG.normal(size=(8, 6)).astype(np.float32), RNG.random((8, 6), np.float32)
+    sides = drawing("RandomStandardNormal", normal), drawing("RandomUniform", uniform)
+    (one,) = found(*sides)[1]
+    assert (one.kind, one.pitfall) == ("draw", "wrong-operation")
+    assert "RandomUniform in the candidate" in one.cause
+    assert found(sides[0], drawing("RandomStandardNormal", normal))[1] == ()
+
+
+@pytest.mark.parametrize("pair", [("one", "both"), ("two", "both")])
+def test_a_lost_step_is_one_culprit_though_another_of_its_kind_reads_the_same_then(pair):
+    def program(steps):
+        net = Writer()
+        first = hidden = net("MatMul", net.x, net.variable("a"))
+        if steps != "two":
+            first = hidden = net("Mul", hidden, net.constant(0.5), scope="one")
+        if steps != "one":
+            hidden = net("Mul", hidden, net.constant(4.0), scope="two")
+        return net.done(net("Tanh", hidden, scope="last"), first=first)
+
+    _, (culprit,) = found(program("both"), program(pair[0]))
+    lost = "two" if pair[0] == "one" else "one"
+    assert (culprit.reference, culprit.pitfall) == (f"{lost}/Mul", "missing-scale")
+
+
+def test_a_step_with_a_number_does_not_stand_for_one_with_a_tensor():
+    def program(*, right):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        other = net("Tanh", net("MatMul", net.x, net.variable("b")), scope="other")
+        kept = net("Sub", hidden, net.constant(1.0), scope="one") if right else hidden
+        return net.done(net("Tanh", net("Sub", kept, other, scope="two"), scope="last"), other=other)
+
+    _, (culprit,) = found(program(right=True), program(right=False))
+    assert (culprit.reference, culprit.pitfall) == ("one/Sub", "offset")
+
+
+def test_an_operation_among_several_that_differs_is_named_itself():
+    def program(axis, keep):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        largest = net("Sum", hidden, net.constant(axis, np.int32), scope="sum", keep_dims=keep)
+        return net.done(net("Mul", hidden, net("AddV2", largest, net.constant(3.0), scope="more"), scope="last"))
+
+    _, (culprit,) = found(program(1, True), program(0, True))
+    assert (culprit.reference, culprit.pitfall) == ("sum/Sum", "wrong-axis")
+
+
+@pytest.mark.parametrize(("activation", "named"), [("Tanh", []), ("Sigmoid", ["last/Tanh"])])
+def test_factors_that_are_multiplied_in_another_order_do_not_shift_what_follows(activation, named):
+    def program(activation, *, other):
+        net = Writer()
+        hidden, scale = net("MatMul", net.x, net.variable("a")), net("Sigmoid", net("MatMul", net.x, net.variable("b")))
+        number = net.constant(3.0)
+        if other:
+            product = net("RealDiv", net("Mul", hidden, scale), net("AddV2", scale, number))
+        else:
+            product = net("Mul", net("RealDiv", scale, net("AddV2", scale, number)), hidden)
+        return net.done(net(activation, net("Sub", product, hidden, scope="last"), scope="last"), product=product)
+
+    result, culprits_found = found(program("Tanh", other=False), program(activation, other=True))
+    assert [culprit.reference for culprit in culprits_found] == named
+    assert len(result.blames) == len(named)
+
+
+def test_reading_another_input_is_told_though_what_is_read_goes_through_steps_without_effect():
+    def program(name, *, wrapped):
+        net = Writer()
+        table = net("MatMul", net.x, net.variable("a"))
+        one, two = (net.builder.source("input", n, p, spec(p)) for n, p in (("one", ONE), ("two", TWO)))
+        kept = net("GatherV2", table, one, net.constant(1, np.int32), scope="kept")
+        read = {"one": one, "two": two}[name]
+        if wrapped:
+            read = net("Maximum", read, net.constant(0, np.int32), scope="wrap")
+        return net.done(net("Mul", kept, net("GatherV2", table, read, net.constant(1, np.int32), scope="taken")))
+
+    assert found(program("two", wrapped=False), program("two", wrapped=True))[1] == ()
+    _, (one,) = found(program("two", wrapped=False), program("one", wrapped=True))
+    assert (one.reference, one.pitfall) == ("taken/GatherV2", "wrong-input")
+
+
+def test_what_gives_a_shape_to_a_tensor_of_another_size_is_not_blamed_beside_it():
+    def program(rows):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        cut = net("Slice", hidden, net.constant([0, 0], np.int32), net.constant([rows, 6], np.int32), scope="cut")
+        shaped = net("Reshape", net("MatMul", cut, net.variable("b")), scope="shaped", shape=(rows, 6, 1))
+        return net.done(net("Relu", net("Sum", shaped, net.constant(0, np.int32), scope="sum"), scope="last"))
+
+    _, named = found(program(4), program(6))
+    assert [culprit.reference for culprit in named] == ["cut/Slice"]
+
+
+def shifted(*, negated, bias=True):
+    """A scaled mean is taken from a bias, and from the rest: by a difference, or by adding what is negative."""
+    net = Writer()
+    mean, scale = net("Tanh", net.variable("columns")), net("Sigmoid", net.variable("more"))
+    if negated:
+        moved = net("Mul", net("Neg", mean), scale)
+        moved = net("AddV2", moved, net.variable("bias")) if bias else moved
+    else:
+        moved = net("Sub", net.variable("bias"), net("Mul", mean, scale), scope="moved")
+    scaled = net("Mul", net("MatMul", net.x, net.variable("a")), scale)
+    return net.done(net("Relu", net("AddV2", scaled, moved, scope="sum"), scope="last"))
+
+
+def test_places_that_have_one_cause_together_are_one_culprit():
+    reference = shifted(negated=False)
+    assert found(reference, shifted(negated=True), KERNELS)[1] == ()
+    (one,) = found(reference, shifted(negated=True, bias=False), KERNELS)[1]
+    assert (one.reference, one.pitfall) == ("moved/Sub", "missing-bias")
+
+
+@pytest.mark.parametrize("epsilon", [1e-9, 1e-4])
+def test_a_mistake_within_what_is_written_otherwise_is_named_alone(epsilon):
+    def program(epsilon, *, other):
+        net = Writer()
+        hidden, scale = net("MatMul", net.x, net.variable("a")), net("Sigmoid", net("MatMul", net.x, net.variable("b")))
+        number = net("AddV2", scale, net.constant(epsilon), scope="number")
+        if other:
+            product = net("RealDiv", net("Mul", hidden, net("Tanh", scale)), number)
+        else:
+            product = net("Mul", net("RealDiv", net("Tanh", scale), number), hidden)
+        return net.done(net("Relu", net("Sub", product, net.variable("bias"), scope="last"), scope="last"))
+
+    _, named = found(program(1e-9, other=False), program(epsilon, other=True))
+    assert [culprit.reference for culprit in named] == ([] if epsilon == 1e-9 else ["number/AddV2"])
+
+
+@pytest.mark.parametrize(("step", "kind"), [(1, "Reshape"), (-1, "StridedSlice")])
+def test_a_slice_that_only_adds_a_dimension_gives_another_shape(step, kind):
+    net = Writer()
+    hidden = net("MatMul", net.x, net.variable("a"))
+    bounds = net.constant([0, 0], np.int32), net.constant([8, 0], np.int32), net.constant([step, 1], np.int32)
+    program = net.done(net("StridedSlice", hidden, *bounds))
+    assert [operation.type for operation in program.operations] == ["MatMul", kind]
+
+
+def test_a_cause_of_a_piece_comes_before_what_is_only_surplus_in_the_whole():
+    def program(*, first):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        if first:
+            order = net.constant([1, 0], np.int32)
+            weights = net("Transpose", net("Softmax", net("Transpose", hidden, order), scope="weights"), order)
+        else:
+            weights = net("Softmax", hidden, scope="weights")
+        wide = net("Reshape", weights, scope="wide", shape=(8, 1, 6))
+        return net.done(net("Mul", wide, net("Reshape", hidden, shape=(8, 1, 6)), scope="mixed"))
+
+    _, (one,) = found(program(first=False), program(first=True))
+    assert (one.reference, one.pitfall) == ("weights/Softmax", "wrong-axis")
+
+
+@pytest.mark.parametrize("places", [(8, 6), (8, 1)])
+def test_another_noise_shape_is_told(places):
+    def program(shape):
+        net = Writer()
+        drawn = RNG.random(shape).astype(np.float32)
+        mask = net.builder.source("draw", "RandomUniform", drawn, spec(drawn))
+        kept = net("Maximum", mask, net.constant(0.5))
+        return net.done(net("Mul", net("MatMul", net.x, net.variable("a")), kept, scope="drop"))
+
+    named = found(program((8, 6)), program(places))[1]
+    if places == (8, 6):
+        assert [culprit.kind for culprit in named] == []
+    else:
+        assert [(culprit.kind, culprit.pitfall) for culprit in named] == [("draw", "dropout-place")]
+
+
+@pytest.mark.parametrize(("number", "pitfall"), [(-1e9, "mask"), (-3.0, "missing-scale")])
+def test_a_lacking_factor_that_leaves_something_out_is_a_mask(number, pitfall):
+    def program(*, right):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        other = net("Sigmoid", net("MatMul", net.x, net.variable("b")))
+        other = net("Mul", other, net.constant(number), scope="factor") if right else other
+        return net.done(net("AddV2", hidden, other, scope="sum"))
+
+    _, (one,) = found(program(right=True), program(right=False))
+    assert one.pitfall == pitfall
+
+
+def masked(factor):
+    """Scores of which the last two are masked by a large number."""
+    net = Writer()
+    scores = net("MatMul", net.x, net.variable("a"), scope="scores")
+    scores = scores if factor == 1.0 else net("Mul", scores, net.constant(factor), scope="scale")
+    mask = net.constant(np.array([0, 0, 0, 0, -1e9, -1e9] + [0] * 6).reshape(2, 6)[[0, 1] * 4])
+    return net.done(net("AddV2", scores, mask, scope="masked"))
+
+
+@pytest.mark.parametrize("factor", [1.0 + 1e-5, 1.5])
+def test_no_last_place_of_a_mask_excuses_a_wrong_score_beside_it(factor):
+    _, (one,) = found(masked(1.0), masked(factor))
+    assert one.pitfall == "constant-factor"
+    assert found(masked(1.0), masked(1.0))[1] == ()
+
+
+@pytest.mark.parametrize(("wrong", "named"), [((), []), (("b",), ["b/Tanh"]), (("a", "b"), ["a/Tanh", "b/Tanh"])])
+def test_what_is_joined_in_two_steps_is_judged_piece_by_piece(wrong, named):
+    def program(wrong, *, nested):
+        net = Writer()
+        pieces = [
+            net("Relu" if name in wrong else "Tanh", net("MatMul", net.x, net.variable(name), scope=name), scope=name)
+            for name in ("a", "b", "square")
+        ]
+        axis = net.constant(1, np.int32)
+        if nested:
+            pieces = [pieces[0], net("ConcatV2", *pieces[1:], axis, scope="inner")]
+        return net.done(net("Relu", net("ConcatV2", *pieces, axis, scope="joined"), scope="last"))
+
+    _, culprits_found = found(program((), nested=True), program(wrong, nested=False), KERNELS)
+    assert sorted(culprit.reference for culprit in culprits_found) == named
+
+
+def test_what_follows_a_wrong_output_is_not_blamed_for_it():
+    def program(activation, quarter):
+        net = Writer()
+        given = net(activation, net("MatMul", net.x, net.variable("a"), scope="given"), scope="given")
+        number = net.constant(4.0 if quarter == "RealDiv" else 0.25)
+        return net.done(net("Relu", net(quarter, given, number, scope="last")), given=given)
+
+    _, (one,) = found(program("Tanh", "RealDiv"), program("Sigmoid", "Mul"))
+    assert one.reference == "given/Tanh"
+
+
+@pytest.mark.parametrize(("active", "factor"), [(False, 0.25), (True, 0.25), (False, 0.2501)])
+def test_an_operation_without_a_float64_kernel_keeps_nobody_from_looking_for_what_is_only_written_otherwise(
+    active, factor
+):
+    sides = scaled(first=False, active=active), scaled(first=True, active=active, factor=factor)
     result = localise(*sides, {name: name for name in KERNELS}, SinglePrecision())
+    assert bool(result.blames) == (active or factor != 0.25)
+    assert result.notes == []
+
+
+def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(monkeypatch):
+    def impossible(*_):
+        raise TypeError("nothing can be done in float64")
+
+    sides = scaled(first=False), scaled(first=True)
+    monkeypatch.setattr(forcing, "_FURTHEST_PART", 0)  # or both sides would be found to meet behind the products
+    with monkeypatch.context() as without:
+        without.setattr(forcing, "Whole", impossible)
+        result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
     assert result.blames
-    assert "no float64 kernel for Tanh" in result.notes[0]
+    assert "nothing can be done in float64" in result.notes[0]
     monkeypatch.setattr(forcing, "_MOST_COMPUTED", 100)
     result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
     assert result.blames

@@ -16,6 +16,8 @@ from lockstep.tf1 import private
 _IRRELEVANT = frozenset({"use_cudnn_on_gpu", "validate_shape", "grad_a", "grad_b", "use_locking", "seed", "seed2"})
 _SINGLE = frozenset({tf.float32})
 _HALF = frozenset({tf.float16, tf.bfloat16})
+_OF_BITS = frozenset({"Bitcast"})
+"""What reads the bits of a number, and of float64's would give twice as many: it is asked of the number as it was."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,16 @@ class TensorFlowKernels:
         Raises:
             Exception: TensorFlow's own, where it has no such kernel.
         """
+        if operation.type in _OF_BITS:
+            return self.run(operation, [_as_it_was(operation, value) for value in inputs])
         narrow = _SINGLE | _HALF if halves else _SINGLE
         given = [_double(tf.convert_to_tensor(value), narrow) for value in inputs]
         if operation.type == "Reshape":
             return [tf.reshape(given[0], operation.attributes["shape"])]
         if operation.family == "FusedBatchNorm":
             return _batch_norm(operation, given)
+        if operation.type == "LRN":
+            return [_local_response(operation, given[0])]
         flat = operation.call.attributes
         widened = tuple(_widened(value, narrow) for value in flat[1::2])
         attributes = tuple(item for pair in zip(flat[::2], widened, strict=True) for item in pair)
@@ -121,6 +127,13 @@ def _double(value: Any, narrow: frozenset[Any]) -> Any:
     return tf.cast(value, tf.float64) if value.dtype in narrow else value
 
 
+def _as_it_was(operation: Operation, value: Any) -> Any:
+    """Returns an input of an operation in the dtype that it has in its program."""
+    attributes = dict(zip(operation.call.attributes[::2], operation.call.attributes[1::2], strict=True))
+    given = tf.convert_to_tensor(value)
+    return tf.cast(given, tf.as_dtype(int(attributes["T"]))) if given.dtype == tf.float64 else given
+
+
 def _widened(value: Any, narrow: frozenset[Any]) -> Any:
     if isinstance(value, list):
         return [_widened(item, narrow) for item in value]
@@ -146,6 +159,16 @@ def _batch_norm(operation: Operation, given: Sequence[Any]) -> list[Any]:
     y = (x - wide[0]) * tf.math.rsqrt(wide[1] + np.float64(attributes["epsilon"])) * wide[2] + wide[3]
     unused = [tf.zeros((), tf.float64)] * (operation.call.outputs - 3)
     return [y, mean, told, *unused]
+
+
+def _local_response(operation: Operation, x: Any) -> Any:
+    """Local response normalisation has no float64 kernel: by its formula (as of TensorFlow's op documentation)."""
+    attributes = operation.attributes
+    radius, channels = int(attributes["depth_radius"]), int(x.shape[-1])
+    padded = tf.pad(tf.square(x), [[0, 0]] * (len(x.shape) - 1) + [[radius, radius]])
+    squares = tf.add_n([padded[..., first : first + channels] for first in range(2 * radius + 1)])
+    bias, alpha, beta = (np.float64(attributes[name]) for name in ("bias", "alpha", "beta"))
+    return x / tf.pow(bias + alpha * squares, beta)
 
 
 class _Type(int):

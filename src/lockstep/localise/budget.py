@@ -18,6 +18,9 @@ from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 from lockstep.recorder.fill import jittered
 
+_MASKING = 1e3
+"""How many times larger than all others a value is that is added to leave something out."""
+
 JITTERS = 2
 """Evaluations with other last places. Each element takes the largest movement of them and of its neighbours' mean, so
 few are enough: docs/design/localisation.md has the measured distribution."""
@@ -189,6 +192,32 @@ def shaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     return None
 
 
+def fitting(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Returns an array as it can stand for a tensor of a shape; None where its dimensions are others.
+
+    Where only the sizes differ, which is blamed already, what follows has to do with what it gets.
+    """
+    found = shaped(array, shape)
+    return found if found is not None or array.ndim != len(shape) else array
+
+
+def largest_ordinary(array: np.ndarray) -> float:
+    """Returns the largest magnitude that is not far beyond all others, as the -1e9 is that attention adds to scores.
+
+    >>> largest_ordinary(np.array([0.5, -2.0, -1e9])), largest_ordinary(np.array([1e3, 2e5]))
+    (2.0, 200000.0)
+    """
+    if array.dtype.kind not in "fc" or not array.size:
+        return 0.0
+    magnitudes = np.abs(np.where(np.isfinite(array), array, 0.0)).reshape(-1)
+    largest = float(magnitudes.max())
+    if largest < _MASKING:
+        return largest
+    ordered = np.sort(magnitudes[magnitudes > 0.0])
+    gaps = np.flatnonzero(ordered[1:] > _MASKING * ordered[:-1])
+    return float(ordered[gaps[-1]]) if gaps.size else largest
+
+
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays are equal; NaN equals NaN."""
     if a.dtype != b.dtype:
@@ -217,7 +246,7 @@ def _noise(
 
 def _budget(ours: np.ndarray, reference: Part, noise: np.ndarray) -> np.ndarray:
     noise = np.where(np.isfinite(noise), noise, 0.0)
-    return np.asarray(FACTOR * (_smoothed(noise) + _rounding(ours, reference.program, reference)))
+    return np.asarray(FACTOR * (_smoothed(noise, ours) + _rounding(ours, reference.program, reference)))
 
 
 def _in_double(kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray) -> tuple[_Exact, bool]:
@@ -263,12 +292,19 @@ def is_exact(array: np.ndarray) -> bool:
     return all(float(str(value)) == float(value) for value in array.reshape(-1))
 
 
-def _smoothed(noise: np.ndarray) -> np.ndarray:
-    """Gives each element at least the mean of its channel: its own movement may be small by chance."""
+def _smoothed(noise: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """Gives each element at least the mean of its channel: its own movement may be small by chance.
+
+    What is masked has no part in that: the last place of 1e9 would excuse any score beside it.
+    """
+    ordinary = largest_ordinary(ours)
+    kept = np.abs(_wide(ours)) <= ordinary if ordinary else np.ones(ours.shape, bool)
+    counted = np.where(kept, noise, 0.0)
     if noise.ndim < 2:
-        return np.asarray(np.maximum(noise, noise.mean()) if noise.size else noise)
+        return np.asarray(np.maximum(noise, counted.sum() / max(kept.sum(), 1)))
     axes = tuple(range(noise.ndim - 1))
-    return np.asarray(np.maximum(noise, noise.mean(axis=axes, keepdims=True)))
+    count = np.maximum(kept.sum(axis=axes, keepdims=True), 1)
+    return np.asarray(np.maximum(noise, counted.sum(axis=axes, keepdims=True) / count))
 
 
 def _rounding(ours: np.ndarray, program: Program, part: Part) -> np.ndarray:

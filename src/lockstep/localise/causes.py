@@ -24,6 +24,7 @@ _ORDER: tuple[Callable[[Case], Iterator[Cause]], ...] = (
     arithmetic.complement,
     structure.one_side_only,
     structure.order_of_inputs,
+    structure.missing_variable,
     arguments.attributes,
     arguments.constants,
     arguments.inverse_constants,

@@ -9,6 +9,7 @@ from lockstep.localise import budget, waists
 from lockstep.localise.causes import cause_of
 from lockstep.localise.forcing import Blame, Localisation, Unchanged, updates_alone
 from lockstep.localise.hypotheses.case import Cause
+from lockstep.localise.hypotheses.structure import replaced
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.pitfalls import Slug
 from lockstep.program import Operation, Program
@@ -18,9 +19,13 @@ from lockstep.steps.numbers import CHANGED_ALONE, NEVER_CHANGED
 _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "StridedSlice", "Fill", "Concat"})
 
 
+_BY_DEFINITION = frozenset({"", "missing-operation", "extra-operation", "wrong-operation"})
+"""What can be said of any place: one side has something there that the other has not."""
+
+
 def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
     """Returns one culprit for each place; several rounds of one loop are one place."""
-    blames = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found.blames)
+    blames = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found.blames, found.unions)
     computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
     return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
 
@@ -43,21 +48,44 @@ class _Explaining:
     updates: Mapping[int, str]
     known: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
-    def explained(self, blames: Sequence[Blame]) -> list[tuple[Blame, Cause]]:
-        """Returns places or their pieces, each with its cause."""
-        whole = [self._narrowed(blame, self._cause(blame)) for blame in blames]
+    def explained(self, blames: Sequence[Blame], unions: Mapping[int, Blame]) -> list[tuple[Blame, Cause]]:
+        """Returns places or their pieces, each with its cause; two places that have one cause together are one."""
+        whole = self._together([self._narrowed(blame, self._cause(blame)) for blame in blames], unions)
         self.known.update((blame.ours.end, blame.theirs.end) for blame, cause in whole if cause.pitfall)
         found = [(*pair, -1) for pair in whole]  # with how much was known when it was last looked at, in vain
         for _ in range(2):  # what one place told of a piece may be needed to tell another that came before
             found = [piece for each in found for piece in self._in_pieces(*each)]
-        return [(blame, cause) for blame, cause, _ in found]
+        return [(blame, cause if cause.pitfall else replaced(blame) or cause) for blame, cause, _ in found]
+
+    def _together(self, whole: list[tuple[Blame, Cause]], unions: Mapping[int, Blame]) -> list[tuple[Blame, Cause]]:
+        """Puts neighbours together that each only have or lack something, if together they have another cause."""
+        found = list(whole[:1])
+        for n, pair in enumerate(whole[1:], 1):
+            union = unions.get(n)
+            if union is not None and found[-1] is whole[n - 1]:
+                causes = found[-1][1], pair[1]
+                cause = self._cause(union) if all(c.pitfall in _BY_DEFINITION or c.vague for c in causes) else None
+                if cause is not None and cause.pitfall and cause.pitfall not in _BY_DEFINITION and not cause.vague:
+                    wanted = union.ours.run(self.kernels)
+                    judged = budget.judged(self.kernels, union.ours, union.theirs, wanted)
+                    found[-1] = self._narrowed(dataclasses.replace(union, judged=judged), cause)
+                    continue
+            found.append(pair)
+        return found
 
     def _cause(self, blame: Blame) -> Cause:
         return cause_of(blame, self.reference, self.candidate, self.kernels)
 
     def _narrowed(self, blame: Blame, cause: Cause) -> tuple[Blame, Cause]:
-        """Returns the smallest piece that has the same cause and is right behind it in the place of the whole."""
-        told = [pair for pair in self._before(blame) if pair[1].pitfall == cause.pitfall] if cause.pitfall else []
+        """Returns the smallest piece that has the same cause and is right behind it in the place of the whole.
+
+        Where all that is known of the whole is how the results are related, any cause of a piece is better.
+        """
+        if not cause.pitfall:
+            return blame, cause
+        pieces = list(self._before(blame))
+        better = [pair for pair in pieces if pair[1].pitfall and not pair[1].vague] if cause.vague else []
+        told = better or [pair for pair in pieces if pair[1].pitfall == cause.pitfall]
         return min(told, key=lambda pair: _size(pair[0]), default=(blame, cause))
 
     def _before(self, blame: Blame) -> Iterator[tuple[Blame, Cause]]:
@@ -159,7 +187,8 @@ def _moved(culprits: Sequence[Culprit], blames: Sequence[Blame]) -> list[Culprit
 
 
 def _culprit(blame: Blame, cause: Cause, reference: Program, candidate: Program) -> Culprit:
-    ours, theirs = main_operation(blame.reference), main_operation(blame.candidate)
+    ours = cause.operations[0] or main_operation(blame.reference)
+    theirs = cause.operations[1] or main_operation(blame.candidate)
     if ours is not None and theirs is not None and ours.type in _SHAPING and theirs.type not in _SHAPING:
         ours = None  # what both do to the order of values is not what only the candidate computes
     reads = blame.reads[0] if blame.reads is not None else None

@@ -3,10 +3,12 @@
 `(x * s) W` and `(x W) * s` are the same; looked at operation by operation the first has a factor too many in one place
 and lacks one in another. So the whole candidate runs in float64, everywhere else on the reference's values, with some
 blamed places left as they are: if all that it returns and leaves behind is the reference's, these places are right.
+An operation without a float64 kernel is run as it is, and then float32's rounding is allowed for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,13 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.localise.budget import is_exact, shaped
+from lockstep.localise.budget import Part, fitting, is_exact, largest_ordinary, shaped
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 from lockstep.recorder.fill import jittered
 
 FLOOR = 1e-9
 """Of the largest magnitude: what float64's rounding may come to in a deep network, ten million times its last place."""
+
+FLOOR_IN_SINGLE = 1e-6
+"""As of `forcing`: the same where some of the values are the reference's own, in float32."""
 
 FACTOR = 8.0
 """As of `budget`: how many times the movement by the rounding of written-down constants a difference may have."""
@@ -54,6 +59,9 @@ class Whole:
         kernels: Runs operations.
         places: What is to blame, each with all places where the walk went on from the reference's value.
         ends: `(candidate's tensor, reference's tensor)` of what both return and leave behind.
+
+    Attributes:
+        parts: Candidate's tensor that is to blame -> what makes it, on the reference's values.
     """
 
     def __init__(
@@ -67,11 +75,20 @@ class Whole:
     ) -> None:
         self._c, self._kernels, self._places, self._ends = candidate, kernels, places, ends
         self._sources = sources
+        self.parts: Mapping[int, Part] = {}
+        self._reference, self._single, self._sizes_matter = reference, False, False
         self._replaced = _Replaced({}, {})
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
         self._ours = self._run(reference, {}, wanted, None)
         moved = self._run(reference, {}, {tensor for _, tensor in ends}, _other_constants)
         self._allowed = {tensor: self._allowance(tensor, moved[tensor]) for _, tensor in ends}
+
+    @functools.cached_property
+    def _allowed_in_single(self) -> dict[int, float]:
+        """What is allowed where an operation has no float64 kernel: what all last places of float32 may come to."""
+        tensors = {tensor for _, tensor in self._ends}
+        moved = self._run(self._reference, {}, tensors, jittered)
+        return {tensor: max(self._allowance(tensor, moved[tensor]), self._allowed[tensor]) for tensor in tensors}
 
     def harmless(self, free: Collection[int]) -> bool:
         """Tells whether the candidate is right with some blamed places as they are, all others being mended.
@@ -80,22 +97,67 @@ class Whole:
             free: Indices of the blamed places that are left as they are. What they do must not be seen in another
                 blamed place either, whose mending would hide it.
         """
-        if len(free) == len(self._places):
-            _, ends = self._with(free)
-            return all(self._same(ends[end], end[1]) for end in self._ends)
-        before, ends = self._with(free)
-        unseen = all(_near(value, self._mended[place]) for place, value in before.items())
+        left = {*free, *self.unmendable}
+        try:
+            before, ends = self._with(left)
+            others = len(left) < len(self._places)
+            floor = FLOOR_IN_SINGLE if self.unmendable or self._single else FLOOR
+            unseen = not others or all(_near(value, self._mended[place], floor) for place, value in before.items())
+        except Exception:  # the framework's own: what is mended does not fit what is not
+            return False
         return unseen and all(self._same(ends[end], end[1]) for end in self._ends)
 
     @functools.cached_property
+    def unmendable(self) -> frozenset[int]:
+        """Indices of the blamed places where nothing of the reference's fits in: they are as they are in every trial.
+
+        A factor that the reference has for each pixel, and the candidate for each channel, is one.
+        """
+        found = self._without_fit()
+        try:
+            self._with(found)
+        except Exception:  # the framework's own: a matrix product, say, minds sizes that a sum along an axis does not
+            self._sizes_matter = True
+            found = self._without_fit()
+        return found
+
+    def _without_fit(self) -> frozenset[int]:
+        return frozenset(n for n, blamed in enumerate(self._places) if not any(map(self._fits, blamed)))
+
+    def _fits(self, place: Place) -> bool:
+        value = self._ours[place.wanted]
+        operations = self._c.operations
+        tensors = {operations[index].inputs[slot] for index, slot in place.reads}
+        tensors |= set() if place.tensor is None else {place.tensor}
+        fit = shaped if self._sizes_matter else fitting
+        return all(fit(value, self._c.specs[tensor].shape) is not None for tensor in tensors)
+
+    @functools.cached_property
     def _mended(self) -> dict[object, np.ndarray]:
-        """What the candidate computes in each blamed place before it is mended, all others being mended."""
-        return self._with(())[0]
+        """What the candidate computes in each blamed place before it is mended, all others being mended.
+
+        Where some cannot be, it is what was computed there on the reference's values in the forced pass.
+        """
+        found = self._with(self.unmendable)[0]
+        for place in found if self.unmendable else ():
+            part = self.parts.get(self._tensor_of(place))
+            with contextlib.suppress(Exception):  # the framework's own: what does not fit cannot be computed on
+                if part is not None:
+                    found[place] = _wide(self._kernels.numpy(part.run(self._kernels, double=True)))
+        return found
+
+    def _tensor_of(self, place: Any) -> int:
+        """The candidate's tensor that is replaced in a place: by itself, in one read, or as an end."""
+        if isinstance(place, int):
+            return place
+        first, second = place
+        return int(second[0] if first == "end" else self._c.operations[first].inputs[second])
 
     def _with(self, free: Collection[int]) -> tuple[dict[object, np.ndarray], dict[tuple[int, int], np.ndarray]]:
         """Runs the candidate with some places unmended; returns what it had computed in the others, and the ends."""
-        mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed]
-        self._replaced = _Replaced.of(mended, self._ours)
+        mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed
+                  if self._fits(place)]  # fmt: skip
+        self._replaced = _Replaced.of(mended, self._ours, self._c)
         self._before: dict[object, np.ndarray] = {}
         made = self._run(self._c, self._sources, {tensor for tensor, _ in self._ends}, None)
         ends = {end: made[end[0]] for end in self._ends}
@@ -111,8 +173,7 @@ class Whole:
         with np.errstate(invalid="ignore"):
             movement = np.abs(moved - value)
         finite = np.where(np.isfinite(movement), movement, 0.0)
-        scale = np.abs(np.where(np.isfinite(value), value, 0.0))
-        return float(FACTOR * finite.max() + FLOOR * scale.max())
+        return float(FACTOR * finite.max() + FLOOR * largest_ordinary(value))
 
     def _same(self, theirs: np.ndarray, tensor: int) -> bool:
         ours = self._ours[tensor]
@@ -126,7 +187,8 @@ class Whole:
         odd = ~np.isfinite(off)
         if odd.any() and not np.array_equal(ours[odd], value[odd], equal_nan=True):
             return False
-        return not bool((np.where(odd, 0.0, off) > self._allowed[tensor]).any())
+        allowed = self._allowed_in_single if self._single else self._allowed
+        return not bool((np.where(odd, 0.0, off) > allowed[tensor]).any())
 
     def _run(
         self,
@@ -142,7 +204,7 @@ class Whole:
 
         def source(tensor: int) -> Any:
             value = sources.get(tensor, program.sources[tensor].value)
-            if moved is None or program.sources[tensor].kind != "constant":
+            if moved is None or (moved is _other_constants and program.sources[tensor].kind != "constant"):
                 return value
             return moved(self._kernels.numpy(value), str(tensor))
 
@@ -151,7 +213,7 @@ class Whole:
 
         replaced = self._replaced if program is self._c else _Replaced({}, {})
         for operation in program.operations:
-            self._compute(operation, read, values, replaced)
+            self._compute(program, operation, read, values, replaced)
             for tensor in operation.inputs:
                 readers[tensor] -= 1
                 if not readers[tensor]:
@@ -159,7 +221,12 @@ class Whole:
         return {tensor: _wide(self._kernels.numpy(read(tensor))) for tensor in kept}
 
     def _compute(
-        self, operation: Operation, read: Callable[[int], Any], values: dict[int, Any], replaced: _Replaced
+        self,
+        program: Program,
+        operation: Operation,
+        read: Callable[[int], Any],
+        values: dict[int, Any],
+        replaced: _Replaced,
     ) -> None:
         def mended(place: object, value: Any, by: Mapping[Any, Any]) -> Any:
             if place not in by:
@@ -169,9 +236,18 @@ class Whole:
 
         reads = enumerate(operation.inputs)
         inputs = [mended((operation.index, slot), read(tensor), replaced.reads) for slot, tensor in reads]
-        outputs = self._kernels.run_double(operation, inputs)
+        try:
+            outputs = self._kernels.run_double(operation, inputs)
+        except Exception:  # the framework's own: no float64 kernel, or nothing that can be computed
+            dtypes = [program.specs[tensor].dtype for tensor in operation.inputs]
+            outputs = self._kernels.run(operation, [self._narrow(*pair) for pair in zip(inputs, dtypes, strict=True)])
+            self._single = True
         made = zip(operation.outputs, outputs, strict=True)
         values.update({tensor: mended(tensor, value, replaced.tensors) for tensor, value in made})
+
+    def _narrow(self, value: Any, dtype: str) -> Any:
+        array = self._kernels.numpy(value)
+        return array.astype(np.float32) if array.dtype == np.float64 and dtype == "float32" else value
 
 
 @dataclass(frozen=True)
@@ -182,18 +258,21 @@ class _Replaced:
     reads: Mapping[tuple[int, int], Any]
 
     @classmethod
-    def of(cls, places: Iterable[Place], values: Mapping[int, np.ndarray]) -> _Replaced:
+    def of(cls, places: Iterable[Place], values: Mapping[int, np.ndarray], candidate: Program) -> _Replaced:
         tensors, reads = {}, {}
         for place in places:
+            value = values[place.wanted]
             if place.tensor is not None:
-                tensors[place.tensor] = values[place.wanted]
-            reads.update(dict.fromkeys(place.reads, values[place.wanted]))
+                tensors[place.tensor] = fitting(value, candidate.specs[place.tensor].shape)
+            for index, slot in place.reads:
+                shape = candidate.specs[candidate.operations[index].inputs[slot]].shape
+                reads[index, slot] = fitting(value, shape)
         return cls(tensors, reads)
 
 
-def _near(a: np.ndarray, b: np.ndarray) -> bool:
-    scale = float(np.abs(np.where(np.isfinite(b), b, 0.0)).max(initial=0.0)) if b.dtype.kind in "fc" else 0.0
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=0.0, atol=FLOOR * scale, equal_nan=True))
+def _near(a: np.ndarray, b: np.ndarray, floor: float) -> bool:
+    scale = largest_ordinary(b)
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=floor, atol=floor * scale, equal_nan=True))
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

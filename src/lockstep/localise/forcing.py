@@ -8,10 +8,11 @@ that no error travels and every wrong place is found in one pass.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,17 @@ larger than that in a few runs is not searched."""
 _UNSEARCHED = "some of the operations to blame may only be written otherwise, which was not looked into"
 _FIRST_RUNS = 3
 """Runs that every search takes: the reference twice, the candidate with everything mended."""
-_NEIGHBOURS = 4
-"""How many neighbouring places may be right together; a factor that changes places makes two."""
+_NEIGHBOURS = (1, 2, 3, 4, 6, 8)
+"""How many neighbouring places may be right together; a factor that changes places makes two, a backward recurrence
+that masks its outputs behind itself six."""
+_AROUND = ((0, 2), (0, 1, 3), (0, 2, 3), (0, 3))
+"""Neighbouring places of which one, or two, are wrong."""
+_FURTHER, _FURTHEST_PART = 6, 60
+"""Steps that are looked at behind a wrong place for where both sides meet again, and what they may take."""
+_MOST_UNIONS = 24
+"""Places of which neighbours are looked at together."""
+_BETWEEN = 24
+"""Operations that one operation may be in front of another."""
 _ORDERING = frozenset({"Reshape", "Transpose"})
 _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
@@ -95,6 +105,9 @@ class Localisation:
         limits: What could not be followed.
         notes: What was not done for those that are to blame.
         known: Candidate's tensor -> the reference's tensor that it is, or should be.
+        unions: Index of one that is to blame -> what it is together with the one before it, nothing being mended
+            between them, for when the same is written otherwise there and something is wrong in it. It is not judged:
+            few are asked for.
     """
 
     blames: list[Blame] = field(default_factory=list)
@@ -107,6 +120,7 @@ class Localisation:
     notes: list[str] = field(default_factory=list)
     bit_equal: bool = True
     known: dict[int, int] = field(default_factory=dict)
+    unions: dict[int, Blame] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -140,7 +154,8 @@ class _Checked:
     """A tensor of the candidate, the reference's that it should be, and what came of the comparison.
 
     `lacking` are the reference's operations that no tensor of the candidate has gone through yet; `elsewhere` tells
-    that the candidate reads something that has nothing to do with them.
+    that the candidate reads something that has nothing to do with them; `partner` is the reference's operation that
+    reads it, where that is known otherwise than by the roles.
     """
 
     tensor: int
@@ -151,6 +166,7 @@ class _Checked:
     lacking: tuple[Operation, ...]
     reads: tuple[Operation, int] | None = None
     elsewhere: bool = False
+    partner: Operation | None = None
 
 
 class _Pass:
@@ -170,12 +186,14 @@ class _Pass:
         self._table: dict[object, tuple[int, ...]] = {}
         self._ours: dict[int, int] = {}  # reference's tensor -> number, itself a tensor of the reference
         self._number: dict[int, int] = {}  # candidate's tensor -> number; what has none is not known yet
+        self._given: dict[int, int] = {}  # candidate's source -> number, where both have the same
         self._synced: set[int] = set()
         self._blamed: set[tuple[int, int]] = set()
         self._forced: dict[tuple[int, int], int] = {}
         self._roles = matching.roles(reference, candidate, variables)
         self._readers: dict[tuple[str, int], list[Operation]] = defaultdict(list)
         self._used = _read(reference), _read(candidate)
+        self._readers_of = matching.consumers(reference), matching.consumers(candidate)
         self._ordered_again = _ordered_again(candidate)
         self._together = _put_together(reference), _put_together(candidate)
         self._leads_to = updates_alone(reference)
@@ -198,8 +216,49 @@ class _Pass:
             for wanted in all_wanted:
                 self._end(tensor, wanted)
         self._found.blames = self._with_effect()
+        self._found.unions = self._unions()
         self._found.known = {**self._ended, **self._number}
         return self._found
+
+    def _unions(self) -> dict[int, Blame]:
+        """Puts each place together with the one before it, if that leads to it."""
+        blames, found = self._found.blames, {}
+        for n, (before, blame) in enumerate(itertools.pairwise(blames), 1):
+            if not before.drawn and not blame.drawn and len(blames) <= _MOST_UNIONS:
+                union = self._union(before, blame)
+                if union is not None:
+                    found[n] = union
+        return found
+
+    def _union(self, before: Blame, blame: Blame) -> Blame | None:
+        places = self._places[before.theirs.end, self._ours[before.wanted]]
+        reads = [read for place in places for read in place.reads]
+        seeds = [place.tensor for place in places if place.tensor is not None]
+        seeds += [tensor for index, _ in reads for tensor in self._c.operations[index].outputs]
+        behind = self._behind(seeds, blame.theirs.end)
+        if blame.theirs.end not in behind:
+            return None
+        kept = {tensor: self._number.pop(tensor) for tensor in behind if tensor in self._number}
+        forced = {read: self._forced.pop(read) for read in reads if read in self._forced}
+        theirs = self._their_part(blame.theirs.end)
+        start = {self._number[t] for t in theirs.start if t in self._number}
+        start |= {self._forced[slot] for slot in theirs.forced}
+        ours = self._walk(blame.wanted, start)
+        self._number.update(kept)
+        self._forced.update(forced)
+        if ours is None:
+            return None
+        sides = tuple(ours.operations), tuple(theirs.operations)
+        return replace(blame, reference=sides[0], candidate=sides[1], ours=ours, theirs=theirs)
+
+    def _behind(self, seeds: Iterable[int], end: int) -> set[int]:
+        """The candidate's tensors that come of some, those among them, up to one."""
+        made_by = self._c.producers.get(end)
+        found, last = set(seeds), -1 if made_by is None else made_by.index
+        for operation in self._c.operations[: last + 1]:
+            if not found.isdisjoint(operation.inputs):
+                found.update(operation.outputs)
+        return found
 
     def _with_effect(self) -> list[Blame]:
         """Leaves out what is only written otherwise: all of it together, or some neighbouring places."""
@@ -209,12 +268,14 @@ class _Pass:
         rounds = _rounds(blames)
         places = [[place for n in numbers for place in self._places[self._blame_keys[n]]] for numbers in rounds]
         ends = [(tensor, wanted) for tensor, all_wanted in self._ends_seen for wanted in all_wanted]
-        given = {t: n for t, n in self._number.items() if t in self._c.sources and not self._c.is_constant(t)}
-        sources = {tensor: self._values[number] for tensor, number in given.items()}
+        # A source that was only forced to what should have been read keeps its own value: another draw is one.
+        sources = {tensor: self._values[number] for tensor, number in self._given.items()}
         count = len(rounds)
         runs = [tuple(range(count))]
-        for together in range(1, _NEIGHBOURS + 1):
+        for together in (n for n in _NEIGHBOURS if n < count):
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
+        # What is written otherwise may lie around a mistake.
+        runs += [tuple(n + step for step in steps) for steps in _AROUND for n in range(count - steps[-1])]
         runs = runs[: max(_MOST_COMPUTED // _elements(self._c) - _FIRST_RUNS, 0)]
         if not runs:
             self._found.notes.append(
@@ -225,9 +286,10 @@ class _Pass:
         harmless: set[int] = set()
         try:
             whole = Whole(self._r, self._c, sources, self._kernels, places, ends)
+            whole.parts = {blame.theirs.end: blame.theirs for blame in blames}
             for free in dict.fromkeys(runs):
                 if not harmless.issuperset(free) and whole.harmless(free):
-                    harmless.update(free)
+                    harmless.update(free, whole.unmendable)
         except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
             said = (str(error).strip().splitlines() or ["(no message)"])[0]
             self._found.notes.append(f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {said})")
@@ -258,6 +320,8 @@ class _Pass:
             constant = self._c.is_constant(tensor)
             if key is not None and found is not None and (constant or self._same_spec(found[0], tensor)):
                 self._sync(tensor, found[0])
+                if not constant:
+                    self._given[tensor] = found[0]
 
     def _same_spec(self, ours: int, theirs: int) -> bool:
         return self._r.specs[ours] == self._c.specs[theirs]
@@ -302,10 +366,22 @@ class _Pass:
         """
         found = self._same_in_reference(operation)
         same = None if found is None else self._r.producers.get(found[0])
-        if same is None or self._known(same) or self._same_numbers(same, partner):
+        if same is None or self._known(same) or self._same_numbers(same, partner) or self._is_before(same, partner):
             return False
         self._roles.move(operation, same)
         return self._is_identical(operation)
+
+    def _is_before(self, one: Operation, other: Operation) -> bool:
+        """Whether one operation of the reference leads to another soon: what lies between them may be lacking."""
+        waiting, seen = list(other.inputs), set[int]()
+        while waiting and len(seen) <= _BETWEEN:
+            made_by = self._r.producers.get(waiting.pop(0))
+            if made_by is one:
+                return True
+            if made_by is not None and made_by.index not in seen and made_by.index > one.index:
+                seen.add(made_by.index)
+                waiting.extend(made_by.inputs)
+        return False
 
     def _same_numbers(self, a: Operation, b: Operation) -> bool:
         return [self._ours[tensor] for tensor in a.outputs] == [self._ours[tensor] for tensor in b.outputs]
@@ -327,7 +403,7 @@ class _Pass:
             for found in whole:
                 self._right(found)
             return
-        if wrong and self._gives_what_its_partner_reads(operation, partner):
+        if wrong and (self._gives_what_its_partner_reads(operation, partner) or self._meets(operation, partner)):
             return
         self._force(wrong, operation)
         if self._is_identical(operation):
@@ -341,6 +417,15 @@ class _Pass:
                 self._places[key] += [place for found in structural for place in self._places[self._key(found)]]
         else:
             self._blame(*wrong, *bad)
+
+    def _is_given_another_size(self, tensor: int, wanted: int) -> bool:
+        """Whether only a shape is given to what has another size already, which is blamed by itself."""
+        sides = self._c.producers.get(tensor), self._r.producers.get(wanted)
+        if sides[0] is None or sides[1] is None or not sides[0].type == sides[1].type == "Reshape":
+            return False
+        sizes = [math.prod(program.specs[side.inputs[0]].shape)
+                 for program, side in ((self._c, sides[0]), (self._r, sides[1]))]  # fmt: skip
+        return sizes[0] != sizes[1] and self._number.get(sides[0].inputs[0]) == self._ours[sides[1].inputs[0]]
 
     def _gives_what_its_partner_reads(self, operation: Operation, partner: Operation) -> bool:
         """Whether an operation is the one before its partner, which the candidate then lacks.
@@ -357,6 +442,51 @@ class _Pass:
                     self._right(found)
                     return True
         return False
+
+    def _meets(self, operation: Operation, partner: Operation) -> bool:
+        """Whether what follows an operation is soon what follows its partner, with nothing mended.
+
+        Then the two are no partners: the same factors, say, are multiplied in another order. Where they are of other
+        sizes, it is chance: what a border adds may be less than a maximum.
+        """
+        if not self._roles.alike(partner, operation):
+            return False
+        theirs = self._following(self._c, self._readers_of[1], operation)
+        ours = self._following(self._r, self._readers_of[0], partner)
+        for tensor in theirs:
+            if tensor in self._number:
+                continue
+            part = self._their_part(tensor)
+            if len(part.operations) > _FURTHEST_PART:
+                continue
+            value = self._computed(part)
+            for wanted in ours if value is not None else ():
+                alike = _agree(self._kernels.numpy(self._values[wanted]), value)
+                if alike and (tensor, wanted) != (theirs[0], ours[0]):
+                    found = self._judge_as_it_is(tensor, wanted, None)
+                    if found.judged.within:
+                        self._roles.part(operation)
+                        self._right(found)
+                        return True
+        return False
+
+    def _computed(self, part: Part) -> Any:
+        """What a part gives, as an array; None where it cannot be computed on the reference's tensors."""
+        try:
+            return self._kernels.numpy(part.run(self._kernels))
+        except Exception:  # the framework's own: sizes that do not fit, say, which are blamed elsewhere
+            return None
+
+    @staticmethod
+    def _following(program: Program, readers: Mapping[int, Sequence[Operation]], operation: Operation) -> list[int]:
+        """Returns what an operation makes, and what is made of that by some steps."""
+        found = [operation.outputs[0]]
+        for tensor in found:
+            for reader in readers.get(tensor, ()):
+                made = reader.outputs[0]
+                if made not in found and len(found) <= _FURTHER and program.specs[made].floating:
+                    found.append(made)
+        return found
 
     def _is_spread_otherwise(self, operation: Operation, partner: Operation) -> bool:
         """Judges a convolution that one side dilates more than the other, together with what is done for that.
@@ -412,6 +542,9 @@ class _Pass:
             if self._number.get(tensor) == number or self._is_another_mask(tensor, wanted):
                 continue
             if tensor in self._ordered_again and operation.family in _ORDERING:
+                continue
+            if tensor not in self._number and self._is_given_another_size(tensor, wanted):
+                self._sync(tensor, number)
                 continue
             if (tensor, number) in self._blamed:
                 self._forced[operation.index, slot] = number
@@ -549,7 +682,48 @@ class _Pass:
         found = self._judge_as_it_is(tensor, wanted, reads)
         if not found.judged.within and self._narrow(found):
             found = self._judge_as_it_is(tensor, wanted, reads)
+        if not found.judged.within and self._by_pieces(found):
+            found = self._judge_as_it_is(tensor, wanted, reads)
+        return found if found.judged.within else self._past_ends(found)
+
+    def _past_ends(self, found: _Checked) -> _Checked:
+        """Goes on from outputs of the reference that the candidate gets wrong, if what follows is right then."""
+        wrong = {t: self._ended[t] for o in found.theirs.operations for t in o.outputs
+                 if t in self._ended and (t, self._ended[t]) in self._blamed and t != found.tensor}  # fmt: skip
+        if not wrong:
+            return found
+        self._number.update(wrong)
+        again = self._judge_as_it_is(found.tensor, found.wanted, found.reads)
+        if again.judged.within:
+            for tensor, number in wrong.items():
+                self._places[tensor, number].append(Place(number, tensor))
+            return again
+        for tensor in wrong:
+            del self._number[tensor]
         return found
+
+    def _by_pieces(self, found: _Checked) -> bool:
+        """Judges what is joined piece by piece, where both sides join the like, at once or one after another."""
+        reads = matching.joined(self._c, found.tensor), matching.joined(self._r, found.wanted)
+        theirs, ours = ([operation.inputs[slot] for operation, slot in side] for side in reads)
+        shapes = [self._c.specs[t].shape for t in theirs], [self._r.specs[t].shape for t in ours]
+        if shapes[0] != shapes[1] or len(theirs) < 2:
+            return False
+        pairs = [n for n, (t, w) in enumerate(zip(theirs, ours, strict=True)) if self._number.get(t) != self._ours[w]]
+        values = [self._computed(self._their_part(theirs[n])) for n in pairs]
+        wanted = [self._kernels.numpy(self._values[w]) for w in ours]
+        moved = any(v is not None and _agree(w, v) for v in values for w in wanted)
+        if moved or any(theirs[n] in self._number for n in pairs):
+            return False  # in another order, or read from elsewhere
+        for n in pairs:
+            key = theirs[n], self._ours[ours[n]]
+            if key in self._blamed:
+                self._sync(*key)
+                self._places[key].append(Place(ours[n], theirs[n]))
+                continue
+            judged = self._judge(theirs[n], ours[n], reads[0][n])
+            self._blame(*self._go_on([replace(judged, partner=reads[1][n][0] if judged.elsewhere else None)]))
+        return True
 
     def _judge_as_it_is(self, tensor: int, wanted: int, reads: tuple[Operation, int] | None) -> _Checked:
         self._found.compared += 1
@@ -611,7 +785,7 @@ class _Pass:
                     found.theirs,
                     found.wanted,
                     found.reads,
-                    None if found.reads is None else self._roles.partners.get(found.reads[0].index),
+                    found.partner or (None if found.reads is None else self._roles.partners.get(found.reads[0].index)),
                     bool(drawn),
                     self._leads_to.get(found.wanted),
                 )
@@ -627,17 +801,12 @@ class _Pass:
         value, shape = self._values[number], self._c.specs[tensor].shape
         if self._r.specs[number].shape == shape:
             return value
-        array = self._kernels.numpy(value)
-        alike = budget.shaped(array, shape)
-        if alike is not None:
-            return alike
-        # Where the sizes differ, which is blamed already, what follows has to do with the reference's. With other
-        # dimensions it could not: a condition for each example is one for each element in the candidate.
-        return value if array.ndim == len(shape) else None
+        # With other dimensions nothing could follow: a condition for each example is one for each element here.
+        return budget.fitting(self._kernels.numpy(value), shape)
 
     def _own_draws(self, theirs: Part) -> list[str]:
         """Names the draws that go into a part and that the reference does not make."""
-        sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._number)
+        sources = (self._c.sources.get(tensor) for tensor in theirs.start if tensor not in self._given)
         return [source.name for source in sources if source is not None and source.kind == "draw"]
 
     def _their_part(self, tensor: int) -> Part:
@@ -767,7 +936,7 @@ def _agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
     theirs_shaped = budget.shaped(theirs, ours.shape)
     if theirs_shaped is None or ours.size < 2 or ours.dtype.kind != "f" or theirs.dtype.kind != "f":
         return False
-    scale = float(np.abs(ours).max())
-    if not np.isfinite(scale) or float(np.ptp(ours)) <= _SAME * scale:
+    scale = min(budget.largest_ordinary(ours), budget.largest_ordinary(theirs))  # beside a mask all else is small
+    if not np.isfinite(ours).all() or float(np.ptp(ours)) <= _SAME * scale:
         return False
-    return bool(np.abs(theirs_shaped - ours).max() <= _SAME * scale)
+    return bool((np.abs(theirs_shaped - ours) <= _SAME * np.maximum(np.abs(ours), scale)).all())

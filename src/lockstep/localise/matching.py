@@ -77,17 +77,27 @@ def places_of_draws(program: Program) -> dict[int, int]:
     return places
 
 
-def without_duplicates(program: Program) -> Program:
+def without_duplicates(program: Program, reference: Program) -> Program:
     """Returns a program in which no layer computes anything twice, as one does that is called again on the same.
 
-    Two layers that compute the same stay two.
+    Two layers that compute the same stay two. So does what the reference has as many of: one of them is meant for
+    something else, and reads the same by mistake.
+
+    Args:
+        program: The program.
+        reference: The one that it is compared with.
     """
     first: dict[object, tuple[int, ...]] = {}
     same: dict[int, int] = {}
     kept = []
+    surplus = Counter(operation.family for operation in program.operations)
+    surplus.subtract(operation.family for operation in reference.operations)
     for operation in program.operations:
         inputs = tuple(same.get(tensor, tensor) for tensor in operation.inputs)
         known = first.setdefault((key_of(operation, program, inputs), operation.place.scope), operation.outputs)
+        if known is not operation.outputs and surplus[operation.family] <= 0:
+            known = operation.outputs
+        surplus[operation.family] -= known is not operation.outputs
         if known is operation.outputs:
             kept.append(replace(operation, inputs=inputs))
         else:
@@ -183,6 +193,26 @@ class Roles:
             other.index not in self.partners and self.alike(ours, other) for other in like[after : after + _AHEAD]
         )
 
+    def is_doubtful(self, ours: Operation, theirs: Operation) -> bool:
+        """Whether two operations that read the same may be two steps of which either side lacks one.
+
+        One has a number where the other has none; or the candidate's has that of a later one of the reference's.
+        """
+        constants = [
+            sum(map(program.is_constant, operation.inputs))
+            for program, operation in ((self.reference, ours), (self.candidate, theirs))
+        ]
+        if constants[0] != constants[1]:
+            return True
+        numbers = _numbers(self.candidate, theirs)
+        if not numbers or numbers == _numbers(self.reference, ours):
+            return False
+        like = self._by_numbers_in_reference[theirs.family, numbers]
+        after = bisect.bisect(like, ours.index, key=lambda other: other.index)
+        return any(
+            other.index not in self.taken and self.alike(other, theirs) for other in like[after : after + _AHEAD]
+        )
+
     def is_contradicted(self, ours: Operation, theirs: Operation) -> bool:
         """Whether what two operations read comes of other variables: one of them joins something else."""
         if ours.family not in _OF_EQUALS or len(ours.inputs) != len(theirs.inputs):
@@ -196,11 +226,11 @@ class Roles:
 
     @functools.cached_property
     def _by_numbers(self) -> dict[object, list[Operation]]:
-        found: dict[object, list[Operation]] = defaultdict(list)
-        for operation in self.candidate.operations:
-            if numbers := _numbers(self.candidate, operation):
-                found[operation.family, numbers].append(operation)
-        return found
+        return _with_numbers(self.candidate)
+
+    @functools.cached_property
+    def _by_numbers_in_reference(self) -> dict[object, list[Operation]]:
+        return _with_numbers(self.reference)
 
     def alike(self, ours: Operation, theirs: Operation) -> bool:
         """Whether two operations are of one family and give tensors of the same sizes."""
@@ -284,6 +314,15 @@ def _numbers(program: Program, operation: Operation) -> tuple[float, ...]:
     return tuple(float(c.reshape(-1)[0]) for c in constants if c.size == 1 and c.dtype.kind == "f")
 
 
+def _with_numbers(program: Program) -> dict[object, list[Operation]]:
+    """Returns the operations that numbers are written down with, by family and numbers."""
+    found: dict[object, list[Operation]] = defaultdict(list)
+    for operation in program.operations:
+        if numbers := _numbers(program, operation):
+            found[operation.family, numbers].append(operation)
+    return found
+
+
 def _variables_near(program: Program, tensor: int) -> set[str]:
     """Keys of the variables that are read by the last operations on the way to a tensor."""
     found: set[str] = set()
@@ -315,6 +354,7 @@ def roles(reference: Program, candidate: Program, variables: Mapping[str, str]) 
     for theirs_tensor, tensor in ends(reference, candidate, variables):
         search.pair(reference.producers.get(tensor), candidate.producers.get(theirs_tensor))
     search.follow()
+    search.follow_doubtful()
     search.follow_pieces()
     return search.found
 
@@ -324,9 +364,10 @@ class _Search:
 
     def __init__(self, found: Roles) -> None:
         self.found = found
-        self._consumers = _consumers(found.reference), _consumers(found.candidate)
+        self._consumers = consumers(found.reference), consumers(found.candidate)
         self._waiting: deque[tuple[Operation, Operation]] = deque()
         self._read: deque[tuple[int, int]] = deque()
+        self._doubtful: deque[tuple[Operation, Operation]] = deque()
 
     def pair(self, ours: Operation | None, theirs: Operation | None, *, sure: bool = False) -> None:
         """Notes a pair, if it is one, to go on from."""
@@ -343,7 +384,22 @@ class _Search:
                 self._read.append((tensor, theirs.inputs[slot]))
             for wanted, tensor in zip(ours.outputs, theirs.outputs, strict=False):
                 for both in _only_consumers(self._consumers[0][wanted], self._consumers[1][tensor], self.found):
-                    self.pair(*both)
+                    if self.found.is_doubtful(*both):
+                        self._doubtful.append(both)
+                    else:
+                        self.pair(*both)
+
+    def follow_doubtful(self) -> None:
+        """Goes on to what alone reads a tensor and does something else with it, if nothing else told their roles."""
+        while self._doubtful:
+            ours, theirs = self._doubtful.popleft()
+            readers = [
+                {reader.family for tensor in operation.outputs for reader in side[tensor]}
+                for side, operation in zip(self._consumers, (ours, theirs), strict=True)
+            ]
+            if readers[0] & readers[1] or readers == [set(), set()]:
+                self.pair(ours, theirs)
+                self.follow()
 
     def follow_pieces(self) -> None:
         """Goes on past pieces: where one side slices what the other unpacks, both took it from the same."""
@@ -366,7 +422,25 @@ def picked(program: Program, tensor: int) -> int | None:
     return None if made_by is None or made_by.family not in _PICKING else made_by.inputs[_PICKING[made_by.family]]
 
 
-def _consumers(program: Program) -> dict[int, list[Operation]]:
+def joined(program: Program, tensor: int) -> list[tuple[Operation, int]]:
+    """Returns the reads of what one tensor is joined from along one axis, at once or one after another.
+
+    Each is an operation that joins, and the place of its input.
+    """
+    made_by = program.producers.get(tensor)
+    if made_by is None or made_by.family != "ConcatV2" or not program.is_constant(made_by.inputs[-1]):
+        return []
+    axis, found = program.constant(made_by.inputs[-1]), []
+    for slot, piece in enumerate(made_by.inputs[:-1]):
+        inner = program.producers.get(piece)
+        along = inner is not None and inner.family == "ConcatV2" and program.is_constant(inner.inputs[-1])
+        same = along and inner is not None and np.array_equal(program.constant(inner.inputs[-1]), axis)
+        found += joined(program, piece) if same else [(made_by, slot)]
+    return found
+
+
+def consumers(program: Program) -> dict[int, list[Operation]]:
+    """Returns the operations that read each tensor."""
     found: dict[int, list[Operation]] = defaultdict(list)
     for operation in program.operations:
         for tensor in dict.fromkeys(operation.inputs):

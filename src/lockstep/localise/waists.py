@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lockstep.localise import budget
+from lockstep.localise import activations, budget, matching
 from lockstep.localise.budget import Part
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 
+_ORDERING = frozenset({"Reshape", "Transpose", "ReverseV2", "ReverseSequence", "Roll"})
 _MOST = 24
 """Pairs of waists that are tried for one part; each costs an evaluation."""
 
@@ -105,17 +106,44 @@ def _pairs(ours: Part, theirs: Part) -> Iterator[tuple[int, int]]:
         for their_waist in first:
             for our_waist in second:
                 yield their_waist, our_waist
+    narrow = [
+        [tensor for tensor in waists(part, past=True) if tensor not in side]
+        for part, side in zip((theirs, ours), sides, strict=True)
+    ]
+    for their_waist in narrow[0]:
+        for our_waist in narrow[1]:
+            kinds = {_computed_by(theirs.program, their_waist), _computed_by(ours.program, our_waist)}
+            if len(kinds) == 1 or kinds <= activations.NAMES:
+                yield their_waist, our_waist
 
 
-def waists(part: Part) -> Iterator[int]:
+def _computed_by(program: Program, tensor: int) -> str:
+    """Returns the family of the operation that a tensor is a result of, or a piece of it, in whatever order."""
+    made_by = program.producers.get(tensor)
+    while made_by is not None:
+        whole = made_by.inputs[0] if made_by.family in _ORDERING else matching.picked(program, tensor)
+        if whole is None or whole not in program.producers:
+            break
+        tensor, made_by = whole, program.producers[whole]
+    return "" if made_by is None else made_by.family
+
+
+def waists(part: Part, *, past: bool = False) -> Iterator[int]:
     """Yields the tensors that everything goes through, in their order; the start is one if there is no other data.
 
     Variables and constants are no data: what is computed from them alone goes past.
+
+    Args:
+        part: The part.
+        past: Whether what the part starts from, which is right, may go past, too: votes that are weighted.
     """
     last: dict[int, int] = {}
     for place, operation in enumerate(part.operations):
         last.update(dict.fromkeys(operation.inputs, place))
     alive = {tensor for tensor in part.start if tensor in last and not _is_fixed(part.program, tensor)}
+    if past:
+        yield from _narrowest(part, last, alive)
+        return
     if len(alive) == 1:
         yield next(iter(alive))
     for place, operation in enumerate(part.operations):
@@ -126,6 +154,18 @@ def waists(part: Part) -> Iterator[int]:
             found = next(iter(alive))
             if found in operation.outputs:
                 yield found
+
+
+def _narrowest(part: Part, last: Mapping[int, int], data: set[int]) -> Iterator[int]:
+    """Yields the tensors that everything goes through that was computed from the data."""
+    made, alive = set(data), set[int]()
+    for place, operation in enumerate(part.operations):
+        if not made.isdisjoint(operation.inputs):
+            made.update(operation.outputs)
+            alive.update(operation.outputs)
+        alive = {tensor for tensor in alive if last.get(tensor, -1) > place or tensor == part.end}
+        if len(alive) == 1 and part.end not in alive and alive.issubset(operation.outputs):
+            yield next(iter(alive))
 
 
 def _is_fixed(program: Program, tensor: int) -> bool:

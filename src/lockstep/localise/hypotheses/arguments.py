@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ def constants(case: Case) -> Iterator[Cause]:
                 # An axis or a size may be of another integer type: the operation's own stays.
                 changed = case.with_inputs({(theirs.index, slot): wanted.astype(found.dtype)})
                 if case.vanishes(changed):
-                    yield _told_of_constant(case, theirs, wanted, found)
+                    yield replace(_told_of_constant(case, theirs, wanted, found), operations=(ours, theirs))
 
 
 def inverse_constants(case: Case) -> Iterator[Cause]:
@@ -152,15 +153,16 @@ def constant_for_tensor(case: Case) -> Iterator[Cause]:
             if case.reference.is_constant(a) or not case.candidate.is_constant(b) or wanted is None:
                 continue
             if case.vanishes(case.with_inputs({(theirs.index, slot): case.kernels.numpy(wanted)})):
-                yield _told_of_tensor(case, theirs, a, case.candidate.constant(b))
+                masks = is_mask(case.kernels.numpy(wanted)) and np.unique(case.candidate.constant(b)).size == 1
+                yield _told_of_tensor(case, theirs, a, case.candidate.constant(b), masks=masks)
 
 
-def _told_of_tensor(case: Case, theirs: Operation, wanted: int, found: np.ndarray) -> Cause:
+def _told_of_tensor(case: Case, theirs: Operation, wanted: int, found: np.ndarray, *, masks: bool) -> Cause:
     made_by, source = case.reference.producers.get(wanted), case.reference.sources.get(wanted)
     name = made_by.place.name if made_by is not None else source.name if source is not None else "another tensor"
     pitfall: Slug = "wrong-input"
     if theirs.family in ("Mul", "RealDiv"):
-        pitfall = "constant-factor"
+        pitfall = "mask" if masks else "constant-factor"
     elif theirs.family in ("Add", "Sub") and not found.any():
         pitfall = "missing-operation"
     sentence = f"{theirs.type} reads the constant {short(found)}; with {name} the difference vanishes"
@@ -184,6 +186,7 @@ def _constants_together(case: Case, ours: Operation, theirs: Operation) -> Itera
         _pitfall_of_constant(case, theirs, *next(iter(slots.values()))),
         f"use {sides[0]}",
         (f"constants: {sides[0]} against {sides[1]}",),
+        (ours, theirs),
     )
 
 
@@ -207,10 +210,11 @@ def _told_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, found: 
 def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> Slug:
     if theirs.family in _REDUCTIONS:
         return "wrong-axis"
+    if theirs.family in _OF_CONSTANTS and wanted.dtype.kind in "iu":  # sizes and places, of which a mask has none
+        swapped = theirs.family == "Transpose" and not case.is_flattened(theirs)
+        return "transposed-axes" if swapped else _OF_CONSTANTS[theirs.family]
     if is_mask(wanted) and is_mask(found):
         return "mask"
-    if theirs.family == "Transpose" and not case.is_flattened(theirs):
-        return "transposed-axes"
     if min(wanted.size, found.size) > 1 and case.begins_rounds(theirs):
         return "initial-state"
     if wanted.size == 1 and found.size == 1 and wanted.dtype.kind == "f":
@@ -220,7 +224,7 @@ def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, foun
 
 def _pitfall_of_number(case: Case, theirs: Operation, ours: float, other: float) -> Slug:
     family = theirs.family
-    if case.draws(theirs) or family in ("GreaterEqual", "Less", "Greater", "LessEqual"):
+    if case.drops(theirs) or family in ("GreaterEqual", "Less", "Greater", "LessEqual"):
         return "keep-prob-as-rate" if close(ours + other, 1.0) else "dropout-rate"
     if family in ("Mul", "RealDiv") and case.beside_dropout(theirs):
         kept = sum(1 / n if family == "Mul" else n for n in (ours, other) if n)
@@ -299,4 +303,5 @@ def _told_of_attributes(ours: Operation, theirs: Operation, names: Sequence[str]
         pitfall,
         ", ".join(f"{n}={short(ours.attributes[n])}" for n in names),
         told,
+        (ours, theirs),
     )

@@ -110,6 +110,7 @@ def scaled_inside(case: Case) -> Iterator[Cause]:
                     f"{where} lacks the factor {short(factor)} ({why}); with it the difference vanishes",
                     pitfall,
                     f"multiply by {short(factor)}",
+                    vague=pitfall == "missing-scale",
                 )
 
 
@@ -118,12 +119,14 @@ def _usual_factors(case: Case) -> dict[float, tuple[Slug, str]]:
         0.5: ("l2-half", "one half"),
         2.0: ("l2-half", "two"),
     }
+    averaged = set(case.averaged())
     for value in case.start_values():
         channels = value.shape[-1] if value.ndim else 1
         for count in {value.size // max(channels, 1), value.size, channels}:
-            if count > 1:
+            if count > _FEW or count in averaged - {0, 1}:
                 factors.setdefault(count / (count - 1), ("unbiased-variance", f"n / (n - 1), n = {count}"))
                 factors.setdefault((count - 1) / count, ("unbiased-variance", f"(n - 1) / n, n = {count}"))
+            if count > 1:
                 factors.setdefault(1 / count, ("missing-scale", f"1 / n, n = {count}"))
                 factors.setdefault(float(count), ("missing-scale", f"n = {count}"))
         factors.setdefault(channels**-0.5, ("missing-scale", f"1 / sqrt({channels})"))
@@ -175,6 +178,7 @@ def _by_row(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
             f"the candidate's values are the reference's times a factor for each row ({told})",
             "constant-factor",
             "scale each row as the reference does",
+            vague=True,
         )
 
 

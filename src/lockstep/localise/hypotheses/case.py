@@ -47,12 +47,17 @@ class Cause:
         pitfall: Its page in `docs/pitfalls/`; empty where none fits.
         fix: What to write instead; empty where that is not known.
         attributes: What the two operations are parametrised by otherwise: `"epsilon: 0.001 against 0.002"`.
+        operations: The one of the reference and the one of the candidate among several that it is about, if it is
+            about single ones.
+        vague: Whether it says how the results are related, and not what was done wrong.
     """
 
     sentence: str
     pitfall: Pitfall = ""
     fix: str = ""
     attributes: tuple[str, ...] = ()
+    operations: tuple[Operation | None, Operation | None] = (None, None)
+    vague: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ class Case:
 
     def single(self) -> tuple[Operation, Operation] | None:
         """The one computing operation of either side; None where a side has more or none."""
-        ours, theirs = computing(self.blame.reference), computing(self.blame.candidate)
+        ours = computing([o for o in self.blame.reference if not is_idle(self.reference, o)])
+        theirs = computing([o for o in self.blame.candidate if not is_idle(self.candidate, o)])
         return (ours[0], theirs[0]) if len(ours) == len(theirs) == 1 else None
 
     def constant_of(self, operation: Operation, program: Program) -> float | None:
@@ -98,11 +104,11 @@ class Case:
         """Whether an operation of the candidate is read by one of these families."""
         return _feeds(self.candidate, operation, families)
 
-    def draws(self, operation: Operation) -> bool:
-        """Whether an operation of either side reads a draw."""
+    def drops(self, operation: Operation) -> bool:
+        """Whether an operation of either side reads what dropout draws."""
         for program in (self.reference, self.candidate):
             if operation.index < len(program.operations) and program.operations[operation.index] is operation:
-                return any(t in program.draws for t in operation.inputs)
+                return any(is_of_dropout(program, t) for t in operation.inputs)
         return False
 
     def beside_dropout(self, theirs: Operation) -> bool:
@@ -214,9 +220,9 @@ class Case:
         before = self.candidate.constant(scalar.operation.inputs[scalar.slot])
         return self.with_inputs({(scalar.operation.index, scalar.slot): np.full_like(before, value)}, part)
 
-    def without(self, part: Part, operation: Operation) -> Part | None:
+    def without(self, part: Part, operation: Operation, slot: int | None = None) -> Part | None:
         """A part in which an operation hands on what goes into it; None where nothing of its shape does."""
-        slot, made = data_slot(part.program, operation), operation.outputs[0]
+        slot, made = data_slot(part.program, operation) if slot is None else slot, operation.outputs[0]
         if slot is None:
             return None
         read, left = operation.inputs[slot], [o for o in part.operations if o is not operation]
@@ -287,15 +293,19 @@ def rewired(operation: Operation, instead: Mapping[int, int]) -> Operation:
 
 def data_slot(program: Program, operation: Operation) -> int | None:
     """Returns the first input that an operation turns into another tensor like it; None where there is none."""
+    return next(iter(data_slots(program, operation)), None)
+
+
+def data_slots(program: Program, operation: Operation) -> list[int]:
+    """Returns the inputs that an operation turns into another tensor like them."""
     if len(operation.outputs) != 1 or not program.specs[operation.outputs[0]].floating:
-        return None
-    alike = (
+        return []
+    return [
         slot
         for slot, tensor in enumerate(operation.inputs)
         if program.specs[tensor] == program.specs[operation.outputs[0]]
         and (tensor not in program.sources or program.sources[tensor].kind == "input")
-    )
-    return next(alike, None)
+    ]
 
 
 def _feeds(program: Program, operation: Operation, families: Sequence[str]) -> bool:
@@ -308,12 +318,17 @@ def consumers(program: Program, operation: Operation) -> list[Operation]:
     return [o for o in program.operations[operation.index + 1 :] if made.intersection(o.inputs)]
 
 
+def is_of_dropout(program: Program, tensor: int) -> bool:
+    """Whether a tensor is a draw that decides what to keep; normally distributed numbers are noise."""
+    return tensor in program.draws and "Normal" not in program.sources[tensor].name
+
+
 def draws_before(program: Program, tensor: int) -> bool:
     """Whether a tensor comes straight out of dropout."""
     waiting, seen = [(tensor, 0)], set()
     while waiting:
         current, depth = waiting.pop()
-        if current in program.draws:
+        if is_of_dropout(program, current):
             return True
         made_by = program.producers.get(current)
         if made_by is None or depth == _DROPOUT_DEPTH or current in seen or made_by.family not in _OF_DROPOUT:
@@ -324,7 +339,22 @@ def draws_before(program: Program, tensor: int) -> bool:
 
 
 REARRANGING = frozenset(
-    {"Reshape", "Transpose", "Pack", "Unpack", "StridedSlice", "Slice", "Split", "GatherV2", "ConcatV2", "ReverseV2"}
+    {
+        "Reshape",
+        "Transpose",
+        "Pack",
+        "Unpack",
+        "StridedSlice",
+        "Slice",
+        "Split",
+        "GatherV2",
+        "ConcatV2",
+        "ReverseV2",
+        "ReverseSequence",
+        "Roll",
+        "DepthToSpace",
+        "SpaceToDepth",
+    }
 )
 """Families that only rearrange or pick what they are given."""
 
@@ -350,8 +380,15 @@ def broadcast(condition: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | Non
 
 
 def is_mask(array: np.ndarray) -> bool:
-    """Whether an array holds two values: what to keep, and what to leave out."""
-    return array.size > 1 and np.unique(array).size == 2
+    """Whether an array holds two whole numbers, what to keep and what to leave out; one of them is zero."""
+    values = np.unique(array) if array.size > 1 and array.dtype.kind in "fiub" else np.zeros(0)
+    return values.size == 2 and not values.all() and all(value == np.round(value) for value in values.astype(float))
+
+
+def is_idle(program: Program, operation: Operation) -> bool:
+    """Whether an operation adds nothing but zeros, as a sum does that begins with them."""
+    constants = [program.constant(tensor) for tensor in operation.inputs if program.is_constant(tensor)]
+    return operation.family == "Add" and len(constants) == 1 and not constants[0].any()
 
 
 def computing(operations: Sequence[Operation]) -> list[Operation]:

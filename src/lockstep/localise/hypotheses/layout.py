@@ -127,10 +127,10 @@ def relation_by_order(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:
                 pitfall: Slug = "gate-order" if blocks == 4 else "concat-order"
                 yield Cause(f"the {blocks} blocks of the last axis come in another order", pitfall, f"order {order}")
                 return
-    yield from _interleaved(ours, theirs)
     if ours.ndim >= 2 and ours.shape[-1] == ours.shape[-2] and alike(np.swapaxes(theirs, -1, -2), ours):
         yield Cause("the last two axes are swapped", "transposed-kernel", "transpose")
-    elif alike(np.sort(theirs, axis=None), np.sort(ours, axis=None)):
+    yield from _interleaved(ours, theirs)
+    if alike(np.sort(theirs, axis=None), np.sort(ours, axis=None)):
         yield Cause("the same values in another order", "flatten-order", "order the axes as the reference does")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lockstep.localise.budget import Part
 from lockstep.localise.hypotheses import structure
-from lockstep.localise.hypotheses.case import REARRANGING, Case, Cause, data_slot, rewired
+from lockstep.localise.hypotheses.case import REARRANGING, Case, Cause, data_slot, data_slots, rewired
 from lockstep.program import Operation
 
 _MOST_TRIED = 24
@@ -17,13 +17,15 @@ _MOST_TRIED = 24
 def left_out(case: Case) -> Iterator[Cause]:
     """One operation that one side alone has: without it, both give the same."""
     for operation in _tried(case.theirs):
-        part = case.without(case.theirs, operation)
-        if part is not None and case.vanishes(part):
-            yield structure.extra(case, [operation])
+        for slot in data_slots(case.candidate, operation):
+            part = case.without(case.theirs, operation, slot)
+            if part is not None and case.vanishes(part):
+                yield structure.extra(case, [operation])
     for operation in _tried(case.ours):
-        part = case.without(case.ours, operation)
-        if part is not None and case.gives_theirs(part):
-            yield structure.missing(case, [operation])
+        for slot in data_slots(case.reference, operation):
+            part = case.without(case.ours, operation, slot)
+            if part is not None and case.gives_theirs(part):
+                yield replace(structure.missing(case, [operation]), operations=(operation, None))
 
 
 def moved(case: Case) -> Iterator[Cause]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lockstep.localise import activations
+from lockstep.localise.forcing import Blame
 from lockstep.localise.hypotheses import arguments, arithmetic, layout, statistics
 from lockstep.localise.hypotheses.case import (
     Case,
@@ -17,15 +18,24 @@ from lockstep.localise.hypotheses.case import (
     draws_before,
     is_mask,
     is_narrowing,
+    is_of_dropout,
     listed,
     rearranges,
     short,
+    tried,
 )
 from lockstep.localise.pitfalls import Slug
-from lockstep.program import Operation
+from lockstep.program import Operation, Program
 
 _LARGEST_PERMUTED = 4
+_MOST_VARIABLES = 6
+_NEAR = 12
+_LEAVING_OUT = 1e4
+"""The least of what is added to scores to leave them out, as in half precision."""
 _POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
+_SLICES = frozenset({"Slice", "StridedSlice", "Split", "SplitV", "Unpack", "GatherV2"})
+_FEW = 3
+"""Operations of one side alone of which one tells what all are for."""
 _OF_FAMILIES: dict[str, Slug] = {
     "Cast": "dtype",
     "SpaceToBatchND": "dilation",
@@ -48,6 +58,7 @@ _OF_FAMILIES: dict[str, Slug] = {
 def one_side_only(case: Case) -> Iterator[Cause]:
     """What one side alone computes, or a read of another tensor."""
     ours, theirs = computing(case.blame.reference), computing(case.blame.candidate)
+    yield from _other_draw(case, theirs)
     if not ours and not theirs:
         yield from _wrong_input(case)
     elif not theirs and ours:
@@ -57,8 +68,23 @@ def one_side_only(case: Case) -> Iterator[Cause]:
         found = statistics.batch_for_variable(case, theirs)
         yield from () if found is None else (found,)
         yield from _rearranged(case, theirs)
+        yield from _read_elsewhere(case)
         yield from _by_one_number(case, theirs)
         yield extra(case, theirs)
+
+
+def _other_draw(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
+    """Numbers of another distribution, or another number of them."""
+    drawn = [(part.program.sources[t].name, part.program.specs[t].shape) for part in (case.ours, case.theirs)
+             for t in part.start if t in part.program.draws]  # fmt: skip
+    if len(drawn) != 2:  # one on either side
+        return
+    (ours, shape), (other, others) = drawn
+    if not theirs and ours != other:
+        yield Cause(f"{other} in the candidate, {ours} in the reference", "wrong-operation", f"use {ours}")
+    elif ours == other and shape != others:
+        told = f"dropout draws {others} numbers in the candidate, {shape} in the reference"
+        yield Cause(told, "dropout-place", f"noise_shape={shape}")
 
 
 def missing(case: Case, ours: list[Operation]) -> Cause:
@@ -70,18 +96,33 @@ def missing(case: Case, ours: list[Operation]) -> Cause:
         return found
     if len(ours) == 1 and last.family in activations.NAMES:
         return Cause(f"the candidate lacks the activation {last.family}", "missing-activation", f"apply {last.family}")
-    if any(case.draws(operation) for operation in ours):
+    if any(case.drops(operation) for operation in ours):
         return Cause(f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training")
     if "Cast" in families and not is_narrowing(case.reference, ours):
         families.discard("Cast")
-    told = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value")
-    pitfall: Slug = "mask" if _reads_mask(case, ours) else next(told, "missing-operation")
+    told = [pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value"]
+    fitting = told if len(ours) <= _FEW else []
+    pitfall: Slug = "mask" if _reads_mask(case, ours) else next(iter(fitting), "missing-operation")
     return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
 
 
 def _reads_mask(case: Case, ours: Sequence[Operation]) -> bool:
     read = (tensor for operation in ours for tensor in operation.inputs if case.reference.is_constant(tensor))
-    return any(is_mask(case.reference.constant(tensor)) for tensor in read)
+    return any(is_mask(case.reference.constant(tensor)) for tensor in read) or _leaves_out(case.reference, ours)
+
+
+def _leaves_out(program: Program, operations: Sequence[Operation]) -> bool:
+    """Whether a number goes into some operations, by few steps, that is as large as what is added to leave out."""
+    waiting, depth = [tensor for operation in operations for tensor in operation.inputs], 0
+    while waiting and depth < _NEAR:
+        tensor, depth = waiting.pop(0), depth + 1
+        if program.is_constant(tensor):
+            value = program.constant(tensor)
+            if value.dtype.kind == "f" and value.size == 1 and np.abs(value).max() >= _LEAVING_OUT:
+                return True
+        elif tensor in program.producers:
+            waiting += program.producers[tensor].inputs
+    return False
 
 
 def _missing_number(case: Case, ours: Operation) -> Cause | None:
@@ -93,6 +134,8 @@ def _missing_number(case: Case, ours: Operation) -> Cause | None:
         sentence = f"the candidate is not scaled by {scales[0]}" if scales else ""
         return Cause(sentence, "missing-scale", f"scale by {scales[0]}") if scales else None
     told = short(number)
+    if ours.family == "Mul" and abs(number) >= _LEAVING_OUT:
+        return Cause(f"the candidate does not multiply by {told}, which masks", "mask", "mask as the reference does")
     if ours.family in ("Mul", "RealDiv"):
         how, do = ("multiplied", "multiply") if ours.family == "Mul" else ("divided", "divide")
         sentence = f"the reference's value is {how} by {told}, the candidate's is not"
@@ -110,7 +153,7 @@ def extra(case: Case, theirs: list[Operation]) -> Cause:
     number = case.constant_of(theirs[-1], case.candidate)
     if len(theirs) == 1 and theirs[0].family in activations.NAMES:
         return Cause(f"only the candidate applies {names}{before}", "wrong-activation", f"remove {names}")
-    if case.blame.drawn:
+    if case.blame.drawn and any(is_of_dropout(case.candidate, tensor) for tensor in case.theirs.start):
         return Cause(f"only the candidate draws random numbers{before} ({names})", "dropout-place", "drop nothing here")
     if len(theirs) == 1 and theirs[0].family in ("Mul", "RealDiv") and number is not None:
         factor = number if theirs[0].family == "Mul" else 1.0 / number
@@ -121,8 +164,11 @@ def extra(case: Case, theirs: list[Operation]) -> Cause:
         return Cause(f"only the candidate {how} {short(number)}{before}", "offset", f"remove {names}")
     if "Cast" in families and not is_narrowing(case.candidate, theirs):
         families.discard("Cast")
-    fitting = (pitfall for family, pitfall in _OF_FAMILIES.items() if family in families)
-    pitfall: Slug = next(fitting, "extra-operation")
+    # The bounds of indices clip no values, and a divisor that is at least 1 is no clipped value.
+    if not case.candidate.specs[theirs[-1].outputs[0]].floating or not families <= {"Maximum", "Minimum"}:
+        families -= {"Maximum", "Minimum"}
+    fitting = [pitfall for family, pitfall in _OF_FAMILIES.items() if family in families]
+    pitfall: Slug = next(iter(fitting if len(theirs) <= _FEW else ()), "extra-operation")
     return Cause(f"only the candidate computes {names}{before}", pitfall, f"remove {names}")
 
 
@@ -161,8 +207,40 @@ def masked(case: Case) -> Iterator[Cause]:
                 return
 
 
-def _wrong_input(case: Case) -> Iterator[Cause]:
-    read = case.blame.theirs.end
+def _read_elsewhere(case: Case) -> Iterator[Cause]:
+    """What only the candidate computes changes nothing, as counting from the end does: it reads another tensor."""
+    made = tried(lambda: case.kernels.numpy(case.theirs.run(case.kernels)))
+    for tensor, value in case.theirs.start.items():
+        source = case.candidate.sources.get(tensor)
+        if made is None or value is None or (source is not None and source.kind == "constant"):
+            continue
+        if np.array_equal(case.kernels.numpy(value), made):
+            yield from _wrong_input(case, tensor)
+
+
+def missing_variable(case: Case) -> Iterator[Cause]:
+    """A variable that the reference adds, or scales by, and the candidate does not read."""
+    standard, theirs = case.standard, case.both[1]
+    read = {tensor for operation in case.ours.operations for tensor in operation.inputs}
+    sources = [(t, case.reference.sources[t].name) for t in read if t in case.reference.sources
+               and case.reference.sources[t].kind == "variable" and t in case.ours.start]  # fmt: skip
+    if standard is None or theirs is None or theirs.shape != standard.exact.shape or len(sources) > _MOST_VARIABLES:
+        return
+    for tensor, name in sorted(sources):
+        value = np.asarray(case.kernels.numpy(case.ours.start[tensor]), np.float64)
+        if value.ndim > theirs.ndim or value.shape != theirs.shape[theirs.ndim - value.ndim :]:
+            continue
+        told: tuple[tuple[Slug, str, np.ndarray], ...] = (
+            ("missing-bias", "does not add", theirs + value),
+            ("missing-scale", "is not scaled by", theirs * value),
+        )
+        for pitfall, what, changed in told:
+            if (np.abs(changed - standard.exact) <= standard.budget).all():
+                yield Cause(f"the candidate {what} {name}", pitfall, f"use {name}")
+
+
+def _wrong_input(case: Case, instead: int | None = None) -> Iterator[Cause]:
+    read = case.blame.theirs.end if instead is None else instead
     source = case.candidate.sources.get(read)
     wanted = case.reference.sources.get(case.blame.wanted)
     if source is not None and source.kind == "variable":
@@ -230,10 +308,15 @@ def other_kind(case: Case) -> Iterator[Cause]:
     kinds = {ours.family, theirs.family}
     if kinds <= _POOLS:
         yield Cause(sentence, "pooling-kind", fix)
+    elif kinds <= _SLICES:
+        yield Cause(sentence, "slicing", "take the piece that the reference takes")
     elif ours.family in activations.NAMES and theirs.family in activations.NAMES:
         yield Cause(sentence, "wrong-activation", fix)
     else:
         yield from arguments.scalars(case)
+        values = case.both
+        if values[0] is not None and values[1] is not None and values[0].shape == values[1].shape:
+            yield from layout.relation_by_order(values[0], values[1])
         yield Cause(sentence, "wrong-operation", fix)
 
 
@@ -247,5 +330,15 @@ def surplus(case: Case) -> Iterator[Cause]:
         for family in sorted(families & _OF_FAMILIES.keys()):
             if family == "Cast" and not is_narrowing(*side):
                 continue
-            if not alone[ours_alone]:
-                yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family])
+            if not alone[ours_alone] and len(alone[not ours_alone]) <= _FEW:
+                yield Cause(f"only {who} computes {family} here", _OF_FAMILIES[family], vague=True)
+
+
+def replaced(blame: Blame) -> Cause | None:
+    """What can be said where nothing else could: one operation of the reference is done by others, which differ."""
+    ours, theirs = computing(blame.reference), computing(blame.candidate)
+    kinds = {operation.family for operation in theirs}
+    if len(ours) != 1 or not 0 < len(theirs) <= _FEW or ours[0].family in kinds:
+        return None
+    sentence = f"{listed(theirs)} in the candidate, {ours[0].type} in the reference"
+    return Cause(sentence, "wrong-operation", f"use {ours[0].type} instead")
