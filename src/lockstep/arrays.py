@@ -9,6 +9,7 @@ import numpy as np
 
 from lockstep.errors import InputError
 from lockstep.recorder.records import ONLY_INPUT
+from lockstep.recorder.tensors import dtype_name
 
 Arrays = Mapping[str, np.ndarray] | np.ndarray
 """What a model is fed: arrays by input name, or one array for a model that takes one tensor."""
@@ -75,3 +76,27 @@ def _checked(what: str, value: Any) -> np.ndarray:
     if bad:
         raise InputError(f"{what} holds {bad}; whatever comes out of that proves nothing.")
     return array
+
+
+def is_rounded(dtype: np.dtype[Any]) -> bool:
+    """Tells whether a dtype is floating, `ml_dtypes`' narrow ones among them, or complex."""
+    return dtype.kind in "fc" or dtype_name(dtype).startswith(("bfloat", "float"))
+
+
+def largest_magnitude(values: np.ndarray) -> float:
+    """Returns the largest finite magnitude of a floating or complex tensor; 0 if there is none, or of another dtype.
+
+    >>> largest_magnitude(np.array([1.0, -3.0, np.inf])), largest_magnitude(np.array([7]))
+    (3.0, 0.0)
+    """
+    array = np.asarray(values)
+    if array.size == 0 or not is_rounded(array.dtype):
+        return 0.0
+    # Minimum and maximum instead of the magnitude: no temporary as large as the tensor.
+    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
+    with np.errstate(invalid="ignore"):  # bfloat16's NaN raise a flag there
+        largest = max(float(max(abs(float(part.min())), abs(float(part.max())))) for part in parts)
+    if np.isfinite(largest):
+        return largest
+    finite = np.abs(array[np.isfinite(array)])
+    return float(finite.max()) if finite.size else 0.0

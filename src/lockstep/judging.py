@@ -11,7 +11,7 @@ import numpy as np
 
 from lockstep import sensitivity
 from lockstep.align import Alignment, Rename
-from lockstep.arrays import Arrays
+from lockstep.arrays import Arrays, largest_magnitude
 from lockstep.compare import Budgets
 from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import Movable, Noise
@@ -243,7 +243,7 @@ def _hidden(budgets: Budgets, tensors: Mapping[str, np.ndarray]) -> dict[str, fl
     """Returns the tensors whose budget is so large that it hides any answer, with its share of their size."""
     hidden = {}
     for name, budget in budgets.items():
-        size = sensitivity.size(tensors[name])
+        size = largest_magnitude(tensors[name])
         if size and budget > sensitivity.HIDING * size:
             hidden[name] = budget / size
     return hidden

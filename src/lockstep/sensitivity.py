@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lockstep.arrays import Arrays, named
+from lockstep.arrays import Arrays, is_rounded, largest_magnitude, named
 from lockstep.errors import LockstepError
 from lockstep.recorder.fill import jittered
 from lockstep.subjects import Objective
@@ -153,7 +153,7 @@ def sharpened(
     >>> sharpened({"a": 0.5, "b": 0.001}, ["a"], {"a": np.array([-1.0]), "b": np.array([2.0])})
     {'a': 0.001, 'b': 0.001}
     """
-    return {**budgets, **{name: min(budgets[name], CLEAR * size(tensors[name])) for name in hidden}}
+    return {**budgets, **{name: min(budgets[name], CLEAR * largest_magnitude(tensors[name])) for name in hidden}}
 
 
 def of_peers(budgets: Mapping[str, float], tensors: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -170,18 +170,11 @@ def of_peers(budgets: Mapping[str, float], tensors: Mapping[str, np.ndarray]) ->
     >>> of_peers({"a": 0.5, "b": 0.001}, {"a": np.array([-5.0]), "b": np.array([2.0])})
     {'a': 0.5, 'b': 0.2}
     """
-    sizes = {name: size(tensors[name]) for name in budgets if name in tensors}
+    sizes = {name: largest_magnitude(tensors[name]) for name in budgets if name in tensors}
     # What is itself nothing but rounding, as the gradient of a bias in front of a normalisation, moves by all of it.
     floor = ROUNDING * max(sizes.values(), default=0.0)
     largest = max((budgets[name] / of for name, of in sizes.items() if of > floor), default=0.0)
     return {name: max(budgets[name], largest * of) for name, of in sizes.items()}
-
-
-def size(values: np.ndarray) -> float:
-    """Returns a tensor's largest finite magnitude; 0 of what is not floating."""
-    array = np.asarray(values)
-    finite = array[np.isfinite(array)] if array.dtype.kind in "fc" else np.zeros(0)
-    return float(np.max(np.abs(finite))) if finite.size else 0.0
 
 
 def _gradients(base: Trace, moved: Iterable[Trace]) -> dict[str, float]:
@@ -202,9 +195,10 @@ def _after(trace: Trace, key: str) -> np.ndarray:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    if a.shape != b.shape or a.dtype.kind not in "fc" or not a.size:
+    if a.shape != b.shape or not is_rounded(a.dtype) or not a.size:
         return 0.0
+    wide = np.complex128 if a.dtype.kind == "c" else np.float64
     with np.errstate(invalid="ignore"):
-        difference = np.abs(a.astype(np.complex128 if a.dtype.kind == "c" else np.float64) - b)
+        difference = np.abs(a.astype(wide) - b.astype(wide))
     finite = difference[np.isfinite(difference)]
     return float(finite.max()) if finite.size else 0.0

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.arrays import largest_magnitude
 from lockstep.recorder.tensors import dtype_name
 
 LOSS_RTOL = 1e-5
@@ -44,7 +45,7 @@ class FixedTolerance:
         dtype = reference.dtype
         if dtype.kind not in "fc" and dtype.name not in _EPSILON:
             return 0.0, 0.0
-        return self.at(dtype, _largest(reference))
+        return self.at(dtype, largest_magnitude(reference))
 
     def at(self, dtype: np.dtype[Any], scale: float) -> tuple[float, float]:
         """Returns `(rtol, atol)` for a floating or complex reference whose largest magnitude is `scale`."""
@@ -53,19 +54,6 @@ class FixedTolerance:
 
     def __str__(self) -> str:
         return f"rtol {self.rtol:g}, atol {self.atol:g} x scale"
-
-
-def _largest(reference: np.ndarray) -> float:
-    """The largest finite magnitude; 0 where the tensor holds nothing but zeros (then the guide's rule stands)."""
-    if reference.size == 0:
-        return 0.0
-    # Minimum and maximum instead of the magnitude: no temporary as large as the tensor.
-    parts = (reference.real, reference.imag) if reference.dtype.kind == "c" else (reference,)
-    largest = max(float(max(abs(float(part.min())), abs(float(part.max())))) for part in parts)
-    if not np.isfinite(largest):
-        finite = np.abs(reference[np.isfinite(reference)])
-        largest = float(finite.max()) if finite.size else 0.0
-    return largest
 
 
 def update_tolerance(before: np.ndarray, after: np.ndarray) -> np.ndarray:

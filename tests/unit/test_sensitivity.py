@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lockstep import sensitivity
+from lockstep.arrays import largest_magnitude, numpy_dtype
 from lockstep.errors import InputError
 from lockstep.report.model import Verdict
 from lockstep.steps import shares
@@ -68,6 +69,31 @@ def test_the_movement_is_that_of_the_subject():
         assert noise.outputs[""] == pytest.approx(2.0**-23 * factor)
         assert noise.state["w"] == pytest.approx(2.0**-23)
         assert noise.runs == sensitivity.JITTERS + 2
+
+
+class Narrow(Amplifier):
+    """Its output is a bfloat16, as in mixed precision."""
+
+    def run_changed(self, values, inputs, *, threads):
+        run = super().run_changed(values, inputs, threads=threads)
+        return dataclasses.replace(run, outputs={"": run.outputs[""].astype(numpy_dtype("bfloat16"))})
+
+
+def test_the_movement_of_narrow_floats_is_measured():
+    values = {"w": np.ones(100, np.float32)}
+    subject = Narrow(1.0)
+    base = subject.run_changed(values, {}, threads=0)
+    noise = sensitivity.measure(subject, base, np.ones(1, np.float32), lambda _: None)
+    assert noise.outputs[""] == pytest.approx(2.0**-23)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "float8_e5m2"])
+def test_the_largest_magnitude_is_that_of_the_finite_numbers(dtype):
+    array = np.array([1.0, -3.0, np.nan, 2.0, -np.inf]).astype(numpy_dtype(dtype))
+    assert largest_magnitude(array) == 3.0
+    assert largest_magnitude(array[:2]) == 3.0
+    assert largest_magnitude(array[2:3]) == largest_magnitude(array[:0]) == 0.0
+    assert largest_magnitude(np.array([7])) == 0.0
 
 
 class Differentiated(Amplifier):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lockstep.align import Alignment
+from lockstep.arrays import largest_magnitude
 from lockstep.compare import Budgets, Comparison, TensorComparison, compare_pairs
 from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import HIDING, TRAINING_LOSS
@@ -52,7 +53,7 @@ def finite(trace: Trace) -> bool:
 
 def largest(trace: Trace) -> float:
     """Returns the largest finite magnitude among all gradients of a run: the model's gradient scale."""
-    return max((_magnitude(gradient) for gradient in trace.gradients.values()), default=0.0)
+    return max((largest_magnitude(gradient) for gradient in trace.gradients.values()), default=0.0)
 
 
 def compare(
@@ -113,7 +114,7 @@ def hidden(budgets: Budgets, base: Trace) -> dict[str, float]:
     """
     found = {}
     for key, gradient in base.gradients.items():
-        size = _magnitude(gradient)
+        size = largest_magnitude(gradient)
         if size and budgets[key] > HIDING * size and budgets[key] > _NOTHING * largest(base):
             found[key] = budgets[key] / size
     return found
@@ -182,18 +183,18 @@ def _missing(reference: Trace, candidate: Trace, trained: Sequence[_Pair]) -> li
     """Finds the variables that one loss depends on and the other does not; a gradient of zeros counts as none."""
     culprits = []
     for r, c in ((pair.reference, pair.candidate) for pair in trained):
-        if r in reference.gradients and c in candidate.unconnected and _magnitude(reference.gradients[r]):
+        if r in reference.gradients and c in candidate.unconnected and largest_magnitude(reference.gradients[r]):
             cause = (
                 "the candidate's loss does not depend on it (its gradient is None), the reference's does: "
                 "a stop_gradient too many, an operation without a gradient (NumPy, a cast to integers), or not used"
             )
             culprits.append(Culprit(r, c, "gradient", cause, 1.0, 0.0))
-        elif r in reference.unconnected and c in candidate.gradients and _magnitude(candidate.gradients[c]):
+        elif r in reference.unconnected and c in candidate.gradients and largest_magnitude(candidate.gradients[c]):
             cause = (
                 "only the candidate's loss depends on it (the reference's gradient is None): a stop_gradient is lost, "
                 "or a variable is used that the reference does not use"
             )
-            error = _magnitude(candidate.gradients[c]) / (largest(reference) or 1.0)
+            error = largest_magnitude(candidate.gradients[c]) / (largest(reference) or 1.0)
             culprits.append(Culprit(r, c, "gradient", cause, error, 0.0))
     return culprits
 
@@ -222,9 +223,9 @@ def _own_cause(reference: np.ndarray, candidate: np.ndarray, pair: TensorCompari
     if pair.figures is None:
         return f"its gradient differs: {pair.problem}"
     factor = _factor(reference, candidate)
-    if not _magnitude(reference):
+    if not largest_magnitude(reference):
         return "its gradient is zero in the reference alone: a stop_gradient is lost"
-    if not _magnitude(candidate):
+    if not largest_magnitude(candidate):
         return "its gradient is zero in the candidate alone: a stop_gradient too many"
     if factor is not None:
         return f"its gradient is {factor:.6g} times the reference's"
@@ -237,7 +238,7 @@ def _common_factor(reference: Trace, candidate: Trace, alignment: Alignment) -> 
         for r, c in alignment.pairs
         if r.key in reference.gradients
         and c.key in candidate.gradients
-        and _magnitude(reference.gradients[r.key]) > 1e-4 * largest(reference)
+        and largest_magnitude(reference.gradients[r.key]) > 1e-4 * largest(reference)
     ]
     known = [factor for factor in factors if factor is not None]
     if len(known) < max(len(factors), 2) or max(known) - min(known) > _FACTOR_RTOL * abs(known[0]):
@@ -297,11 +298,6 @@ def _details(comparison: Comparison, missing: Sequence[Culprit]) -> tuple[str, .
         for pair in comparison.failed
     ]
     return (*(f"gradient of {culprit.reference}: {culprit.cause}" for culprit in missing), *lines)
-
-
-def _magnitude(array: np.ndarray) -> float:
-    finite_values = array[np.isfinite(array)]
-    return float(np.max(np.abs(finite_values))) if finite_values.size else 0.0
 
 
 def _value(loss: np.ndarray | None) -> str:
