@@ -11,6 +11,7 @@ from lockstep.localise import activations
 from lockstep.localise.forcing import Blame
 from lockstep.localise.hypotheses import arguments, arithmetic, layout, statistics
 from lockstep.localise.hypotheses.case import (
+    REARRANGING,
     Case,
     Cause,
     broadcast,
@@ -58,6 +59,10 @@ _OF_FAMILIES: dict[str, Slug] = {
 def one_side_only(case: Case) -> Iterator[Cause]:
     """What one side alone computes, or a read of another tensor."""
     ours, theirs = computing(case.blame.reference), computing(case.blame.candidate)
+    if _only_shape(theirs) and ours and not any(operation.family in REARRANGING for operation in ours):
+        theirs = []
+    if _only_shape(ours) and theirs and not any(operation.family in REARRANGING for operation in theirs):
+        ours = []
     yield from _other_draw(case, theirs)
     if not ours and not theirs:
         yield from _wrong_input(case)
@@ -71,6 +76,10 @@ def one_side_only(case: Case) -> Iterator[Cause]:
         yield from _read_elsewhere(case)
         yield from _by_one_number(case, theirs)
         yield extra(case, theirs)
+
+
+def _only_shape(operations: Sequence[Operation]) -> bool:
+    return all(operation.type == "Reshape" for operation in operations)
 
 
 def _other_draw(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
@@ -108,7 +117,8 @@ def missing(case: Case, ours: list[Operation]) -> Cause:
 
 def _reads_mask(case: Case, ours: Sequence[Operation]) -> bool:
     read = (tensor for operation in ours for tensor in operation.inputs if case.reference.is_constant(tensor))
-    return any(is_mask(case.reference.constant(tensor)) for tensor in read) or _leaves_out(case.reference, ours)
+    arrays = (case.reference.constant(tensor) for tensor in read)
+    return any(array.dtype.kind in "fb" and is_mask(array) for array in arrays) or _leaves_out(case.reference, ours)
 
 
 def _leaves_out(program: Program, operations: Sequence[Operation]) -> bool:
