@@ -11,7 +11,8 @@ import numpy as np
 from lockstep.align import Alignment
 from lockstep.errors import LockstepError
 from lockstep.localise.culprits import culprits
-from lockstep.localise.forcing import Localisation, localise
+from lockstep.localise.findings import Localisation
+from lockstep.localise.forcing import localise
 from lockstep.localise.matching import reads_all, without_duplicates
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.program import Program

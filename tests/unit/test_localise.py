@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.localise import budget, forcing
+from lockstep.localise import budget, forcing, written_otherwise
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
-from lockstep.localise.forcing import Blame, localise
+from lockstep.localise.findings import Blame
+from lockstep.localise.forcing import localise
 from lockstep.localise.matching import reads_all, without_duplicates
 from lockstep.localise.values import Values
 from lockstep.program import Place, ProgramBuilder, Spec
@@ -899,11 +900,11 @@ def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(m
     sides = scaled(first=False), scaled(first=True)
     monkeypatch.setattr(forcing, "_FURTHEST_PART", 0)  # or both sides would be found to meet behind the products
     with monkeypatch.context() as without:
-        without.setattr(forcing, "Whole", impossible)
+        without.setattr(written_otherwise, "Whole", impossible)
         result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
     assert result.blames
     assert "nothing can be done in float64" in result.notes[0]
-    monkeypatch.setattr(forcing, "_MOST_COMPUTED", 100)
+    monkeypatch.setattr(written_otherwise, "_MOST_COMPUTED", 100)
     result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
     assert result.blames
     assert "numbers a run" in result.notes[0]

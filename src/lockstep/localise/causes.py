@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from lockstep.localise.forcing import Blame
+from lockstep.localise.findings import Blame
 from lockstep.localise.hypotheses import arguments, arithmetic, layout, rewiring, statistics, structure
 from lockstep.localise.hypotheses.case import (
     Case,

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lockstep.localise import budget, waists
 from lockstep.localise.causes import cause_of
-from lockstep.localise.forcing import Blame, Localisation, Unchanged, updates_alone
+from lockstep.localise.findings import Blame, Localisation, Unchanged
+from lockstep.localise.forcing import updates_alone
 from lockstep.localise.hypotheses.case import Cause
 from lockstep.localise.hypotheses.structure import replaced
 from lockstep.localise.kernels import Kernels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lockstep.localise.forcing import Localisation
+from lockstep.localise.findings import Localisation
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 

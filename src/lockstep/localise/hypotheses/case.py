@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.localise.budget import Part, Standard
-from lockstep.localise.forcing import Blame
+from lockstep.localise.findings import Blame
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.pitfalls import Pitfall
 from lockstep.program import Operation, Program

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lockstep.localise import activations
-from lockstep.localise.forcing import Blame
+from lockstep.localise.findings import Blame
 from lockstep.localise.hypotheses import arguments, arithmetic, layout, statistics
 from lockstep.localise.hypotheses.case import (
     REARRANGING,
