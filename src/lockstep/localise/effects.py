@@ -78,6 +78,7 @@ class Whole:
         self.parts: Mapping[int, Part] = {}
         self._reference, self._single, self._sizes_matter = reference, False, False
         self._replaced = _Replaced({}, {})
+        self._at_rest: Mapping[object, np.ndarray] = {}
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
         self._ours = self._run(reference, {}, wanted, None)
         moved = self._run(reference, {}, {tensor for _, tensor in ends}, _other_constants)
@@ -97,8 +98,8 @@ class Whole:
             free: Indices of the blamed places that are left as they are. What they do must not be seen in another
                 blamed place either, whose mending would hide it.
         """
-        left = {*free, *self.unmendable}
         try:
+            left = {*free, *self.unmendable}
             before, ends = self._with(left)
             others = len(left) < len(self._places)
             floor = FLOOR_IN_SINGLE if self.unmendable or self._single else FLOOR
@@ -115,10 +116,11 @@ class Whole:
         """
         found = self._without_fit()
         try:
-            self._with(found)
+            self._at_rest = self._with(found)[0]
         except Exception:  # the framework's own: a matrix product, say, minds sizes that a sum along an axis does not
             self._sizes_matter = True
             found = self._without_fit()
+            self._at_rest = self._with(found)[0]
         return found
 
     def _without_fit(self) -> frozenset[int]:
@@ -138,8 +140,9 @@ class Whole:
 
         Where some cannot be, it is what was computed there on the reference's values in the forced pass.
         """
-        found = self._with(self.unmendable)[0]
-        for place in found if self.unmendable else ():
+        unmendable = self.unmendable
+        found = dict(self._at_rest)
+        for place in found if unmendable else ():
             part = self.parts.get(self._tensor_of(place))
             with contextlib.suppress(Exception):  # the framework's own: what does not fit cannot be computed on
                 if part is not None:

@@ -84,9 +84,10 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
     try:
         whole = Whole(walked.reference, walked.candidate, sources, walked.kernels, places, walked.ends)
         whole.parts = {blame.theirs.end: blame.theirs for blame in blames}
+        as_they_are = whole.unmendable
         for free in dict.fromkeys(runs):
             if not harmless.issuperset(free) and whole.harmless(free):
-                harmless.update(free, whole.unmendable)
+                harmless.update(free, as_they_are)
     except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
         said = (str(error).strip().splitlines() or ["(no message)"])[0]
         return blames, f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {said})"
