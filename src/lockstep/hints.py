@@ -15,6 +15,10 @@ _ADVICE = (
         "the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf",
     ),
     (
+        r"'dict' object has no attribute|\(<class 'dict'>\) to a Tensor|List of Tensors when single Tensor expected",
+        "named inputs come as a dict of tensors: take one by its name in [inputs], as in inputs['image']",
+    ),
+    (
         r"You must feed a value for placeholder tensor",
         "Lockstep feeds the tensors of `inputs` alone: take them from there, in place of placeholders of your own",
     ),
@@ -30,7 +34,7 @@ _ADVICE = (
 
 
 def hint(message: str) -> str:
-    """Returns ` (advice)` for a message that is known, and nothing for others.
+    """Returns ` (advice)` for the whole message of an exception that is known, and nothing for others.
 
     >>> hint("module 'tensorflow' has no attribute 'get_variable'")
     ' (the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf)'

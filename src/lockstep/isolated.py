@@ -18,6 +18,7 @@ from lockstep import trace_cache
 from lockstep.arrays import Arrays, named
 from lockstep.environments import Environment, EnvironmentSpec, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
+from lockstep.hints import hint
 from lockstep.recorded import RecordedInstance, RecordedOptimizer, RecordedSubject, refused
 from lockstep.recorder.checksum import checksum
 from lockstep.recorder.folder import VERSION, TraceWriter
@@ -239,9 +240,12 @@ class IsolatedSubject:
     def _raise(self, failure: RecorderError) -> None:
         if not failure.traceback_text:
             raise InputError(str(failure)) from None
-        first = str(failure).splitlines()[0]
+        said = str(failure)
+        message = said.partition(": ")[2]  # behind the exception's name
         error = SubjectError(
-            f"{self.label} failed while {failure.doing}: {first}", side=self.label, doing=failure.doing
+            f"{self.label} failed while {failure.doing}: {said.splitlines()[0]}{hint(message)}",
+            side=self.label,
+            doing=failure.doing,
         )
         error.traceback_text = failure.traceback_text
         raise error from None

@@ -32,6 +32,16 @@ def forward(inputs):
     return inputs
 
 
+def said_by_tensorflow_1_15(message):
+    raise TypeError(message)  # as tf.pad(inputs, ...) says it there
+
+
+def an_eager_dict_for_a_tensor():
+    import tensorflow as tf
+
+    tf.square({"image": tf.ones([2, 2])})
+
+
 def tensorflow_attribute(path):
     def get():
         thing = importlib.import_module("tensorflow")
@@ -53,6 +63,9 @@ def tensorflow_attribute(path):
         (a_variable_made_twice, "track_tf1_style_variables"),
         (tensorflow_attribute("compat.v1.no_such_name"), None),
         (lambda: forward(0, training=True), "forward(inputs, training=...)"),
+        (lambda: {"image": 0}.get_shape(), "inputs['image']"),
+        (lambda: said_by_tensorflow_1_15("List of Tensors when single Tensor expected"), "inputs['image']"),
+        (an_eager_dict_for_a_tensor, "inputs['image']"),
         (lambda: 1 / 0, None),
     ],
 )

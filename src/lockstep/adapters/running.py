@@ -42,7 +42,7 @@ def users_code(label: str, doing: str) -> Iterator[None]:
     except Exception as error:
         said = _first_line(error)
         raise SubjectError(
-            f"{label} failed while {doing}: {type(error).__name__}: {said}{hint(said)}", side=label, doing=doing
+            f"{label} failed while {doing}: {type(error).__name__}: {said}{hint(str(error))}", side=label, doing=doing
         ) from error
 
 

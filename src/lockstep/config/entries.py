@@ -235,7 +235,7 @@ def _module(path: Path, folder: Path, side: str) -> ModuleType:
         entry = path.relative_to(folder).as_posix()
         first_line = (str(error).strip().splitlines() or ["(no message)"])[0]
         raise SubjectError(
-            f"the {side} {entry} failed while it was imported: {type(error).__name__}: {first_line}{hint(first_line)}",
+            f"the {side} {entry} failed while it was imported: {type(error).__name__}: {first_line}{hint(str(error))}",
             side=side,
             doing="importing it",
         ) from error
