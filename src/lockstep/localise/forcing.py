@@ -271,7 +271,8 @@ class _Pass:
         # A source that was only forced to what should have been read keeps its own value: another draw is one.
         sources = {tensor: self._values[number] for tensor, number in self._given.items()}
         count = len(rounds)
-        runs = [tuple(range(count))]
+        # Often all is right but one.
+        runs = [tuple(range(count)), *(tuple(m for m in range(count) if m != n) for n in range(count) if count > 1)]
         for together in (n for n in _NEIGHBOURS if n < count):
             runs += [tuple(range(n, n + together)) for n in range(count - together + 1)]
         # What is written otherwise may lie around a mistake.
@@ -289,6 +290,8 @@ class _Pass:
             whole.parts = {blame.theirs.end: blame.theirs for blame in blames}
             as_they_are = whole.unmendable
             for free in dict.fromkeys(runs):
+                if free != runs[0] and len(harmless) == count - 1:
+                    break  # as all together are not harmless
                 if not harmless.issuperset(free) and whole.harmless(free):
                     harmless.update(free, as_they_are)
         except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
