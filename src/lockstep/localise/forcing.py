@@ -549,6 +549,9 @@ class _Pass:
                 continue
             if tensor not in self._number and self._is_given_another_size(tensor, wanted):
                 self._sync(tensor, number)
+                made_by = self._c.producers[tensor], self._r.producers[wanted]
+                key = made_by[0].inputs[0], self._ours[made_by[1].inputs[0]]
+                self._places[key].append(Place(wanted, tensor))
                 continue
             if (tensor, number) in self._blamed:
                 self._forced[operation.index, slot] = number
