@@ -81,7 +81,7 @@ def both(reference: Any, candidate: Any, inputs: Any, rules: Sequence[Any], *, t
     )
     partners = {c.key: r.key for r, c in alignment.pairs}
     if reads_all(*programs, partners):
-        programs = programs[0], without_duplicates(programs[1])
+        programs = programs[0], without_duplicates(programs[1], programs[0])
     return Both(*programs, partners, built[1]._call, lambda: built[1].program(theirs.values))
 
 

@@ -35,6 +35,7 @@ OPERATIONS = {
     "AddV2": lambda x, y, **_: x + y,
     "Sub": lambda x, y, **_: x - y,
     "Neg": lambda x, **_: -x,
+    "ArgSort": lambda x, **_: np.argsort(x, -1, kind="stable").astype(np.int32),
     "StridedSlice": lambda x, begin, end, strides, **_: x[:: int(strides[0]), None],
     "Softmax": lambda x, **_: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
     "Relu": lambda x, **_: np.maximum(x, 0),
@@ -792,6 +793,23 @@ def test_a_slice_that_only_adds_a_dimension_gives_another_shape(step, kind):
     bounds = net.constant([0, 0], np.int32), net.constant([8, 0], np.int32), net.constant([step, 1], np.int32)
     program = net.done(net("StridedSlice", hidden, *bounds))
     assert [operation.type for operation in program.operations] == ["MatMul", kind]
+
+
+def test_an_order_of_equal_numbers_is_no_effect_of_what_is_only_written_otherwise(monkeypatch):
+    def program(*, other):
+        net = Writer()
+        hidden, factor = net("MatMul", net.x, net.variable("a")), net.constant(0.25)
+        again = net("Mul", net("Mul", hidden, net.constant(0.1)), net.constant(10.0)) if other else hidden
+        order = net("ArgSort", net("Sub", again, hidden, scope="zero"), scope="order")
+        if other:
+            out = net("MatMul", net("Mul", hidden, factor, scope="scale"), net.variable("b"), scope="product")
+        else:
+            out = net("Mul", net("MatMul", hidden, net.variable("b"), scope="product"), factor, scope="scale")
+        return net.done(net("Tanh", net("AddV2", out, net.variable("bias"))), order=order)
+
+    monkeypatch.setattr(forcing, "_FURTHEST_PART", 0)  # or both sides would be found to meet behind the products
+    _, named = found(program(other=False), program(other=True))
+    assert named == ()
 
 
 def test_a_cause_of_a_piece_comes_before_what_is_only_surplus_in_the_whole():

@@ -297,8 +297,13 @@ class _Pass:
         if self._c.specs[tensor].shape == self._r.specs[wanted].shape:
             return False
         together = self._together[1].get(tensor, tensor), self._together[0].get(wanted, wanted)
-        if together == (tensor, wanted) or self._c.specs[together[0]].shape != self._r.specs[together[1]].shape:
+        if together == (tensor, wanted):
             return False
+        if self._c.specs[together[0]].shape != self._r.specs[together[1]].shape:
+            # The candidate's own sizes may be others because of a mistake in front of it.
+            value = self._cutting.computed(self._cutting.theirs(together[0]))
+            if value is None or value.shape != self._r.specs[together[1]].shape:
+                return False
         self._blame(*self._go_on([self._judge(*together)]))
         return True
 
@@ -345,6 +350,9 @@ class _Pass:
                 continue
             if tensor not in self._numbers.theirs and self._is_given_another_size(tensor, wanted):
                 self._numbers.sync(tensor, number)
+                made_by = self._c.producers[tensor], self._r.producers[wanted]
+                key = made_by[0].inputs[0], self._numbers.ours[made_by[1].inputs[0]]
+                self._places[key].append(Place(wanted, tensor))
                 continue
             if (tensor, number) in self._blamed:
                 self._numbers.forced[operation.index, slot] = number

@@ -86,6 +86,8 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
         whole.parts = {blame.theirs.end: blame.theirs for blame in blames}
         as_they_are = whole.unmendable
         for free in dict.fromkeys(runs):
+            if free != runs[0] and len(harmless) == len(rounds) - 1:
+                break  # as all together are not harmless
             if not harmless.issuperset(free) and whole.harmless(free):
                 harmless.update(free, as_they_are)
     except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
@@ -96,8 +98,10 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
 
 
 def _runs(count: int) -> Iterator[tuple[int, ...]]:
-    """Yields the places that may be right together: all, some neighbours, and what lies around a mistake."""
+    """Yields the places that may be right together: all, all but one, some neighbours, what lies around a mistake."""
     yield tuple(range(count))
+    if count > 1:
+        yield from (tuple(m for m in range(count) if m != n) for n in range(count))
     for together in (n for n in _NEIGHBOURS if n < count):
         yield from (tuple(range(n, n + together)) for n in range(count - together + 1))
     for steps in _AROUND:
@@ -133,6 +137,9 @@ def _union(walked: Walked, before: Blame, blame: Blame, cutting: Cutting) -> Bla
     if ours is None:
         return None
     sides = tuple(ours.operations), tuple(theirs.operations)
+    for part, side in zip((before.reference, before.candidate), sides, strict=True):
+        if not {operation.index for operation in part} <= {operation.index for operation in side}:
+            return None  # what was known besides keeps the two apart
     return replace(blame, reference=sides[0], candidate=sides[1], ours=ours, theirs=theirs)
 
 
