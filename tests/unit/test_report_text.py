@@ -140,3 +140,16 @@ def test_a_culprit_without_figures_shows_none():
     culprit = Culprit(None, "a/kernel", "variable", "the reference has none")
     text = words(as_text(report(Verdict.DIVERGED, culprits=(culprit,))))
     assert "reference (none) candidate a/kernel cause the reference has none" in text
+
+
+def test_mistakes_of_one_kind_are_told_once_though_each_has_its_own_figure():
+    told = "the candidate has no regularization loss for it (reference: {})"
+    blamed = [
+        Culprit(f"w{i}", f"v{i}", "regularizer", told.format(i), pitfall="missing-regularizer") for i in range(20)
+    ]
+    blamed += [Culprit(f"norm{i}", None, "operation", f"epsilon: 1 against {i}", pitfall="epsilon") for i in range(2)]
+    text = words(as_text(report(Verdict.DIVERGED, culprits=tuple(blamed)), width=200))
+    assert "culprit 1 of 22" in text
+    assert "the same of 19 more: w1, w2, w3, w4, and 15 more" in text
+    assert text.count("culprit ") == 3  # an epsilon's figure is the mistake itself
+    assert "epsilon: 1 against 1" in text

@@ -28,6 +28,8 @@ _FEW_LINES = 3
 """Of a step's details where operations are to blame, which say more."""
 _CULPRITS = 10
 _NAMES = 4
+_MEASURED = frozenset({"missing-regularizer", "extra-regularizer", "unbiased-variance"})
+"""Pitfalls whose sentences hold a figure of their place, a loss or a number of examples, and mean the same without."""
 WIDE = 110  # columns from which the rule that judged gets a column of its own
 
 
@@ -155,7 +157,8 @@ def _culprits(culprits: Sequence[Culprit]) -> Iterator[RenderableType]:
     """Shows each; of many with one cause the first, and the names of the others."""
     groups: dict[object, list[tuple[int, Culprit]]] = {}
     for number, culprit in enumerate(culprits, start=1):
-        alike = culprit.kind, culprit.cause, culprit.operations
+        cause = culprit.pitfall if culprit.pitfall in _MEASURED else culprit.cause
+        alike = culprit.kind, cause, culprit.operations
         groups.setdefault(alike if culprit.pitfall else number, []).append((number, culprit))
     for group in list(groups.values())[:_CULPRITS]:
         number, first = group[0]
