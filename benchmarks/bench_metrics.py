@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ def peak_mb(run: Callable[[], object]) -> float:
     return peak / 1e6
 
 
-def durations(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def durations(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """Runs everything once to warm up, then takes turns, so that a busy moment of the machine hits all alike."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 1):

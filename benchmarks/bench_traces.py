@@ -51,8 +51,8 @@ def compare(folders: list[Path]) -> float:
     from lockstep.tolerance import FixedTolerance
 
     readers = [TraceReader(str(folder)) for folder in folders]
-    taps = [Tensors(reader, reader.body["taps"], {}) for reader in readers]
-    return compare_named(*taps, FixedTolerance()).largest_error
+    ours, theirs = (Tensors(reader, reader.body["taps"], {}) for reader in readers)
+    return compare_named(ours, theirs, FixedTolerance()).largest_error
 
 
 def numpy_loop(folders: list[Path]) -> float:

@@ -206,7 +206,7 @@ class Exhibit:
         missing = [name for pair in pairs for name in pair if name not in known]
         if missing:
             raise ZooError(f"{self.name}: a pair for {migration} names {missing[0]!r}, which is no fault of it.")
-        planted = [(fault,) for fault in known.values()]
+        planted: list[tuple[Fault, ...]] = [(fault,) for fault in known.values()]
         planted += [tuple(known[name] for name in pair) for pair in pairs]
         return [Bug(self.name, migration, faults) for faults in planted]
 
