@@ -215,11 +215,12 @@ def test_a_variable_without_a_partner_is_no_ground_to_blame_what_follows():
     assert [culprit.reference for culprit in named] == []
 
 
-def averaging(momentum, changes=True):
+def averaging(momentum, changes=True, pace=None, scale=1.0):
     net = Writer()
     mean = net("Mean", net("MatMul", net.x, net.variable("a")), net.constant(0, np.int32))
     kept = net("Mul", net.variable("bias"), net.constant(momentum), scope="average")
-    taken = net("Mul", mean, net.constant(1 - momentum), scope="average")
+    large = net("Mul", mean, net.constant(scale)) if scale != 1.0 else mean
+    taken = net("Mul", large, net.constant(1 - momentum if pace is None else pace), scope="average")
     if changes:
         net.builder.write("bias", net("AddV2", kept, taken, scope="average"))
     return net.done(net("Tanh", mean))
@@ -228,6 +229,17 @@ def averaging(momentum, changes=True):
 def test_what_leads_to_an_update_alone_is_a_state():
     _, named = found(averaging(0.99), averaging(0.9))
     assert {(culprit.kind, culprit.reference, culprit.pitfall) for culprit in named} == {("state", "bias", "momentum")}
+
+
+def test_one_minus_a_decay_in_float32_is_no_other_pace():
+    """It is 0.00300002 for 0.003, as TF1's fused batch normalisation has it; averages far from zero show it."""
+    pace = np.float32(1) - np.float32(0.997)
+    assert pace != np.float32(0.003)
+    result, named = found(averaging(0.997, pace=pace, scale=1e3), averaging(0.997, scale=1e3))
+    assert [blame.updates for blame in result.blames] == ["bias"]
+    assert named == ()
+    _, named = found(averaging(0.997, scale=1e3), averaging(0.997, pace=0.0030001, scale=1e3))
+    assert [culprit.pitfall for culprit in named] == ["momentum"]
 
 
 def test_an_update_that_one_side_lacks_is_a_state():

@@ -25,8 +25,12 @@ _BY_DEFINITION = frozenset({"", "missing-operation", "extra-operation", "wrong-o
 
 
 def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
-    """Returns one culprit for each place; several rounds of one loop are one place."""
-    blames = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found.blames, found.unions)
+    """Returns one culprit for each place; several rounds of one loop are one place.
+
+    A moving average whose pace is `1 - decay` computed in float32 on one side and in float64 on the other is none.
+    """
+    told = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found.blames, found.unions)
+    blames = [(blame, cause) for blame, cause in told if blame.updates is None or not cause.rounded]
     computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
     return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
 

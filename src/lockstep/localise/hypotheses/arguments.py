@@ -28,6 +28,8 @@ _MOST_SCALARS = 24
 _SMALL = 0.02
 """What is added to a variance is smaller than this; what is added to an activation rarely is."""
 
+_OF_ONE_MINUS = 2.0**-24
+"""What `1 - decay` is off by in float32, or less: half a unit in the last place of the decay, on either side."""
 _MOST_PRINTED = 16
 OF_ATTRIBUTES: dict[str, Slug] = {
     "epsilon": "epsilon",
@@ -204,7 +206,8 @@ def _told_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, found: 
     if pitfall == "keep-prob-as-rate":
         sentence += " (a probability to keep taken for a rate to drop, or the other way round)"
         fix = "rate = 1 - keep_prob"
-    return Cause(sentence, pitfall, fix, (f"{what.removeprefix('the ')}: {told}",))
+    rounded = pitfall == "momentum" and bool(np.all(np.abs(wanted - found) <= _OF_ONE_MINUS))
+    return Cause(sentence, pitfall, fix, (f"{what.removeprefix('the ')}: {told}",), rounded=rounded)
 
 
 def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> Slug:

@@ -50,6 +50,7 @@ class Cause:
         operations: The one of the reference and the one of the candidate among several that it is about, if it is
             about single ones.
         vague: Whether it says how the results are related, and not what was done wrong.
+        rounded: Whether a number is the other one but for how it was written down, and the difference is nothing else.
     """
 
     sentence: str
@@ -58,6 +59,7 @@ class Cause:
     attributes: tuple[str, ...] = ()
     operations: tuple[Operation | None, Operation | None] = (None, None)
     vague: bool = False
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
