@@ -807,6 +807,21 @@ def test_a_slice_that_only_adds_a_dimension_gives_another_shape(step, kind):
     assert [operation.type for operation in program.operations] == ["MatMul", kind]
 
 
+def test_a_loop_that_begins_with_what_was_computed_has_another_initial_state():
+    def program(*, right):
+        net = Writer()
+        hidden = net("MatMul", net.x, net.variable("a"))
+        state = net.constant(np.zeros((8, 6))) if right else net("Tanh", hidden, scope="first")
+        net.line = "loop.py:1"
+        for _ in range(3):
+            kept = net("Mul", state, net("Sigmoid", hidden, scope="gate"), scope="kept")
+            state = net("AddV2", kept, hidden, scope="state")
+        return net.done(state)
+
+    _, (one,) = found(program(right=True), program(right=False))
+    assert (one.reference, one.pitfall) == ("kept/Mul", "initial-state")
+
+
 def test_an_order_of_equal_numbers_is_no_effect_of_what_is_only_written_otherwise(monkeypatch):
     def program(*, other):
         net = Writer()

@@ -30,6 +30,7 @@ _ORDER: tuple[Callable[[Case], Iterator[Cause]], ...] = (
     arguments.inverse_constants,
     arithmetic.input_range,
     arguments.constant_for_tensor,
+    arguments.initial_state,
     arithmetic.precision,
     arithmetic.known_activation,
     arguments.slope,

@@ -159,6 +159,23 @@ def constant_for_tensor(case: Case) -> Iterator[Cause]:
                 yield _told_of_tensor(case, theirs, a, case.candidate.constant(b), masks=masks)
 
 
+def initial_state(case: Case) -> Iterator[Cause]:
+    """What was computed, where the first round of the reference's loop reads a constant."""
+    for theirs, ours in itertools.product(case.theirs.operations, case.ours.operations):
+        if ours.family != theirs.family or len(ours.inputs) != len(theirs.inputs):
+            continue
+        for slot, (a, b) in enumerate(zip(ours.inputs, theirs.inputs, strict=True)):
+            if not case.reference.is_constant(a) or case.candidate.is_constant(b):
+                continue
+            wanted = case.reference.constant(a)
+            begins = wanted.size > 1 and case.begins_rounds(ours, case.reference)
+            if begins and case.vanishes(case.with_inputs({(theirs.index, slot): wanted})):
+                sentence = (
+                    f"the first round begins with what was computed; with {short(wanted)} the difference vanishes"
+                )
+                yield Cause(sentence, "initial-state", f"begin with {short(wanted)}", operations=(ours, theirs))
+
+
 def _told_of_tensor(case: Case, theirs: Operation, wanted: int, found: np.ndarray, *, masks: bool) -> Cause:
     made_by, source = case.reference.producers.get(wanted), case.reference.sources.get(wanted)
     name = made_by.place.name if made_by is not None else source.name if source is not None else "another tensor"

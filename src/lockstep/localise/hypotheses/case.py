@@ -141,12 +141,18 @@ class Case:
         readers = (o for o in consumers(self.candidate, theirs) if o.family == "Reshape")
         return any(len(self.candidate.specs[o.outputs[0]].shape) < rank for o in readers)
 
-    def begins_rounds(self, theirs: Operation) -> bool:
-        """Whether an operation reads a constant where its further rounds read what the one before them made."""
-        constant = [self.candidate.is_constant(tensor) for tensor in theirs.inputs]
-        for other in self.candidate.operations[theirs.index + 1 :]:
-            if (other.type, other.place) == (theirs.type, theirs.place) and len(other.inputs) == len(constant):
-                later = [self.candidate.is_constant(tensor) for tensor in other.inputs]
+    def begins_rounds(self, operation: Operation, program: Program | None = None) -> bool:
+        """Whether an operation reads a constant where its further rounds read what the one before them made.
+
+        Args:
+            operation: The operation.
+            program: What it is part of; the candidate's.
+        """
+        program = program or self.candidate
+        constant = [program.is_constant(tensor) for tensor in operation.inputs]
+        for other in program.operations[operation.index + 1 :]:
+            if (other.type, other.place) == (operation.type, operation.place) and len(other.inputs) == len(constant):
+                later = [program.is_constant(tensor) for tensor in other.inputs]
                 return sum(later) < sum(constant)
         return False
 

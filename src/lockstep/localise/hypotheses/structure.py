@@ -89,7 +89,7 @@ def _other_draw(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
     if len(drawn) != 2:  # one on either side
         return
     (ours, shape), (other, others) = drawn
-    if not theirs and ours != other:
+    if not theirs and ours != other and case.theirs.end in case.candidate.draws:
         yield Cause(f"{other} in the candidate, {ours} in the reference", "wrong-operation", f"use {ours}")
     elif ours == other and shape != others:
         told = f"dropout draws {others} numbers in the candidate, {shape} in the reference"
