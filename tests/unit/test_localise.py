@@ -1,5 +1,6 @@
 """Forced lockstep on small programs whose operations NumPy computes: what it finds, and what it must not blame."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.localise import budget, forcing, written_otherwise
+from lockstep.localise import budget, effects, forcing, written_otherwise
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Blame
@@ -945,7 +946,7 @@ def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(m
     sides = scaled(first=False), scaled(first=True)
     monkeypatch.setattr(forcing, "_FURTHEST_PART", 0)  # or both sides would be found to meet behind the products
     with monkeypatch.context() as without:
-        without.setattr(written_otherwise, "Whole", impossible)
+        without.setattr(effects, "Whole", impossible)
         result = localise(*sides, {name: name for name in KERNELS}, NumpyKernels())
     assert result.blames
     assert "nothing can be done in float64" in result.notes[0]
@@ -1027,3 +1028,31 @@ def test_a_mask_is_no_rounded_number_however_large_what_it_is_multiplied_by():
         parts = [budget.Part(side, side.operations, {0: X, 1: mask}, side.outputs[""], {}) for side in sides]
         judged = budget.judged(NumpyKernels(), *parts, values[sides[0].outputs[""]])
     assert judged.ratio > 1000
+
+
+def gelu(half=0.5, scale=(2 / math.pi) ** 0.5):
+    net = Writer()
+    x = net("MatMul", net.x, net.variable("a"))
+    cube = net("Mul", net("Mul", net("Mul", x, x), x), net.constant(0.044715), scope="gelu")
+    curve = net("Tanh", net("Mul", net("AddV2", x, cube), net.constant(scale)), scope="gelu")
+    halved = net("Mul", x, net.constant(half), scope="gelu")
+    active = net("Mul", halved, net("AddV2", curve, net.constant(1.0)), scope="gelu")
+    return net.done(net("MatMul", active, net.variable("b")))
+
+
+def test_one_activation_for_another_is_one_mistake_however_both_are_spelled_out():
+    """Factor by factor SiLU for GELU is a factor too many, an input from elsewhere, and another curve."""
+    net = Writer()
+    x = net("MatMul", net.x, net.variable("a"))
+    curve = net("Sigmoid", net("Mul", x, net.constant(1.0)), scope="silu")
+    candidate = net.done(net("MatMul", net("Mul", x, curve, scope="silu"), net.variable("b")))
+    _, named = found(gelu(), candidate)
+    assert [culprit.pitfall for culprit in named] == ["wrong-activation"]
+    assert named[0].cause == "swish in the candidate, gelu (tanh approximation) in the reference"
+
+
+def test_two_mistakes_in_what_is_multiplied_stay_two():
+    _, named = found(gelu(), gelu(half=0.4, scale=0.7))
+    assert [culprit.cause.split(";")[0] for culprit in named] == [
+        "the constant factor is 0.7", "the constant factor is 0.4",
+    ]  # fmt: skip

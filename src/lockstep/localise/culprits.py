@@ -22,6 +22,8 @@ _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "Strided
 
 _BY_DEFINITION = frozenset({"", "missing-operation", "extra-operation", "wrong-operation"})
 """What can be said of any place: one side has something there that the other has not."""
+_FUNCTIONS = frozenset({"wrong-activation", "gelu-form"})
+"""What is told where both sides compute a function that has a name."""
 
 
 def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
@@ -29,7 +31,7 @@ def culprits(found: Localisation, reference: Program, candidate: Program, kernel
 
     A moving average whose pace is `1 - decay` computed in float32 on one side and in float64 on the other is none.
     """
-    told = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found.blames, found.unions)
+    told = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found)
     blames = [(blame, cause) for blame, cause in told if blame.updates is None or not cause.rounded]
     computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
     return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
@@ -53,14 +55,34 @@ class _Explaining:
     updates: Mapping[int, str]
     known: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
-    def explained(self, blames: Sequence[Blame], unions: Mapping[int, Blame]) -> list[tuple[Blame, Cause]]:
-        """Returns places or their pieces, each with its cause; two places that have one cause together are one."""
-        whole = self._together([self._narrowed(blame, self._cause(blame)) for blame in blames], unions)
+    def explained(self, found: Localisation) -> list[tuple[Blame, Cause]]:
+        """Returns places or their pieces, each with its cause; places that have one cause together are one."""
+        ones, within = self._ones(found)
+        pairs = [ones.get(n) or self._narrowed(blame, self._cause(blame)) for n, blame in enumerate(found.blames)]
+        apart = {n: union for n, union in found.unions.items() if within.isdisjoint((n - 1, n))}
+        left_out = [id(pairs[n]) for n in within if n not in ones]
+        whole = [pair for pair in self._together(pairs, apart) if id(pair) not in left_out]
         self.known.update((blame.ours.end, blame.theirs.end) for blame, cause in whole if cause.pitfall)
-        found = [(*pair, -1) for pair in whole]  # with how much was known when it was last looked at, in vain
+        looked_at = [(*pair, -1) for pair in whole]  # with how much was known when it was last looked at, in vain
         for _ in range(2):  # what one place told of a piece may be needed to tell another that came before
-            found = [piece for each in found for piece in self._in_pieces(*each)]
-        return [(blame, cause if cause.pitfall else replaced(blame) or cause) for blame, cause, _ in found]
+            looked_at = [piece for each in looked_at for piece in self._in_pieces(*each)]
+        return [(blame, cause if cause.pitfall else replaced(blame) or cause) for blame, cause, _ in looked_at]
+
+    def _ones(self, found: Localisation) -> tuple[dict[int, tuple[Blame, Cause]], set[int]]:
+        """Returns what explains all that one operation reads, by the first of these places, and all such places."""
+        ones, within = {}, set[int]()
+        for members, whole in sorted(found.wholes, key=lambda each: -len(each[0])):
+            places = [n for n, blame in enumerate(found.blames) if any(blame is one for one in members)]
+            if len(places) != len(members) or not within.isdisjoint(places):
+                continue
+            cause = self._cause(whole)
+            readers = {None if one.reads is None else one.reads[0].index for one in members}
+            # A factor too many in front of it may be a mistake of its own; a function that is known as a whole is one.
+            certain = cause.pitfall in _FUNCTIONS or (len(readers) == 1 and cause.pitfall not in _BY_DEFINITION)
+            if certain and not cause.vague:
+                ones[places[0]] = self._narrowed(whole, cause)
+                within.update(places)
+        return ones, within
 
     def _together(self, whole: list[tuple[Blame, Cause]], unions: Mapping[int, Blame]) -> list[tuple[Blame, Cause]]:
         """Puts neighbours together that each only have or lack something, if together they have another cause."""

@@ -37,6 +37,10 @@ class Blame:
     updates: str | None = None
 
 
+Whole = tuple[tuple[Blame, ...], Blame]
+"""Some places, and what they are together, nothing being mended between them."""
+
+
 @dataclass(frozen=True)
 class Unchanged:
     """A variable that one side alone updates.
@@ -69,6 +73,8 @@ class Localisation:
         unions: Index of one that is to blame -> what it is together with the one before it, nothing being mended
             between them, for when the same is written otherwise there and something is wrong in it. It is not judged:
             few are asked for.
+        wholes: Those to blame that one operation reads, some with the place before them, and what it computes of them
+            as they are: one mistake, if one cause explains it.
     """
 
     blames: list[Blame] = field(default_factory=list)
@@ -82,6 +88,7 @@ class Localisation:
     bit_equal: bool = True
     known: dict[int, int] = field(default_factory=dict)
     unions: dict[int, Blame] = field(default_factory=dict)
+    wholes: list[Whole] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:

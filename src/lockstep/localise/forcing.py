@@ -24,7 +24,7 @@ from lockstep.localise.findings import Blame, Localisation, Unchanged
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import MAX_MEMORY, Values
-from lockstep.localise.written_otherwise import Walked, unions, with_effect
+from lockstep.localise.written_otherwise import Walked, unions, wider, with_effect
 from lockstep.program import Operation, Program
 
 _FURTHER, _FURTHEST_PART = 6, 60
@@ -126,6 +126,7 @@ class _Pass:
             found.blames, note = with_effect(walked)
             found.notes += [note] if note else []
         found.unions = unions(walked, found.blames, self._cutting)
+        found.wholes += wider(walked, found.blames, found.wholes, self._cutting)
 
     # --- the walk
 
@@ -200,7 +201,6 @@ class _Pass:
             for wanted, tensor in zip(partner.outputs, operation.outputs, strict=False)
             if wanted in self._used[0] and tensor in self._used[1]
         ]
-        structural = [found for found in wrong if not (found.ours.operations and found.theirs.operations)]
         whole = [self._judge(*pair) for pair in pairs] if wrong else []
         if whole and all(found.judged.within for found in whole):
             # Written otherwise, and right: an explicit padding in front of a convolution without one, say.
@@ -209,10 +209,27 @@ class _Pass:
             return
         if wrong and (self._gives_what_its_partner_reads(operation, partner) or self._meets(operation, partner)):
             return
+        first = len(self._found.blames)
         self._force(wrong, operation)
+        self._blame_pieces(operation, pairs, wrong, whole)
+        if len(wrong) > 1 and len(whole) == 1 and len(self._found.blames) > first + 1:
+            as_it_is = self._as_blame(whole[0])
+            sides = tuple(as_it_is.ours.operations), tuple(as_it_is.theirs.operations)
+            together = replace(as_it_is, reference=sides[0], candidate=sides[1])
+            self._found.wholes.append((tuple(self._found.blames[first:]), together))
+
+    def _blame_pieces(
+        self,
+        operation: Operation,
+        pairs: Sequence[tuple[int, int]],
+        wrong: Sequence[_Checked],
+        whole: Sequence[_Checked],
+    ) -> None:
+        """Blames what an operation reads, and what it makes of what it should have read."""
         if self._is_identical(operation):
             self._blame(*wrong)
             return
+        structural = [found for found in wrong if not (found.ours.operations and found.theirs.operations)]
         bad = self._go_on([self._judge(*pair) for pair in pairs])
         if bad and structural:
             self._blame(*(found for found in wrong if found not in structural))
@@ -564,26 +581,26 @@ class _Pass:
     def _blame(self, *wrong: _Checked) -> None:
         for found in wrong:
             self._blamed.add(self._key(found))
-            drawn = self._own_draws(found.theirs)
             # Such a draw takes its seed as an input, which the random tool does not hand out.
-            past = next((name for name in drawn if name.startswith("Stateless")), None)
+            past = next((name for name in self._own_draws(found.theirs) if name.startswith("Stateless")), None)
             if past is not None:
                 self._found.limits.append(f"random numbers of {past} cannot be aligned with the reference's")
                 continue
-            self._found.blames.append(
-                Blame(
-                    () if found.elsewhere else found.lacking,
-                    () if found.elsewhere else tuple(found.theirs.operations),
-                    found.judged,
-                    found.ours,
-                    found.theirs,
-                    found.wanted,
-                    found.reads,
-                    found.partner or (None if found.reads is None else self._roles.partners.get(found.reads[0].index)),
-                    bool(drawn),
-                    self._leads_to.get(found.wanted),
-                )
-            )
+            self._found.blames.append(self._as_blame(found))
+
+    def _as_blame(self, found: _Checked) -> Blame:
+        return Blame(
+            () if found.elsewhere else found.lacking,
+            () if found.elsewhere else tuple(found.theirs.operations),
+            found.judged,
+            found.ours,
+            found.theirs,
+            found.wanted,
+            found.reads,
+            found.partner or (None if found.reads is None else self._roles.partners.get(found.reads[0].index)),
+            bool(self._own_draws(found.theirs)),
+            self._leads_to.get(found.wanted),
+        )
 
     def _own_draws(self, theirs: Part) -> list[str]:
         """Names the draws that go into a part and that the reference does not make."""

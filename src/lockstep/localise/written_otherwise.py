@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lockstep.localise import effects
 from lockstep.localise.cutting import Cutting
-from lockstep.localise.effects import Place, Whole
-from lockstep.localise.findings import Blame
+from lockstep.localise.effects import Place
+from lockstep.localise.findings import Blame, Whole
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import Values
@@ -82,7 +83,7 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
         return blames, f"{_UNSEARCHED}: {computes}"
     harmless: set[int] = set()
     try:
-        whole = Whole(walked.reference, walked.candidate, sources, walked.kernels, places, walked.ends)
+        whole = effects.Whole(walked.reference, walked.candidate, sources, walked.kernels, places, walked.ends)
         whole.parts = {blame.theirs.end: blame.theirs for blame in blames}
         as_they_are = whole.unmendable
         for free in dict.fromkeys(runs):
@@ -114,14 +115,32 @@ def unions(walked: Walked, blames: Sequence[Blame], cutting: Cutting) -> dict[in
     if len(blames) > _MOST_UNIONS:
         return found
     for n, (before, blame) in enumerate(itertools.pairwise(blames), 1):
-        union = None if before.drawn or blame.drawn else _union(walked, before, blame, cutting)
+        union = _union(walked, (before,), blame, cutting)
         if union is not None:
             found[n] = union
     return found
 
 
-def _union(walked: Walked, before: Blame, blame: Blame, cutting: Cutting) -> Blame | None:
-    numbers, places = walked.numbers, walked.mended(before)
+def wider(walked: Walked, blames: Sequence[Blame], wholes: Sequence[Whole], cutting: Cutting) -> list[Whole]:
+    """Puts what one operation reads together with the place before it, if that leads to it, too."""
+    found: list[Whole] = []
+    if len(blames) > _MOST_UNIONS:
+        return found
+    for members, whole in wholes:
+        n = next((n for n, blame in enumerate(blames) if blame is members[0]), 0)
+        if n:
+            all_of_it = (blames[n - 1], *members)
+            union = _union(walked, all_of_it, whole, cutting)
+            if union is not None:
+                found.append((all_of_it, union))
+    return found
+
+
+def _union(walked: Walked, befores: Sequence[Blame], blame: Blame, cutting: Cutting) -> Blame | None:
+    """Returns a place as it is where nothing is mended in some before it; None where that cannot be told."""
+    if any(one.drawn for one in (*befores, blame)):
+        return None
+    numbers, places = walked.numbers, [place for before in befores for place in walked.mended(before)]
     reads = [read for place in places for read in place.reads]
     seeds = [place.tensor for place in places if place.tensor is not None]
     seeds += [tensor for index, _ in reads for tensor in walked.candidate.operations[index].outputs]
@@ -137,9 +156,10 @@ def _union(walked: Walked, before: Blame, blame: Blame, cutting: Cutting) -> Bla
     if ours is None:
         return None
     sides = tuple(ours.operations), tuple(theirs.operations)
-    for part, side in zip((before.reference, before.candidate), sides, strict=True):
-        if not {operation.index for operation in part} <= {operation.index for operation in side}:
-            return None  # what was known besides keeps the two apart
+    for before in befores:
+        for part, side in zip((before.reference, before.candidate), sides, strict=True):
+            if not {operation.index for operation in part} <= {operation.index for operation in side}:
+                return None  # what was known besides keeps the two apart
     return replace(blame, reference=sides[0], candidate=sides[1], ours=ours, theirs=theirs)
 
 
