@@ -77,7 +77,8 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
     # A source that was only forced to what should have been read keeps its own value: another draw is one.
     sources = {tensor: walked.values[number] for tensor, number in walked.numbers.given.items()}
     elements = _elements(walked.candidate)
-    runs = list(itertools.islice(_runs(len(rounds)), max(_MOST_COMPUTED // elements - _FIRST_RUNS, 0)))
+    most = max(_MOST_COMPUTED // elements - _FIRST_RUNS, 0)
+    runs = list(itertools.islice(_runs(len(rounds), most), most))
     if not runs:
         computes = f"the candidate computes {elements:,} numbers a run, and the search may compute {_MOST_COMPUTED:,}"
         return blames, f"{_UNSEARCHED}: {computes}"
@@ -98,10 +99,21 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
     return [blame for number, blame in enumerate(blames) if number in left], ""
 
 
-def _runs(count: int) -> Iterator[tuple[int, ...]]:
-    """Yields the places that may be right together: all, all but one, some neighbours, what lies around a mistake."""
+def _runs(count: int, most: int) -> Iterator[tuple[int, ...]]:
+    """Yields the places that may be right together: all, all but one, some neighbours, what lies around a mistake.
+
+    >>> list(_runs(3, 12))
+    [(0, 1, 2), (1, 2), (0, 2), (0, 1), (0,), (1,), (2,), (0, 1), (1, 2), (0, 2)]
+    >>> list(_runs(3, 11))
+    [(0, 1, 2), (0,), (1,), (2,), (0, 1), (1, 2), (0, 2)]
+
+    Args:
+        count: How many places there are.
+        most: How many of these will be tried. All but one are as many as there are places, and left out where they
+            would leave less than three quarters to the others: there may be two mistakes.
+    """
     yield tuple(range(count))
-    if count > 1:
+    if 1 < count <= most // 4:
         yield from (tuple(m for m in range(count) if m != n) for n in range(count))
     for together in (n for n in _NEIGHBOURS if n < count):
         yield from (tuple(range(n, n + together)) for n in range(count - together + 1))
