@@ -69,17 +69,18 @@ class _Explaining:
         return [(blame, cause if cause.pitfall else replaced(blame) or cause) for blame, cause, _ in looked_at]
 
     def _ones(self, found: Localisation) -> tuple[dict[int, tuple[Blame, Cause]], set[int]]:
-        """Returns what explains all that one operation reads, by the first of these places, and all such places."""
+        """Returns what explains all that one operation reads, by the first of these places, and all such places.
+
+        That is a function in place of another: it cannot be chance that both are known ones. Any other cause might hide
+        mistakes that only meet there.
+        """
         ones, within = {}, set[int]()
         for members, whole in sorted(found.wholes, key=lambda each: -len(each[0])):
             places = [n for n, blame in enumerate(found.blames) if any(blame is one for one in members)]
             if len(places) != len(members) or not within.isdisjoint(places):
                 continue
             cause = self._cause(whole)
-            readers = {None if one.reads is None else one.reads[0].index for one in members}
-            # A factor too many in front of it may be a mistake of its own; a function that is known as a whole is one.
-            certain = cause.pitfall in _FUNCTIONS or (len(readers) == 1 and cause.pitfall not in _BY_DEFINITION)
-            if certain and not cause.vague:
+            if cause.pitfall in _FUNCTIONS and not cause.vague:
                 ones[places[0]] = self._narrowed(whole, cause)
                 within.update(places)
         return ones, within
