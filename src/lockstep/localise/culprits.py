@@ -58,10 +58,13 @@ class _Explaining:
     def explained(self, found: Localisation) -> list[tuple[Blame, Cause]]:
         """Returns places or their pieces, each with its cause; places that have one cause together are one."""
         ones, within = self._ones(found)
-        pairs = [ones.get(n) or self._narrowed(blame, self._cause(blame)) for n, blame in enumerate(found.blames)]
+        pairs = {
+            n: ones.get(n) or self._narrowed(blame, self._cause(blame))
+            for n, blame in enumerate(found.blames)
+            if n in ones or n not in within
+        }
         apart = {n: union for n, union in found.unions.items() if within.isdisjoint((n - 1, n))}
-        left_out = [id(pairs[n]) for n in within if n not in ones]
-        whole = [pair for pair in self._together(pairs, apart) if id(pair) not in left_out]
+        whole = self._together(pairs, apart)
         self.known.update((blame.ours.end, blame.theirs.end) for blame, cause in whole if cause.pitfall)
         looked_at = [(*pair, -1) for pair in whole]  # with how much was known when it was last looked at, in vain
         for _ in range(2):  # what one place told of a piece may be needed to tell another that came before
@@ -85,15 +88,16 @@ class _Explaining:
                 within.update(places)
         return ones, within
 
-    def _together(self, whole: list[tuple[Blame, Cause]], unions: Mapping[int, Blame]) -> list[tuple[Blame, Cause]]:
+    def _together(
+        self, pairs: Mapping[int, tuple[Blame, Cause]], unions: Mapping[int, Blame]
+    ) -> list[tuple[Blame, Cause]]:
         """Puts neighbours together that each only have or lack something, if together they have another cause."""
-        found = list(whole[:1])
-        for n, pair in enumerate(whole[1:], 1):
-            union = unions.get(n)
-            if union is not None and found[-1] is whole[n - 1]:
-                causes = found[-1][1], pair[1]
-                cause = self._cause(union) if all(c.pitfall in _BY_DEFINITION or c.vague for c in causes) else None
-                if cause is not None and cause.pitfall and cause.pitfall not in _BY_DEFINITION and not cause.vague:
+        found: list[tuple[Blame, Cause]] = []
+        for n, pair in pairs.items():
+            union = unions.get(n) if found and found[-1] is pairs.get(n - 1) else None
+            if union is not None and all(c.pitfall in _BY_DEFINITION or c.vague for c in (found[-1][1], pair[1])):
+                cause = self._cause(union)
+                if cause.pitfall not in _BY_DEFINITION and not cause.vague:
                     wanted = union.ours.run(self.kernels)
                     judged = budget.judged(self.kernels, union.ours, union.theirs, wanted)
                     found[-1] = self._narrowed(dataclasses.replace(union, judged=judged), cause)

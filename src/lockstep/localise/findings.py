@@ -37,7 +37,7 @@ class Blame:
     updates: str | None = None
 
 
-Whole = tuple[tuple[Blame, ...], Blame]
+Together = tuple[tuple[Blame, ...], Blame]
 """Some places, and what they are together, nothing being mended between them."""
 
 
@@ -88,7 +88,7 @@ class Localisation:
     bit_equal: bool = True
     known: dict[int, int] = field(default_factory=dict)
     unions: dict[int, Blame] = field(default_factory=dict)
-    wholes: list[Whole] = field(default_factory=list)
+    wholes: list[Together] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:

@@ -187,11 +187,8 @@ class Roles:
         numbers = _numbers(self.reference, ours)
         if not numbers or numbers == _numbers(self.candidate, theirs):
             return False
-        like = self._by_numbers[ours.family, numbers]
-        after = bisect.bisect(like, theirs.index, key=lambda other: other.index)
-        return any(
-            other.index not in self.partners and self.alike(ours, other) for other in like[after : after + _AHEAD]
-        )
+        later = _next(self._by_numbers[ours.family, numbers], theirs)
+        return any(other.index not in self.partners and self.alike(ours, other) for other in later)
 
     def is_doubtful(self, ours: Operation, theirs: Operation) -> bool:
         """Whether two operations that read the same may be two steps of which either side lacks one.
@@ -207,11 +204,8 @@ class Roles:
         numbers = _numbers(self.candidate, theirs)
         if not numbers or numbers == _numbers(self.reference, ours):
             return False
-        like = self._by_numbers_in_reference[theirs.family, numbers]
-        after = bisect.bisect(like, ours.index, key=lambda other: other.index)
-        return any(
-            other.index not in self.taken and self.alike(other, theirs) for other in like[after : after + _AHEAD]
-        )
+        later = _next(self._by_numbers_in_reference[theirs.family, numbers], ours)
+        return any(other.index not in self.taken and self.alike(other, theirs) for other in later)
 
     def is_contradicted(self, ours: Operation, theirs: Operation) -> bool:
         """Whether what two operations read comes of other variables: one of them joins something else."""
@@ -321,6 +315,12 @@ def _with_numbers(program: Program) -> dict[object, list[Operation]]:
         if numbers := _numbers(program, operation):
             found[operation.family, numbers].append(operation)
     return found
+
+
+def _next(like: Sequence[Operation], operation: Operation) -> Sequence[Operation]:
+    """Returns the first of some operations of a program, in their order, that follow one of it."""
+    after = bisect.bisect(like, operation.index, key=lambda other: other.index)
+    return like[after : after + _AHEAD]
 
 
 def _variables_near(program: Program, tensor: int) -> set[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from lockstep.localise import effects
 from lockstep.localise.cutting import Cutting
 from lockstep.localise.effects import Place
-from lockstep.localise.findings import Blame, Whole
+from lockstep.localise.findings import Blame, Together
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import Values
@@ -133,9 +133,9 @@ def unions(walked: Walked, blames: Sequence[Blame], cutting: Cutting) -> dict[in
     return found
 
 
-def wider(walked: Walked, blames: Sequence[Blame], wholes: Sequence[Whole], cutting: Cutting) -> list[Whole]:
+def wider(walked: Walked, blames: Sequence[Blame], wholes: Sequence[Together], cutting: Cutting) -> list[Together]:
     """Puts what one operation reads together with the place before it, if that leads to it, too."""
-    found: list[Whole] = []
+    found: list[Together] = []
     if len(blames) > _MOST_UNIONS:
         return found
     for members, whole in wholes:
