@@ -241,9 +241,9 @@ class IsolatedSubject:
         if not failure.traceback_text:
             raise InputError(str(failure)) from None
         said = str(failure)
-        message = said.partition(": ")[2]  # behind the exception's name
+        kind, _, message = said.partition(": ")
         error = SubjectError(
-            f"{self.label} failed while {failure.doing}: {said.splitlines()[0]}{hint(message)}",
+            f"{self.label} failed while {failure.doing}: {said.splitlines()[0]}{hint(message, kind)}",
             side=self.label,
             doing=failure.doing,
         )
