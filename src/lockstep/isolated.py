@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lockstep import trace_cache
-from lockstep.arrays import Arrays, named
+from lockstep.arrays import Arrays, named, numpy_dtype
 from lockstep.environments import Environment, EnvironmentSpec, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
 from lockstep.hints import hint
 from lockstep.recorded import RecordedInstance, RecordedOptimizer, RecordedSubject, refused
 from lockstep.recorder.checksum import checksum
-from lockstep.recorder.folder import VERSION, TraceWriter
+from lockstep.recorder.failures import RecordingError
+from lockstep.recorder.folder import VERSION, TraceReader, TraceWriter
 from lockstep.recorder.records import FLAGS
 from lockstep.recorder.tensors import stored
 from lockstep.recorder_process import RECORDER, RecorderError, run_recorder
@@ -167,6 +169,19 @@ class IsolatedSubject:
                 run_recorder(environment.python, file, variables, self.timeout_s, self.say)
             except RecorderError as error:
                 self._raise(error)
+            self._refuse_other_trace(target, request["nonce"])
+
+    def _refuse_other_trace(self, target: Path, nonce: str) -> None:
+        """Refuses a trace that is not of the request: the code may end the process before one is written."""
+        try:
+            written = TraceReader(str(target), numpy_dtype).body.get("nonce")
+        except RecordingError:
+            written = None
+        if written != nonce:
+            raise InputError(
+                f"the process that was to record {self.label} ended with status 0, but wrote no trace; does the code "
+                "end the process by itself?"
+            )
 
     def _request(
         self, inputs: Arrays, work: Path, target: Path, taps: Taps | None, *, replace: bool, key: str | None
@@ -196,6 +211,7 @@ class IsolatedSubject:
             "target": str(target),
             "replace": replace,
             "key": key,
+            "nonce": uuid.uuid4().hex,
             "fill_names": dict(self.fill_names),
             "given": None if self.given is None else str(work / "values"),
             "builds": builds if taps is None else tapped,

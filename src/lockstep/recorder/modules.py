@@ -97,7 +97,8 @@ class Modules:
 
     def _import(self, name: str, path: str) -> Any:
         package = name.partition(".")[0]
-        if package != name and (package not in sys.modules or self._belongs(sys.modules[package])):
+        in_package = package != name and "(" not in name
+        if in_package and (package not in sys.modules or self._belongs(sys.modules[package])):
             found = importlib.import_module(name)
             if _is_from(found, path):
                 return found
