@@ -62,6 +62,10 @@ class KerasEager:
         """Makes the model; its variables come with the first run."""
         return EagerInstance(self.label, self._build, mode, inputs)
 
+    def build_again(self, mode: Mode, inputs: Arrays) -> EagerInstance:
+        """Builds it as if for the first time, to see whether it is the same twice."""
+        return self.build(mode, inputs)
+
     def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's function returns: a Keras optimizer, or one of `tf.compat.v1.train` in a graph."""
         return make_optimizer(make, shapes, self.label, eagerly=True, names=names)

@@ -52,6 +52,10 @@ class TF1Graph:
             raise InputError(str(error)) from error
         return GraphInstance(self.label, model, mode, inputs, tool.taken, used=used)
 
+    def build_again(self, mode: Mode, inputs: Arrays) -> GraphInstance:
+        """Builds it as if for the first time, to see whether it is the same twice."""
+        return self.build(mode, inputs)
+
     def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's function returns: an optimizer in a graph of its own."""
         del names  # its variables are called as their keys

@@ -18,18 +18,20 @@ CLEAR = 1e-3
 """How far two builds of one program must be apart, relative to a tensor's largest magnitude, to be two programs."""
 
 
-def judge(found: Sequence[Finding], builds: Sequence[tuple[str, Trace, Callable[[], Trace | None]]]) -> list[Finding]:
+def judge(
+    found: Sequence[Finding], builds: Sequence[tuple[str, Callable[[], tuple[Trace, Trace] | None]]]
+) -> list[Finding]:
     """Returns the findings, or, where they diverged and a side differs from itself, that alone.
 
     Args:
         found: What was found.
-        builds: Each side's name, what its build did, and how it is built and run again; that gives None where it
-            cannot be.
+        builds: Each side's name, and what gives the traces of two of its builds from the same values; None where it
+            cannot be built again.
     """
     if any(finding.verdict is Verdict.DIVERGED for finding in found):
-        for side, first, again in builds:
-            second = again()
-            differs = "" if second is None else difference(first, second)
+        for side, twice in builds:
+            traces = twice()
+            differs = "" if traces is None else difference(*traces)
             if differs:
                 return [_told(side, differs)]
     return list(found)
