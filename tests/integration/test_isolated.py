@@ -169,7 +169,9 @@ def test_what_goes_wrong_in_the_child_is_told(folder, change, error, told):
 def test_a_script_that_ends_is_never_answered_by_an_older_trace(folder, ending):
     subject(folder).build(TRAINING, INPUTS)
     (folder / "model.py").write_text(f"{MODEL}\n{ending}\n")
-    with pytest.raises(SubjectError, match=r"importing model.py: SystemExit: .*what a script runs belongs below") as told:
+    with pytest.raises(
+        SubjectError, match=r"importing model.py: SystemExit: .*what a script runs belongs below"
+    ) as told:
         subject(folder).build(TRAINING, INPUTS)
     assert "model.py" in told.value.traceback_text
     (folder / "model.py").write_text(f"{MODEL}\nif __name__ == '__main__':\n    {ending}\n")

@@ -146,14 +146,23 @@ def test_each_build_starts_from_modules_as_they_are_imported(tmp_path, kind, whe
 
 
 def test_what_changes_nothing_is_imported_once(tmp_path):
-    write(tmp_path, model="print('imported')\nWORDS = ['a'] * 10**6\nclass A: pass\ndef forward(): return A, len(WORDS)\n")
+    write(
+        tmp_path, model="print('imported')\nWORDS = ['a'] * 10**6\nclass A: pass\ndef forward(): return A, len(WORDS)\n"
+    )
     sources = Sources(str(tmp_path))
     assert call(sources, "model.py", "forward") == call(sources, "model.py", "forward")
 
 
 def test_a_class_and_what_is_asked_of_it_come_from_one_import(tmp_path):
-    write(tmp_path, types_="class Outputs: pass\nN = []\n", model="import types_\ndef forward(): return types_.Outputs()\n")
-    write(tmp_path, training="import types_\ndef loss(o):\n    types_.N.append(1)\n    return isinstance(o, types_.Outputs)\n")
+    write(
+        tmp_path,
+        types_="class Outputs: pass\nN = []\n",
+        model="import types_\ndef forward(): return types_.Outputs()\n",
+    )
+    write(
+        tmp_path,
+        training="import types_\ndef loss(o):\n    types_.N.append(1)\n    return isinstance(o, types_.Outputs)\n",
+    )
     sources = Sources(str(tmp_path))
     for _ in range(3):
         modules = sources.fresh()

@@ -125,7 +125,9 @@ class Modules:
                 _active.pop()
 
     def _enter(self) -> Tuple[Any, ...]:
-        hidden = {name: module for name, module in list(sys.modules.items()) if any(m._belongs(module) for m in _active)}
+        hidden = {
+            name: module for name, module in list(sys.modules.items()) if any(m._belongs(module) for m in _active)
+        }
         for name in hidden:
             del sys.modules[name]
         others = registries.take_out(lambda module: module in hidden)
@@ -361,5 +363,3 @@ def _library_folders() -> List[str]:
     lockstep = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     libraries = [os.path.dirname(os.path.abspath(os.__file__)), lockstep]
     return [os.path.join(place, "") for place in libraries]
-
-

@@ -42,7 +42,10 @@ def main(request_file: str) -> int:
         cause = failure.__cause__
         told = {"kind": "subject", "doing": str(failure), "message": "%s: %s" % (type(cause).__name__, cause),
                 "traceback": _users_traceback(cause)}  # fmt: skip
-    except (SystemExit, ProcessEnded) as ending:  # where no build or run was under way: a callback of a framework's, say
+    except (
+        SystemExit,
+        ProcessEnded,
+    ) as ending:  # where no build or run was under way: a callback of a framework's, say
         told = {"kind": "subject", "doing": "being recorded", "message": "%s: %s" % (type(ending).__name__, ending),
                 "traceback": _users_traceback(ending)}  # fmt: skip
     except RecordingError as error:
