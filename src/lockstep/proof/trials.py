@@ -113,7 +113,7 @@ class Trials:
         start = time.perf_counter()
         found: list[Finding] = []
         for kind in ASKED:
-            found += self._asked(kind)
+            found += self.asked(kind)
             if kind == "distinct":
                 took = time.perf_counter() - start
                 found += repeated.judge(self.built, self._settings("distinct"), self.judge)
@@ -125,7 +125,8 @@ class Trials:
     def _settings(self, kind: str, inputs: Arrays | None = None) -> tuple[Setting, Setting]:
         return filling.filled(kind, self.alignment, self.positive, inputs)
 
-    def _asked(self, kind: str) -> list[Finding]:
+    def asked(self, kind: str) -> list[Finding]:
+        """Runs both sides from the distinct or the constant values, or from others where these give no finite number."""
         self.judge.say(f"inference, every variable set to {kind} values")
         both = self._run(self._settings(kind))
         label, chosen = LABELS[kind], kind

@@ -96,7 +96,9 @@ def judged(
         return dataclasses.replace(beyond, verdict=Verdict.UNDECIDED, phrase=phrase, culprits=())
     if budgeted.runtime is not None and budgeted.runtime.verdict is Verdict.DIVERGED:
         phrase = f"{total.phrase}; the runtimes differ by more than rounding explains"
-        return dataclasses.replace(budgeted.runtime, phrase=phrase, figures=total.figures)
+        beyond = dataclasses.replace(budgeted.runtime, phrase=phrase, figures=total.figures)
+        # The code is proved, and no fault of it is left; whether the two runtimes may differ so far is not.
+        return dataclasses.replace(beyond, verdict=Verdict.UNDECIDED, culprits=()) if known.same_function else beyond
     if Verdict.UNDECIDED in (budgeted.code.verdict, total.verdict):
         return dataclasses.replace(total, verdict=Verdict.UNDECIDED)
     if known.same_function is False or (hides and not known.same_function):
