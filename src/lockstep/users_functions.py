@@ -43,6 +43,7 @@ class ImportedFunction:
         self._sources, self._path, self._name = sources, path, name
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Calls it."""
         modules = self._sources.current()
         if modules.is_active():
             return self._of(modules)(*arguments, **options)

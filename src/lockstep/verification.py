@@ -334,7 +334,11 @@ class _Check:
             alignment = self._align(first)
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
-            self._report("variables-match", self._steady(mode, built, first, [match]), "exact; initial distributions: Kolmogorov-Smirnov")
+            self._report(
+                "variables-match",
+                self._steady(mode, built, first, [match]),
+                "exact; initial distributions: Kolmogorov-Smirnov",
+            )
             forced = self._forced(built, alignment, first.reference)
             self._fixed(built, alignment, forced, first)
             found = self._random(mode, first, built, alignment, forced)
@@ -438,7 +442,7 @@ class _Check:
                 if not mode.functional and self._beyond is not None:
                     beyond = dataclasses.replace(self._beyond, positive=self._positive)
                     for name, answer in beyond.answers(both, built, alignment):
-                        self._answer_later(name, lambda a=answer: self._steady(mode, built, both, a()))
+                        self._answer_later(name, answer, functools.partial(self._steady, mode, built, both))
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
@@ -450,10 +454,12 @@ class _Check:
             findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
-    def _answer_later(self, name: str, answer: Callable[[], list[Finding]]) -> None:
+    def _answer_later(
+        self, name: str, answer: Callable[[], list[Finding]], steady: Callable[[list[Finding]], list[Finding]]
+    ) -> None:
         """Answers a step's question now, while the models of a mode are there; it is reported in its turn."""
         start = time.perf_counter()
-        found = answer()
+        found = steady(answer())
         duration_s = time.perf_counter() - start
         self._clock += duration_s
         self._later[name] = found, duration_s

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lockstep.recorder.failures import ImportFailure, RecordingError
+from lockstep.recorder.failures import RecordingError, UsersImportError
 from lockstep.recorder.modules import Modules, Sources
 
 
@@ -221,7 +221,7 @@ def test_a_compiled_file_of_the_same_size_and_second_is_not_what_runs(tmp_path):
 def test_a_failing_import_has_its_cause_and_leaves_nothing(tmp_path, raised):
     write(tmp_path, part="", model=f"import part\n{raised}\n")
     before = set(sys.modules)
-    with pytest.raises(ImportFailure) as failed:
+    with pytest.raises(UsersImportError) as failed:
         Modules(str(tmp_path)).module(str(tmp_path / "model.py"))
     assert failed.value.__cause__ is not None
     assert set(sys.modules) == before

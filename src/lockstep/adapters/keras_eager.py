@@ -288,10 +288,15 @@ class EagerInstance:
 
     @contextlib.contextmanager
     def _running(self, tool: RecordedDraws, drawn: Generators) -> Iterator[None]:
-        """What surrounds the user's code: its modules, the random numbers it draws, a look at the variables it makes."""
-        with self._used.active(), drawn.active(), tool.scope(), tf.variable_creator_scope(drawn.create_variable):
-            with _noting_initial_values(self._initial):
-                yield
+        """What surrounds the user's code: its modules, its random numbers, a look at the variables that it makes."""
+        with (
+            self._used.active(),
+            drawn.active(),
+            tool.scope(),
+            tf.variable_creator_scope(drawn.create_variable),
+            _noting_initial_values(self._initial),
+        ):
+            yield
 
     def _users_code(self, doing: str) -> AbstractContextManager[None]:
         return running.users_code(self._label, f"{doing} ({running.describe(self._mode)})")

@@ -67,7 +67,7 @@ class TF1Graph:
 class GraphInstance:
     """One graph."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         label: str,
         model: graph.GraphModel,
@@ -162,7 +162,10 @@ class GraphInstance:
 
     def _differentiate(self, objective: Objective) -> None:
         try:
-            with self._used.active(), running.users_code(self._label, f"taking gradients ({running.describe(self._mode)})"):
+            with (
+                self._used.active(),
+                running.users_code(self._label, f"taking gradients ({running.describe(self._mode)})"),
+            ):
                 self._model.differentiate(objective.loss)
         except RecordingError as error:
             raise InputError(str(error)) from error

@@ -10,7 +10,7 @@ from lockstep.config.isolation import KEYS, Isolation, read_isolation
 from lockstep.config.tables import Table, guess, leaves, missing_file
 from lockstep.errors import InputError, SubjectError
 from lockstep.hints import hint
-from lockstep.recorder.failures import ImportFailure, RecordingError
+from lockstep.recorder.failures import RecordingError, UsersImportError
 from lockstep.recorder.modules import Sources
 from lockstep.subjects import Subject, keras, tf1_graph
 from lockstep.users_functions import ImportedFunction
@@ -115,7 +115,7 @@ def subject_from_table(
     return made
 
 
-def training_function(  # noqa: PLR0913
+def training_function(
     table: Mapping[str, Any], folder: Path, side: str, key: str, *, isolated: bool, subject: Subject | None = None
 ) -> Callable[..., Any] | None:
     """Returns the `loss` or `optimizer` of a side that runs in this process.
@@ -197,13 +197,12 @@ def _module(path: Path, folder: Path, side: str, sources: Sources) -> Any:
         return sources.module(str(path))
     except RecordingError as error:
         raise InputError(str(error)) from error
-    except ImportFailure as failure:
-        error = failure.__cause__
-        assert error is not None, "an import failure has what the file raised as its cause"
-        entry, kind = path.relative_to(folder).as_posix(), type(error).__name__
-        first_line = (str(error).strip().splitlines() or ["(no message)"])[0]
+    except UsersImportError as failure:
+        cause = failure.__cause__
+        entry, kind = path.relative_to(folder).as_posix(), type(cause).__name__
+        first_line = (str(cause).strip().splitlines() or ["(no message)"])[0]
         raise SubjectError(
-            f"the {side} {entry} failed while it was imported: {kind}: {first_line}{hint(str(error), kind)}",
+            f"the {side} {entry} failed while it was imported: {kind}: {first_line}{hint(str(cause), kind)}",
             side=side,
             doing="importing it",
-        ) from error
+        ) from cause

@@ -10,7 +10,7 @@ class RecordingError(Exception):
     """A recording cannot be made, written or read; its text is one or more full sentences."""
 
 
-class ImportFailure(Exception):
+class UsersImportError(Exception):
     """A file of the user's failed while it was imported; `__cause__` is what it raised."""
 
 
@@ -41,7 +41,7 @@ class _Open:
     """How many blocks are open, in all threads."""
 
     count = 0
-    original = os._exit  # type: Any
+    original: Any = os._exit
 
 
 _LOCK = threading.Lock()

@@ -1,12 +1,13 @@
 """Tells whether the modules of a side still hold what they held when they had been imported."""
 
 import collections
+import functools
 import hashlib
 import itertools
 import random
 import re
 import types
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -43,9 +44,9 @@ def state_of(module: Any, is_users: Callable[[str], bool], held: List[Any]) -> O
 class _Walk:
     def __init__(self, is_users: Callable[[str], bool], held: List[Any]) -> None:
         self._is_users, self._held = is_users, held
-        self._seen = {}  # type: Dict[int, Any]
+        self._seen: Dict[int, Any] = {}
         self._digest = hashlib.sha256()
-        self._waiting = []  # type: List[Any]
+        self._waiting: List[Any] = []
 
     def of(self, names: Dict[str, Any]) -> Optional[str]:
         self._names(names)
@@ -105,43 +106,37 @@ class _Walk:
         if value.dtype.hasobject:
             self._all(value.ravel().tolist())
         else:
-            self._digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+            self._digest.update(np.ascontiguousarray(value).tobytes())
 
     def _object(self, value: Any) -> None:
-        if isinstance(value, dict):
-            self._all(list(dict.values(value)), list(dict.keys(value)))
-        elif isinstance(value, _SEQUENCES):
-            self._all(list(type(value).__iter__(value)))
-        elif isinstance(value, _SETS):
-            self._write(sorted(_name(item) for item in value))
-        elif isinstance(value, itertools.count):
-            self._write(repr(value))
-        elif isinstance(value, random.Random):
-            self._write(value.getstate())
-        elif isinstance(value, np.random.RandomState):
-            self._waiting.append(value.get_state())
-        elif hasattr(np.random, "Generator") and isinstance(value, np.random.Generator):
-            self._waiting.append(value.bit_generator.state)
-        elif isinstance(value, types.GeneratorType):
-            frame = value.gi_frame
-            self._write("ended" if frame is None else frame.f_lasti)
-            self._waiting.append({} if frame is None else dict(frame.f_locals))
-        elif isinstance(value, types.FunctionType):
-            self._function(value)
-        elif isinstance(value, types.MethodType):
-            self._all([value.__func__, value.__self__])
-        elif isinstance(value, (staticmethod, classmethod)):
-            self._waiting.append(value.__func__)
-        elif isinstance(value, property):
-            self._all([value.fget, value.fset, value.fdel])
-        elif type(value).__name__ == "_lru_cache_wrapper":
-            self._all([value.__wrapped__, tuple(value.cache_info())])
+        for kinds, look in _WAYS:
+            if isinstance(value, kinds):
+                look(self, value)
+                break
         else:
             self._identity(value)
             self._instance(value)
             return
         if type(value).__module__ != "builtins" and isinstance(getattr(value, "__dict__", None), dict):
             self._names(vars(value))  # of a class derived from one of these
+
+    def _dict(self, value: Any) -> None:
+        self._all(list(dict.values(value)), list(dict.keys(value)))
+
+    def _sequence(self, value: Any) -> None:
+        kind: Any = type(value)
+        self._all(list(kind.__iter__(value)))
+
+    def _set(self, value: Any) -> None:
+        self._write(sorted(_name(item) for item in value))
+
+    def _generator(self, value: Any) -> None:
+        frame = value.gi_frame
+        self._write("ended" if frame is None else frame.f_lasti)
+        self._dict({} if frame is None else dict(frame.f_locals))
+
+    def _as_its_repr(self, value: Any) -> None:
+        self._write(repr(value))
 
     def _function(self, value: Any) -> None:
         self._identity(value)
@@ -163,9 +158,6 @@ class _Walk:
             except Exception:  # whatever a framework says of a variable that it cannot read now
                 self._write("unreadable")
             return
-        # `functools.partial`, and other classes that are written in C, show what they hold as it would be pickled.
-        if type(value).__name__ == "partial":
-            self._all([value.func, value.args, value.keywords])
         names = getattr(value, "__dict__", None)
         if isinstance(names, dict):
             self._names(names)
@@ -173,8 +165,49 @@ class _Walk:
             self._waiting.append(getattr(value, slot, None))
 
 
+def _following(*attributes: str) -> Callable[[_Walk, Any], None]:
+    def look(walk: _Walk, value: Any) -> None:
+        walk._all([getattr(value, attribute, None) for attribute in attributes])
+
+    return look
+
+
+def _calling(method: str) -> Callable[[_Walk, Any], None]:
+    def look(walk: _Walk, value: Any) -> None:
+        walk._all([getattr(value, method)()])
+
+    return look
+
+
+def _cached(walk: _Walk, value: Any) -> None:
+    walk._all([value.__wrapped__, tuple(value.cache_info())])
+
+
+def _state_of_bits(walk: _Walk, value: Any) -> None:
+    walk._all([value.bit_generator.state])
+
+
+_WAYS: Tuple[Tuple[Any, Any], ...] = (
+    (dict, _Walk._dict),
+    (_SEQUENCES, _Walk._sequence),
+    (_SETS, _Walk._set),
+    (itertools.count, _Walk._as_its_repr),
+    (random.Random, _calling("getstate")),
+    (np.random.RandomState, _calling("get_state")),
+    (getattr(np.random, "Generator", ()), _state_of_bits),  # since NumPy 1.17
+    (types.GeneratorType, _Walk._generator),
+    (types.FunctionType, _Walk._function),
+    (types.MethodType, _following("__func__", "__self__")),
+    ((staticmethod, classmethod), _following("__func__")),
+    (property, _following("fget", "fset", "fdel")),
+    (type(functools.lru_cache(None)(repr)), _cached),
+    (functools.partial, _following("func", "args", "keywords")),
+)
+"""Kind of object -> what of it is looked at; the first that fits. Of other objects it is their attributes."""
+
+
 def _slots(kind: type) -> Set[str]:
-    found = set()
+    found: Set[str] = set()
     for each in kind.__mro__:
         slots = vars(each).get("__slots__", ())
         found.update([slots] if isinstance(slots, str) else slots)

@@ -1,7 +1,7 @@
 """What one side imports from its folder: modules of its own, in place while its code runs, and fresh for each build.
 
-Two sides, and two checks in one process, may have modules of the same names; neither gets the other's, nor sees what the
-other has done to them. A file is hashed as it is imported.
+Two sides, and two checks in one process, may have modules of the same names; neither gets the other's, nor sees what
+the other has done to them. A file is hashed as it is imported.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import types
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from . import registries
-from .failures import ImportFailure, RecordingError, ending_nothing
+from .failures import RecordingError, UsersImportError, ending_nothing
 from .generators import IMPORT_SEED, Generators
 from .module_state import state_of
 
@@ -25,14 +25,14 @@ LOCK = threading.RLock()
 """Held while a side's modules are in place: there is one `sys.modules`, and one thread at a time may change it."""
 
 _INSTALLED = ("site-packages", "dist-packages")
-_active = []  # type: List[Modules]
+_active: List["Modules"] = []
 
 
 class Modules:
     """One import of a side's modules.
 
-    Between the blocks of `active` none of them is in `sys.modules`. What the process itself has imported from the folder
-    is out of sight within them: it may be older than the file.
+    Between the blocks of `active` none of them is in `sys.modules`. What the process itself has imported from the
+    folder is out of sight within them: it may be older than the file.
 
     Attributes:
         folder: Comes first on the import path.
@@ -43,14 +43,14 @@ class Modules:
         self.folder = os.path.abspath(folder)
         self._roots = tuple({os.path.join(place, "") for place in (self.folder, os.path.realpath(self.folder))})
         self._foreign = tuple(place for place in _library_folders() if place.startswith(self._roots))
-        self.hashes = {}  # type: Dict[str, str]
-        self._modules = {}  # type: Dict[str, Any]
+        self.hashes: Dict[str, str] = {}
+        self._modules: Dict[str, Any] = {}
         self._path = [self.folder]
         self._main = types.ModuleType("__main__")
         self._argv = [""]
-        self._registered = []  # type: registries.Taken
-        self._states = {}  # type: Dict[str, Optional[str]]
-        self._held = []  # type: List[Any]
+        self._registered: registries.Taken = []
+        self._states: Dict[str, Optional[str]] = {}
+        self._held: List[Any] = []
         self._used = False
         importlib.invalidate_caches()  # a file may be younger than the listing of its folder
 
@@ -61,7 +61,7 @@ class Modules:
         library has that name, the library keeps it.
 
         Raises:
-            ImportFailure: The file raised something.
+            UsersImportError: The file raised something.
         """
         used = self._used
         name = _module_name(path, self.folder)
@@ -93,7 +93,7 @@ class Modules:
             registries.take_out(half.__contains__)
             for new in half:
                 del sys.modules[new]
-            raise ImportFailure("importing %s" % os.path.relpath(path, self.folder)) from error
+            raise UsersImportError("importing %s" % os.path.relpath(path, self.folder)) from error
 
     def _import(self, name: str, path: str) -> Any:
         package = name.partition(".")[0]
@@ -243,7 +243,7 @@ class Sources:
         self.folder = folder
         self.note = ""
         self._modules = Modules(folder)
-        self._files = []  # type: List[str]
+        self._files: List[str] = []
 
     def current(self) -> Modules:
         """Returns the modules of the last build."""
@@ -278,7 +278,7 @@ class Sources:
         try:
             for path in self._files:
                 again.module(path)
-        except ImportFailure as failure:
+        except UsersImportError as failure:
             cause = failure.__cause__
             self.note = (
                 "its modules cannot be imported a second time (%s: %s), so that what they remember stays from build to "

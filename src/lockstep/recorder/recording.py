@@ -23,10 +23,10 @@ def record(code: Any, inputs: Mapping[str, np.ndarray], request: Mapping[str, An
     """Carries out a request.
 
     Args:
-        code: The user's functions, a `worker.UsersCode`: `"entry"`, and `"loss"` and `"optimizer"` where there are any.
+        code: The user's functions, a `worker.UsersCode`.
         inputs: Input name -> array.
-        request: `target`, `replace`, `nonce`, `label`, `entry`, `loss`, `optimizer`, `folder`, `single_input`; `builds`, each
-            with `training`, `randomness` and `settings`, and `differentiated` where gradients are wanted;
+        request: `target`, `replace`, `nonce`, `label`, `entry`, `loss`, `optimizer`, `folder`, `single_input`;
+            `builds`, each with `training`, `randomness` and `settings`, and `differentiated` where gradients are wanted;
             `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `given`, a folder with the `values` of the
             setting `"given"` by name, or null; `notes`.
         say: Told what is being done.

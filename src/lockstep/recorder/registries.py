@@ -12,7 +12,7 @@ Taken = List[Tuple[Callable[..., None], Tuple[Any, ...]]]
 
 def take_out(is_users: Callable[[str], bool]) -> Taken:
     """Takes out what the modules registered whose names `is_users` knows; returns what `put_back` puts back."""
-    taken = []  # type: Taken
+    taken: Taken = []
     for entries in _tables():
         for name, entry in list(entries.items()):
             if is_users(_module_of(entry)):
@@ -34,7 +34,7 @@ def put_back(taken: Taken) -> None:
 
 def _tables() -> Iterator[Dict[str, Any]]:
     # Keras's own `register_keras_serializable` writes into this dictionary, which is public in every version.
-    seen = []  # type: List[Any]
+    seen: List[Any] = []
     for name in ("keras", "tf_keras", "tensorflow.python.keras"):
         utils = getattr(sys.modules.get(name), "utils", None)
         get = getattr(utils, "get_custom_objects", None)

@@ -13,7 +13,7 @@ import sys
 import traceback
 from typing import Any, Callable, Dict, Iterator, List
 
-from .failures import ImportFailure, ProcessEnded, RecordingError, ending_nothing
+from .failures import ProcessEnded, RecordingError, UsersImportError, ending_nothing
 from .folder import TraceReader
 from .modules import Sources
 
@@ -167,13 +167,12 @@ class UsersCode:
             raise RecordingError("there is no file %s." % file)
         try:
             module = self._sources.module(file)
-        except ImportFailure as failure:
+        except UsersImportError as failure:
             raise SubjectError("importing %s" % path) from failure.__cause__
-        function = getattr(module, name, None)  # type: Any
+        function: Any = getattr(module, name, None)
         if not callable(function):
             raise RecordingError("%s has no function %s." % (path, name))
-        found = function  # type: Callable[..., Any]
-        return found
+        return function  # type: ignore[no-any-return]
 
 
 def _users_traceback(error: Any) -> str:
