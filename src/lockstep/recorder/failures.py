@@ -17,6 +17,8 @@ class UsersImportError(Exception):
 class ProcessEnded(BaseException):
     """The user's code called `os._exit`; like `SystemExit`, nothing that means to handle errors should catch it."""
 
+    __module__ = "builtins"  # a traceback shows it as it shows SystemExit
+
 
 @contextlib.contextmanager
 def ending_nothing() -> Iterator[None]:

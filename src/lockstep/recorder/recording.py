@@ -26,7 +26,7 @@ def record(code: Any, inputs: Mapping[str, np.ndarray], request: Mapping[str, An
         code: The user's functions, a `worker.UsersCode`.
         inputs: Input name -> array.
         request: `target`, `replace`, `nonce`, `label`, `entry`, `loss`, `optimizer`, `folder`, `single_input`;
-            `builds`, each with `training`, `randomness` and `settings`, and `differentiated` where gradients are wanted;
+            `builds`, each with `training`, `randomness`, `settings`, and `differentiated` where gradients are wanted;
             `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `given`, a folder with the `values` of the
             setting `"given"` by name, or null; `notes`.
         say: Told what is being done.
