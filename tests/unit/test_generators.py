@@ -55,6 +55,14 @@ def test_initial_values_have_a_stream_of_their_own():
     assert first != expected
 
 
+def test_what_is_called_for_its_shapes_alone_moves_nothing():
+    one = Generators()
+    with one.active():
+        with one.unmoved():
+            first = drawn()
+        assert drawn() == first
+
+
 def test_a_copy_draws_on_by_itself():
     one = Generators()
     with one.active():

@@ -294,6 +294,7 @@ class EagerInstance:
             drawn.active(),
             tool.scope(),
             tf.variable_creator_scope(drawn.create_variable),
+            private.symbolic_calls_within(drawn.unmoved),
             _noting_initial_values(self._initial),
         ):
             yield

@@ -61,6 +61,15 @@ class Generators:
             self._states[_INITIAL], self._stream = _state(), _FORWARD
             _set(forward)
 
+    @contextlib.contextmanager
+    def unmoved(self) -> Iterator[None]:
+        """Has what is drawn inside drawn again behind it: code that is called for its shapes alone, say."""
+        before = _state()
+        try:
+            yield
+        finally:
+            _set(before)
+
     def create_variable(self, next_creator: Callable[..., Any], **arguments: Any) -> Any:
         """Makes a variable, as TensorFlow asks a creator to."""
         with self.initial_values():
