@@ -91,6 +91,18 @@ def test_what_the_process_imported_itself_is_neither_used_nor_touched(tmp_path, 
         del sys.modules["legacy"]
 
 
+def test_a_module_of_that_name_from_elsewhere_is_not_what_the_code_gets(tmp_path, monkeypatch):
+    write(tmp_path / "a", legacy="NAME = 'a'\n")
+    write(tmp_path / "b", legacy="NAME = 'b'\n", model="import legacy\ndef forward(): return legacy.NAME\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "a"))
+    mine = __import__("legacy")
+    try:
+        assert call(Sources(str(tmp_path / "b")), "model.py", "forward") == "b"
+        assert sys.modules["legacy"] is mine
+    finally:
+        del sys.modules["legacy"]
+
+
 def test_a_path_that_the_code_adds_holds_for_its_own_side_alone(tmp_path):
     sides = []
     for name in ("a", "b"):

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import types
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from . import registries
 from .failures import RecordingError, UsersImportError, ending_nothing
@@ -224,6 +224,21 @@ class Modules:
         root = next(root for root in self._roots if path.startswith(root))
         return not any(part in _INSTALLED for part in path[len(root) :].split(os.sep))
 
+    def _offered(self) -> Set[str]:
+        """Returns the names that the code's own folders give modules."""
+        names = set()
+        for place in self._path:
+            with contextlib.suppress(OSError):
+                names.update(entry.partition(".")[0] for entry in os.listdir(place) if "." not in entry[:-3])
+        return names
+
+    def _is_no_library(self, module: Any) -> bool:
+        """Tells whether a module is a stranger's script, say another check's: a library keeps its name."""
+        path = _file(module)
+        if not path or getattr(module, "__name__", "") == "__main__" or path.startswith(_library_folders()):
+            return False
+        return not any(part in _INSTALLED for part in path.split(os.sep))
+
     def _also_on_path(self, path: str) -> None:
         """Lets a file in a folder of its own import what lies beside it, as if it were run."""
         beside = os.path.dirname(path)
@@ -359,7 +374,6 @@ def _sha256(path: str) -> str:
         return ""
 
 
-def _library_folders() -> List[str]:
+def _library_folders() -> Tuple[str, ...]:
     lockstep = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    libraries = [os.path.dirname(os.path.abspath(os.__file__)), lockstep]
-    return [os.path.join(place, "") for place in libraries]
+    return tuple(os.path.join(place, "") for place in (os.path.dirname(os.path.abspath(os.__file__)), lockstep))
