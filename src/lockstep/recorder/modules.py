@@ -125,9 +125,8 @@ class Modules:
                 _active.pop()
 
     def _enter(self) -> Tuple[Any, ...]:
-        hidden = {
-            name: module for name, module in list(sys.modules.items()) if any(m._belongs(module) for m in _active)
-        }
+        offered = self._offered()
+        hidden = {name: module for name, module in list(sys.modules.items()) if self._hides(name, module, offered)}
         for name in hidden:
             del sys.modules[name]
         others = registries.take_out(lambda module: module in hidden)
@@ -231,6 +230,11 @@ class Modules:
             with contextlib.suppress(OSError):
                 names.update(entry.partition(".")[0] for entry in os.listdir(place) if "." not in entry[:-3])
         return names
+
+    def _hides(self, name: str, module: Any, offered: Set[str]) -> bool:
+        if name.partition(".")[0] in offered and self._is_no_library(module):
+            return True
+        return any(other._belongs(module) for other in _active)
 
     def _is_no_library(self, module: Any) -> bool:
         """Tells whether a module is a stranger's script, say another check's: a library keeps its name."""
