@@ -78,6 +78,7 @@ def _check(
         optimizers=_functions(configuration, "optimizer", subjects),
         trajectory=configuration.trajectory,
         max_memory=max_memory,
+        also_generic=configuration.also_generic,
     )
 
 
