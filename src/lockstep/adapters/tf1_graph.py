@@ -156,6 +156,7 @@ class GraphInstance:
             draws=len(self._taken),
             forward_draws=operations.forward_draws(self._model.draws, self._taken),
             repeated_draws=sum(draw.repeated for draw in self._model.draws),
+            drawn=self._model.drawn,
             notes=(self._used.note,) if self._used.note else (),
             duration_s=time.perf_counter() - start,
         )

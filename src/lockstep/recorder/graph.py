@@ -47,6 +47,8 @@ class GraphModel:
         updates: What runs along with the outputs, in training mode.
         objective: The training loss and its gradients, once `objective.differentiate` has added them.
         returned: What `forward` returned, as it was nested; None of an imported graph.
+        generators: NumPy's and Python's generators as the build left them; each run goes on from there.
+        drawn: How far they came in the build and a run; see `Generators.drawn`.
         given: What `forward` was given: a dict of placeholders, or one; None of an imported graph.
     """
 
@@ -54,6 +56,8 @@ class GraphModel:
         self.graph, self.inputs, self.outputs, self.training = graph, dict(inputs), dict(outputs), training
         self.objective: Optional[objective.Objective] = None
         self.returned: Any = None
+        self.generators = Generators()
+        self.drawn = ("", "")
         self.given: Any = None
         with graph.as_default():
             self._raw = list(v1.global_variables()) + list(v1.local_variables())
@@ -113,13 +117,15 @@ class GraphModel:
         backward = [] if wanted is None else [wanted.loss] + list(connected.values())
         fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
         config = session_config(0) if config is None else config
-        with Generators().active(), v1.Session(graph=self.graph, config=config) as session:  # it may call Python
+        generators = self.generators.copy()
+        with generators.active(), v1.Session(graph=self.graph, config=config) as session:  # it may call Python
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
             outputs, losses, total, tap_values, _, differentials = session.run(fetches, feed)
             after: Dict[str, np.ndarray] = {}
             if self.training and keys:
                 after = changed(before, dict(zip(keys, session.run(self._raw))))
+        self.drawn = generators.drawn()
         return Run(
             before=before,
             outputs={path: np.asarray(value) for path, value in zip(self.outputs, outputs)},
@@ -182,6 +188,7 @@ def build(
             outputs = forward(placeholders[ONLY_INPUT], training=training)
         model = GraphModel(graph, placeholders, _tensors(outputs), training)
         model.returned = outputs
+        model.generators = generators
         model.given = placeholders if isinstance(inputs, Mapping) else placeholders[ONLY_INPUT]
         return model
 

@@ -143,6 +143,7 @@ def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build
             raise
         except BaseException as error:
             raise SubjectError("running (%s)" % mode) from error
+    description["drawn"] = list(model.drawn)
     return description
 
 
