@@ -151,12 +151,14 @@ def loss_owners(losses: Sequence[Any], names: Iterable[str]) -> List[Optional[st
 
 
 def _read_variable(op: Any, known: Set[str]) -> Optional[str]:
-    """Follows the graph from a loss to the one variable that it reads; None if it reads several or none."""
+    """Follows the graph from a loss to the one variable that it reads; None if it reads several, none or an input."""
     found: Set[str] = set()
     seen = {op.name}
     waiting = [op]
     while waiting:
         current = waiting.pop()
+        if current.type == "Placeholder":
+            return None
         if current.name in known:
             found.add(current.name)
             continue
