@@ -15,7 +15,7 @@ from lockstep.arrays import Arrays, largest_magnitude
 from lockstep.compare import Budgets
 from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import Movable, Noise
-from lockstep.steps import gradients, numbers, shares
+from lockstep.steps import added_losses, gradients, numbers, shares
 from lockstep.steps.finding import Finding
 from lockstep.steps.forced import Located
 from lockstep.subjects import Objective
@@ -81,15 +81,21 @@ class Judge:
                 cannot be.
             explain: Returns what forced lockstep finds at the values of a trace; None where it cannot be had.
         """
-        losses = numbers.losses(traces.reference, traces.candidate, alignment, self.rules)
+        owned = added_losses.owned(traces.reference, traces.candidate, alignment, self.rules)
 
         def noise() -> Noise | None:
             if movable is None or self.tolerance.alone:
                 return None
             return self.noise(movable, traces.base)
 
+        def movement() -> float | None:
+            found = noise()
+            return None if found is None else found.loss
+
+        factor = sensitivity.FACTOR
         return [
-            losses,
+            numbers.losses(traces.reference, traces.candidate, alignment, self.rules, owned),
+            added_losses.judge(traces.reference, traces.candidate, owned, traces.base, movement, factor),
             self._judged("output", traces, self._outputs, self._outputs, noise, explain),
             self.state(traces, alignment, movable, explain),
         ]

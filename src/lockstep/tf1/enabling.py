@@ -14,12 +14,15 @@ from lockstep.tf1 import private
 
 _lock = threading.Lock()
 _ABSENT = object()
+_COLLECTS = "_lockstep_collects"
 _replaced: list[tuple[Any, Any]] = []
 _undo: list[tuple[dict[str, Any], str, Any]] = []
 
 
 def enable() -> None:
     """Makes the guide's own calls work: `tf.compat.v1.keras.utils.*`, `layers.*`, `nn.rnn_cell.*`, and tf_slim.
+
+    The functions of `tf.compat.v1.losses` collect their loss in eager execution too, within a decorated method.
 
     TensorFlow's and Keras's modules stay as they are: only the lazy `tf.compat.v1` entries and tf_slim's
     own modules are given names. Calling it again changes nothing; `disable()` takes everything back.
@@ -32,7 +35,7 @@ def enable() -> None:
     with _lock:
         if _undo:
             return
-        from lockstep.tf1 import layers, rnn_cell, slim
+        from lockstep.tf1 import hand_losses, layers, rnn_cell, slim
         from lockstep.tf1.layers import experimental
 
         utils = _Overlay(tf.keras.utils, _GUIDE_TOOLS)
@@ -44,6 +47,11 @@ def enable() -> None:
             _put(vars(v1.layers), "experimental", experimental)
             for name in rnn_cell.__all__:
                 _put(vars(v1.nn.rnn_cell), name, getattr(rnn_cell, name))
+            for name, function in hand_losses.functions_of(v1.losses).items():
+                if not hasattr(function, _COLLECTS):  # one module may be that of several
+                    collects = hand_losses.collecting(function)
+                    setattr(collects, _COLLECTS, True)
+                    _put(vars(v1.losses), name, collects)
             # A lazy loader puts what it loaded in its place, so this one has to load before it is replaced.
             dir(v1.keras.utils)
             _replaced.append((v1, v1.keras))

@@ -20,6 +20,8 @@ from lockstep.tf1 import private
 
 CALL_RECORDS = "_tf1_style_call_records"
 """The attribute of a layer under which `call_records` keeps the calls that made variables."""
+STORE = "_tf1_style_variable_store"
+"""Attribute of an owner: its `VariableStore`."""
 LAYERS = "_tf1_style_layers"
 """Attribute of a layer: the names of the sublayers that `get_or_create_layer` made for it."""
 _PENDING = "_tf1_style_pending_values"

@@ -63,6 +63,8 @@ NAMES = (
     _Name("keras.src.backend", "compute_output_spec", "runs a layer's code on shapes alone"),
     _Name("keras.src.backend.common.stateless_scope", "get_stateless_scope", "tells that a stateless_call is running"),
     _Name("keras.Layer", "_get_own_losses", "adds the losses of frozen variables", overridden_in="tf1/tracking.py"),
+    _Name("keras.Layer", "_clear_losses", "forgets the losses of the last call", overridden_in="tf1/tracking.py"),
+    _Name("keras.src.backend.common.global_state", "get_global_attribute", "tells that Keras is calling a layer"),
     _Name("tensorflow.__internal__.nest", "map_structure_up_to", "maps a structure down to another one's depth"),
     _Name("tensorflow.__internal__.nest", "get_traverse_shallow_structure", "tells where a structure ends"),
     _Name("tensorflow.python.framework.op_def_registry", "get", "tells which operations have a state"),
@@ -310,6 +312,15 @@ def make_variable(name: str, initial_value: Any, **options: Any) -> Any:
 
 OWN_LOSSES = "_get_own_losses"
 """The method of a Keras layer whose answer its `losses`, and those of all that hold it, begin with."""
+
+CLEAR_LOSSES = "_clear_losses"
+"""The method by which Keras has a layer forget the losses of its last call, before the next one."""
+
+
+def in_keras_call() -> bool:
+    """Tells whether a Keras layer or model is being called, which clears the losses of its layers first."""
+    state = _private("keras.src.backend.common.global_state", "get_global_attribute")
+    return state("current_call_ctx") is not None
 
 
 def is_kerass_own(function: Any) -> bool:
