@@ -81,7 +81,7 @@ class Judge:
                 cannot be.
             explain: Returns what forced lockstep finds at the values of a trace; None where it cannot be had.
         """
-        owned = added_losses.owned(traces.reference, traces.candidate, alignment, self.rules)
+        both = added_losses.split(traces.reference, traces.candidate, alignment, self.rules)
 
         def noise() -> Noise | None:
             if movable is None or self.tolerance.alone:
@@ -94,8 +94,8 @@ class Judge:
 
         factor = sensitivity.FACTOR
         return [
-            numbers.losses(traces.reference, traces.candidate, alignment, self.rules, owned),
-            added_losses.judge(traces.reference, traces.candidate, owned, traces.base, movement, factor),
+            numbers.losses(traces.reference, traces.candidate, alignment, self.rules, both),
+            added_losses.judge(traces.reference, traces.candidate, both, traces.base, movement, factor),
             self._judged("output", traces, self._outputs, self._outputs, noise, explain),
             self.state(traces, alignment, movable, explain),
         ]

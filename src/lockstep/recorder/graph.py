@@ -74,9 +74,10 @@ class GraphModel:
 
     @property
     def added_losses(self) -> List[Any]:
-        """The losses that a training loss is to have added: all but those that `forward` returns."""
+        """What is added to a training loss: all losses but those that belong to no variable and are outputs too."""
         returned = {_source(tensor).name for tensor in self.outputs.values()}
-        return [loss for loss in self._losses if _source(loss).name not in returned]
+        owned = zip(self._losses, self._owners)
+        return [loss for loss, owner in owned if owner is not None or _source(loss).name not in returned]
 
     @property
     def raw_variables(self) -> List[Any]:

@@ -21,58 +21,98 @@ _NAME = "added losses"
 _WAY_OUT = "give it to self.add_loss(...) in call"
 
 
+_Sides = tuple[Sequence[LossRecord], Sequence[LossRecord]]
+_Places = tuple[list[int], list[int]]
+
+
 @dataclass(frozen=True)
-class Owned:
-    """The variables whose losses are told by both sides, or by both as far as they are; all else is added.
+class Split:
+    """The losses of both sides, by how they are compared.
 
     Attributes:
-        reference: Names of the reference's variables.
-        candidate: Names of the candidate's.
+        owned: The reference's and the candidate's that are compared variable by variable.
+        added: The places of those that are compared in one sum, among each side's losses.
     """
 
-    reference: frozenset[str]
-    candidate: frozenset[str]
+    owned: tuple[list[LossRecord], list[LossRecord]]
+    added: tuple[list[int], list[int]]
 
 
-def owned(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename]) -> Owned:
-    """Returns whose losses are compared variable by variable.
+def split(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename]) -> Split:
+    """Tells which losses are compared variable by variable.
 
-    Where every loss has its variable these are all. Where one has none, a loss that only one side puts down to a
-    variable may be the other's that has none (`tf.nn.l2_loss(w)`, collected by hand): it counts as added on both.
+    One side may put a loss down to its variable where the other cannot: `tf.nn.l2_loss(w)`, collected by hand, in eager
+    execution. Two such losses of one value are one loss, and what is left is compared by variables. Where only all that
+    is left together is the same (one side collects the sum of several), all of it is added.
     """
-    ours, theirs = _owners(reference.losses), _owners(candidate.losses)
-    if all(loss.variable is not None for loss in (*reference.losses, *candidate.losses)):
-        return Owned(frozenset(ours), frozenset(theirs))
-    partners: dict[str, list[str]] = {}
-    for r, c in alignment.pairs:
-        partners.setdefault(r.name, []).append(c.name)
-    shared = {name: set(partners.get(name, [rename(name, rules)])) & theirs for name in ours}
-    return Owned(
-        frozenset(name for name, found in shared.items() if found), frozenset().union(*shared.values()) if shared else frozenset()
-    )
+    sides = reference.losses, candidate.losses
+    free = [[place for place, loss in enumerate(side) if loss.variable is None] for side in sides]
+    if not any(free):
+        return Split((list(sides[0]), list(sides[1])), ([], []))
+    values = [[_value(loss) for loss in side] for side in sides]
+    paired, alone = _by_value(sides, values, _names_of_reference(reference, alignment, rules))
+    for mine, other in ((0, 1), (1, 0)):
+        for place in list(alone[mine]):
+            same = next((p for p in free[other] if _close(values[mine][place], values[other][p])), None)
+            if same is not None:
+                alone[mine].remove(place)
+                free[other].remove(same)
+    sums = [sum(values[side][place] for place in (*alone[side], *free[side])) for side in (0, 1)]
+    if _close(*sums):
+        return Split(_records(sides, paired), (sorted(alone[0] + free[0]), sorted(alone[1] + free[1])))
+    owned = [sorted(paired[side] + alone[side]) for side in (0, 1)]
+    return Split(_records(sides, owned), (free[0], free[1]))
+
+
+def _names_of_reference(reference: Trace, alignment: Alignment, rules: Sequence[Rename]) -> dict[str, str]:
+    """Returns the name of a candidate's variable -> that of the reference's that it stands for."""
+    renamed = {rename(loss.variable, rules): loss.variable for loss in reference.losses if loss.variable is not None}
+    return {**renamed, **{c.name: r.name for r, c in alignment.pairs}}
+
+
+def _by_value(sides: _Sides, values: Sequence[Sequence[float]], names: Mapping[str, str]) -> tuple[_Places, _Places]:
+    """Pairs losses of one variable that have one value; returns the places of those that have a pair, and of others."""
+    paired: _Places = ([], [])
+    alone: _Places = ([], [])
+    waiting = {place: str(loss.variable) for place, loss in enumerate(sides[1]) if loss.variable is not None}
+    for place, loss in enumerate(sides[0]):
+        if loss.variable is None:
+            continue
+        of_variable = (p for p, name in waiting.items() if names.get(name, name) == loss.variable)
+        same = next((p for p in of_variable if _close(values[0][place], values[1][p])), None)
+        (alone if same is None else paired)[0].append(place)
+        if same is not None:
+            paired[1].append(same)
+            del waiting[same]
+    alone[1].extend(waiting)
+    return paired, alone
+
+
+def _records(sides: _Sides, places: Sequence[Sequence[int]]) -> tuple[list[LossRecord], list[LossRecord]]:
+    return [sides[0][place] for place in places[0]], [sides[1][place] for place in places[1]]
 
 
 def judge(
-    reference: Trace, candidate: Trace, both: Owned, base: Trace, movement: Callable[[], float | None], factor: float
+    reference: Trace, candidate: Trace, both: Split, base: Trace, movement: Callable[[], float | None], factor: float
 ) -> Finding:
     """Compares the sums of the added losses.
 
     Args:
         reference: The reference's trace.
         candidate: The candidate's.
-        both: Whose losses are compared elsewhere.
+        both: Which losses these are.
         base: The reference's trace on the candidate's runtime; `reference` where that is one.
         movement: How far rounding alone moves the reference's losses, in absolute terms; asked beyond the fixed
             tolerance.
         factor: How many times that movement a difference may have.
     """
-    ours, theirs = _added(reference, both.reference), _added(candidate, both.candidate)
+    ours, theirs = _values(reference, both.added[0]), _values(candidate, both.added[1])
     if not ours and not theirs:
         return Finding(Verdict.NOT_ASKED, "")
-    totals = _total(ours), _total(theirs)
+    totals = sum(ours), sum(theirs)
     if not _close(*totals):
         left = _not_returned(ours, reference.outputs), _not_returned(theirs, candidate.outputs)
-        if [len(left[0]), len(left[1])] != [len(ours), len(theirs)] and _close(_total(left[0]), _total(left[1])):
+        if [len(left[0]), len(left[1])] != [len(ours), len(theirs)] and _close(sum(left[0]), sum(left[1])):
             return Finding(Verdict.EQUIVALENT, "", (_RETURNED,))
     phrase = f"added loss {totals[0]:.9g} {'=' if _close(*totals) else 'against'} {totals[1]:.9g}"
     figures: dict[str, object] = {"reference_added_loss": totals[0], "candidate_added_loss": totals[1]}
@@ -80,11 +120,10 @@ def judge(
         return Finding(Verdict.EQUIVALENT, phrase, (), figures)
     moved = movement() if ours and theirs else None
     if moved is not None:
-        budget, own = factor * moved, _total(_added(base, both.reference))
+        budget, own = factor * moved, sum(_values(base, both.added[0]))
         if max(abs(own - totals[0]), abs(own - totals[1])) <= budget <= _HIDING * abs(totals[0]):
-            return Finding(
-                Verdict.EQUIVALENT, f"{phrase}; no more than rounding alone moves the reference", (), figures
-            )
+            explained = f"{phrase}; no more than rounding alone moves the reference"
+            return Finding(Verdict.EQUIVALENT, explained, (), figures)
     cause, fix = _told(ours, theirs, totals, candidate.outputs)
     error = abs(totals[1] - totals[0]) / abs(totals[0]) if totals[0] else None
     culprit = Culprit(_NAME if ours else None, _NAME if theirs else None, KIND, cause, error, LOSS_RTOL, fix=fix)
@@ -95,8 +134,8 @@ def judge(
 _HIDING = 0.1
 """A budget above this share of the loss hides any answer, as in `sensitivity`."""
 _RETURNED = (
-    "a loss that one side collects besides returning it is compared as the output that it is: a training loop that adds "
-    "both layer.losses and that output would count it twice"
+    "a loss that one side collects besides returning it is compared as the output that it is: a training loop that "
+    "adds both layer.losses and that output would count it twice"
 )
 
 
@@ -104,7 +143,10 @@ def _told(
     ours: Sequence[float], theirs: Sequence[float], totals: tuple[float, float], outputs: Mapping[str, np.ndarray]
 ) -> tuple[str, str]:
     if not ours:
-        return f"only the candidate adds a loss ({totals[1]:.6g})", "take the add_loss out, or collect it in the reference"
+        return (
+            f"only the candidate adds a loss ({totals[1]:.6g})",
+            "take the add_loss out, or collect it in the reference",
+        )
     if theirs:
         return f"the losses that are added besides come to {totals[0]:.6g} against {totals[1]:.6g}", ""
     what = f"the reference adds a loss of {totals[0]:.6g} (tf.losses, or add_loss of a layer) and the candidate none"
@@ -115,21 +157,17 @@ def _told(
     return what, _WAY_OUT
 
 
-def _owners(losses: Sequence[LossRecord]) -> set[str]:
-    return {loss.variable for loss in losses if loss.variable is not None}
+def _value(loss: LossRecord) -> float:
+    return float(np.sum(loss.value, dtype=np.float64))
 
 
-def _added(trace: Trace, owned_names: frozenset[str]) -> list[float]:
-    return [float(np.sum(loss.value)) for loss in trace.losses if loss.variable not in owned_names]
+def _values(trace: Trace, places: Sequence[int]) -> list[float]:
+    return [_value(trace.losses[place]) for place in places]
 
 
 def _not_returned(losses: Sequence[float], outputs: Mapping[str, np.ndarray]) -> list[float]:
     returned = [float(value.item()) for value in outputs.values() if value.size == 1 and value.dtype.kind == "f"]
     return [loss for loss in losses if loss not in returned]
-
-
-def _total(losses: Sequence[float]) -> float:
-    return float(np.sum(np.asarray(losses, np.float64))) if losses else 0.0
 
 
 def _close(reference: float, candidate: float) -> bool:

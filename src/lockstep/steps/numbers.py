@@ -11,7 +11,7 @@ from lockstep.align import Alignment, Rename, rename
 from lockstep.compare import Budgets, Comparison, compare_named, compare_pairs
 from lockstep.localise.pitfalls import Pitfall
 from lockstep.report.model import Culprit, Verdict
-from lockstep.steps.added_losses import Owned, owned
+from lockstep.steps.added_losses import Split, split
 from lockstep.steps.finding import Finding
 from lockstep.tolerance import LOSS_RTOL, FixedTolerance
 from lockstep.trace import LossRecord, Trace
@@ -57,7 +57,7 @@ def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budge
 
 
 def losses(
-    reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename], both: Owned | None = None
+    reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename], both: Split | None = None
 ) -> Finding:
     """Compares the regularization losses, variable by variable, and their sums.
 
@@ -66,10 +66,9 @@ def losses(
         candidate: The candidate's.
         alignment: Reference's variables -> candidate's.
         rules: Rename rules.
-        both: The variables whose losses are looked at; `added_losses` is asked for them by default.
+        both: Which losses are compared so; by default `added_losses` is asked.
     """
-    both = owned(reference, candidate, alignment, rules) if both is None else both
-    kept = _kept(reference, both.reference), _kept(candidate, both.candidate)
+    kept = (split(reference, candidate, alignment, rules) if both is None else both).owned
     if not any(kept):
         return Finding(Verdict.NOT_ASKED, "")
     totals = _total(reference, kept[0]), _total(candidate, kept[1])
@@ -206,10 +205,6 @@ def state(
         return Finding(Verdict.DIVERGED, phrase, details, figures, culprits)
     equal = "bit-equal" if comparison.bit_equal else f"within {comparison.largest_error:.2g}"
     return Finding(Verdict.EQUIVALENT, f"{_count(len(pairs), 'updated variable')} {equal}", (), figures)
-
-
-def _kept(trace: Trace, names: frozenset[str]) -> list[LossRecord]:
-    return [loss for loss in trace.losses if loss.variable in names]
 
 
 def _total(trace: Trace, kept: Sequence[LossRecord]) -> float:
