@@ -13,7 +13,8 @@ import keras
 
 from lockstep.errors import LockstepError
 from lockstep.tf1 import call_records, private, weight_files
-from lockstep.tf1.ownership import STORE, AdoptedVariable
+from lockstep.tf1.ownership import AdoptedVariable
+from lockstep.tf1.raw_variables import STORE
 
 
 class StatelessCallError(LockstepError, NotImplementedError):

@@ -16,6 +16,7 @@ _lock = threading.Lock()
 _ABSENT = object()
 _COLLECTS = "_lockstep_collects"
 _replaced: list[tuple[Any, Any]] = []
+_classes: list[tuple[type, str, Any]] = []
 _undo: list[tuple[dict[str, Any], str, Any]] = []
 
 
@@ -24,8 +25,9 @@ def enable() -> None:
 
     The functions of `tf.compat.v1.losses` collect their loss in eager execution too, within a decorated method.
 
-    TensorFlow's and Keras's modules stay as they are: only the lazy `tf.compat.v1` entries and tf_slim's
-    own modules are given names. Calling it again changes nothing; `disable()` takes everything back.
+    TensorFlow's and Keras's modules stay as they are: only the lazy `tf.compat.v1` entries, `tf.compat.v1.losses` and
+    tf_slim's own modules are given names. In a decorated method the user's own code may ask an eager tensor for `name`,
+    `op.name` and `graph`, and a dimension for its `value`; all other code finds what it always finds. Calling it again changes nothing; `disable()` takes everything back.
 
     Example:
         >>> enable()
@@ -35,7 +37,7 @@ def enable() -> None:
     with _lock:
         if _undo:
             return
-        from lockstep.tf1 import hand_losses, layers, rnn_cell, slim
+        from lockstep.tf1 import graph_likeness, hand_losses, layers, rnn_cell, slim
         from lockstep.tf1.layers import experimental
 
         utils = _Overlay(tf.keras.utils, _GUIDE_TOOLS)
@@ -56,6 +58,9 @@ def enable() -> None:
             dir(v1.keras.utils)
             _replaced.append((v1, v1.keras))
             v1.keras = _Overlay(v1.keras, {"utils": lambda: utils})
+        for holder, name, value in graph_likeness.replacements():
+            _classes.append((holder, name, vars(holder)[name]))
+            setattr(holder, name, value)
         slim.enable()
 
 
@@ -65,6 +70,8 @@ def disable() -> None:
         from lockstep.tf1 import slim
 
         slim.disable()
+        while _classes:
+            setattr(*_classes.pop())
         while _replaced:
             v1, keras_before = _replaced.pop()
             v1.keras = keras_before

@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 
 from lockstep.errors import LockstepError
-from lockstep.tf1 import citizenship, hand_losses, ownership, private
-from lockstep.tf1.ownership import STORE
+from lockstep.tf1 import citizenship, hand_losses, ownership, private, raw_variables
+from lockstep.tf1.raw_variables import STORE
 from lockstep.tf1.store import VariableStore, active_stores
 
 _VARIABLES = "_tf1_style_variables"
@@ -110,6 +110,7 @@ class _KerasLayer(_Owner):
             self._foreign.append(layer)
 
     def open(self) -> AbstractContextManager[None]:
+        self.store.collect(variable for variable, _ in raw_variables.held(self.owner))
         # TF1-style code makes its layers when it runs, which is after Keras has closed the layer for new state.
         return private.unlocked(self.owner)
 
@@ -198,6 +199,10 @@ class _Module(_Owner):
     def __init__(self, owner: Any) -> None:
         super().__init__(owner)
         self._regularized: set[int] = set()
+
+    def open(self) -> AbstractContextManager[None]:
+        self.store.collect(variable for variable, _ in raw_variables.held(self.owner))
+        return super().open()
 
     def take_losses(self, method: str, losses: list[tf.Tensor]) -> None:
         # Within a layer they are the layer's, which looks into no module for losses.

@@ -74,6 +74,8 @@ NAMES = (
     _Name("tensorflow.python.eager.context", "context", "tells the scope that runs eagerly"),
     _Name("tensorflow.python.eager.context", "eager_mode", "runs eagerly where TensorFlow 2's behaviour is off"),
     _Name("tensorflow.python.framework.function_def_to_graph", "function_def_to_graph", "opens a graph's function"),
+    _Name("tensorflow.python.framework.ops", "EagerTensor", "answers TF1 code that asks for a tensor's name"),
+    _Name("tensorflow.python.ops.resource_variable_ops", "BaseResourceVariable", "does that of a variable's operation"),
     _Name("tensorflow.python.framework.ops.EagerTensor", "_id", "tells one eager tensor from another"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
 )
@@ -418,6 +420,17 @@ def eager_scope() -> str:
 def tensor_id(tensor: Any) -> int:
     """Returns a number that no other eager tensor of this process has or will have."""
     return int(tensor._id)
+
+
+def eager_tensor_class() -> Any:
+    """Returns the class that says of an eager tensor that it has no name, no operation and no graph."""
+    eager = _private("tensorflow.python.framework.ops", "EagerTensor")
+    return next(base for base in eager.__mro__ if "op" in vars(base))
+
+
+def resource_variable_class() -> Any:
+    """Returns the class of variables outside of graphs, which have no operation."""
+    return _private("tensorflow.python.ops.resource_variable_ops", "BaseResourceVariable")
 
 
 def graph_of_function(definition: Any) -> Any:

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import CodeType
 from typing import Any
@@ -231,6 +231,13 @@ class VariableStore:
     def _collect_known(self) -> None:
         for name, variable in self._variables.items():
             _collect(variable, self._collections.get(name, ()))
+
+    def collect(self, variables: Iterable[tf.Variable]) -> None:
+        """Puts variables that the owner made without the store where TF1 code looks for them, as TF1 itself did."""
+        own = {id(variable) for variable in self._variables.values()}
+        for variable in variables:
+            if id(variable) not in own:
+                _collect(variable, _collections_of(variable, None))
 
     def take_in(self, variable: tf.Variable, regularizer: Any = None) -> None:
         """Owns a variable that was not made by `get_variable`, which will not find it: a Keras-style layer's."""
