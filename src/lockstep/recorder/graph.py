@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 import numpy as np
 import tensorflow as tf
 
-from . import graph_losses, objective, operations
+from . import graph_losses, objective, operations, optimizer_variables
 from .failures import RecordingError
 from .keras_layers import Watch
 from .records import ONLY_INPUT, LossRecord, VariableRecord
@@ -57,14 +57,17 @@ class GraphModel:
         self.returned: Any = None
         self.given: Any = None
         with graph.as_default():
-            self._raw = list(v1.global_variables()) + list(v1.local_variables())
+            everything = list(v1.global_variables()) + list(v1.local_variables())
+            of_optimizers = optimizer_variables.names_in(graph)
+            self._raw = [variable for variable in everything if variable.op.name not in of_optimizers]
+            self._unrecorded = [variable for variable in everything if variable.op.name in of_optimizers]
             self._losses = graph_losses.collected(graph)
             self._total = [tf.add_n(self._losses)] if self._losses else []
             self.updates = list(v1.get_collection(v1.GraphKeys.UPDATE_OPS)) if training else []
-        for variable in self._raw:
+        for variable in everything:
             _make_trainable_bool(variable)
         names = [variable.op.name for variable in self._raw]
-        self.draws = operations.draws(graph, self._raw)
+        self.draws = operations.draws(graph, everything)
         self._owners = operations.loss_owners(self._losses, names)
         regularized = set(self._owners)
         self.variables = tuple(
@@ -146,7 +149,8 @@ class GraphModel:
 
     def _initialize(self, session: Any, values: Mapping[str, np.ndarray], feed: Mapping[Any, Any]) -> None:
         keyed = list(zip((record.key for record in self.variables), self._raw))
-        session.run([v.initializer for key, v in keyed if key not in values], feed)
+        initialized = [v for key, v in keyed if key not in values] + self._unrecorded
+        session.run([v.initializer for v in initialized], feed)
         with self.graph.as_default():
             session.run(v1.tables_initializer())
         # Feeding the tensor that initializes a variable sets it without adding operations to the graph. All in one
@@ -184,10 +188,13 @@ def build(
             placeholders = {ONLY_INPUT: _placeholder(inputs, "input")}
             given = placeholders[ONLY_INPUT]
         watch = Watch(graph, training, placeholders)
-        with watch.open():
+        with watch.open(), optimizer_variables.noted() as optimizers:
             outputs = forward(given, training=training)
         watch.collect()
-        model = GraphModel(graph, placeholders, _tensors(outputs), training)
+        tensors = _tensors(outputs)
+        losses, updates = graph_losses.collected(graph), graph.get_collection(v1.GraphKeys.UPDATE_OPS)
+        optimizer_variables.collect(graph, optimizers, list(tensors.values()) + losses + list(updates))
+        model = GraphModel(graph, placeholders, tensors, training)
         model.returned = outputs
         model.given = placeholders if isinstance(inputs, Mapping) else placeholders[ONLY_INPUT]
         return model

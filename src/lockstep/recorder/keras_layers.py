@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from .failures import RecordingError
 from .graph_losses import add_losses
+from .wrapping import wrapped
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
 v1 = getattr(tf.compat, "v1", tf)
@@ -74,11 +75,11 @@ class Watch:
             for keras in known:
                 generator = getattr(keras.backend, "RandomGenerator", None)
                 if generator is not None:
-                    stack.enter_context(_wrapped(generator, "_maybe_init", _drawing_as_before))
+                    stack.enter_context(wrapped(generator, "_maybe_init", _drawing_as_before))
                 _set_learning_phase(keras.backend, self._training)
                 for layer in keras.layers:
-                    stack.enter_context(_wrapped(layer, "__init__", _noting_new))
-                    stack.enter_context(_wrapped(layer, "__call__", functools.partial(_noting_called, keras.backend)))
+                    stack.enter_context(wrapped(layer, "__init__", _noting_new))
+                    stack.enter_context(wrapped(layer, "__call__", functools.partial(_noting_called, keras.backend)))
             _watching.watches.append(self)
             stack.callback(self._leave)
             yield self
@@ -229,29 +230,6 @@ def _operations(nested: Any) -> List[Any]:
 
 
 # --- the Kerases of this process
-
-_lock = threading.Lock()
-_wrappers: Dict[Tuple[Any, str], List[Any]] = {}
-
-
-@contextlib.contextmanager
-def _wrapped(holder: Any, name: str, wrap: Callable[[Any], Any]) -> Iterator[None]:
-    """Replaces a method of a class; several threads may ask for it, and the last one puts the original back."""
-    key = holder, name
-    with _lock:
-        if key not in _wrappers:
-            original = vars(holder)[name]
-            _wrappers[key] = [0, original]
-            setattr(holder, name, wrap(original))
-        _wrappers[key][0] += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _wrappers[key][0] -= 1
-            if not _wrappers[key][0]:
-                setattr(holder, name, _wrappers.pop(key)[1])
-
 
 def _installed_keras() -> List[_Keras]:
     """Returns each Keras 2 that has been imported, and that `tf.keras` is where it is one."""

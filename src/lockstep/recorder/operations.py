@@ -13,9 +13,9 @@ _LARGEST_ATTRIBUTE = 1000
 
 
 def ancestors(tensors: Iterable[Any]) -> List[Any]:
-    """Returns the operations that tensors are computed from, in the order in which the program made them."""
+    """Returns the operations that tensors or operations need, in the order in which the program made them."""
     found: Dict[str, Any] = {}
-    waiting = [tensor.op for tensor in tensors]
+    waiting = [getattr(tensor, "op", tensor) for tensor in tensors]
     while waiting:
         op = waiting.pop()
         if op.name not in found:
