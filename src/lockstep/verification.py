@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lockstep import training_questions
-from lockstep.align import Alignment, Rename, TransformRule, align, renamer
+from lockstep.align import Alignment, Rename, TransformRule, align, checked_ignore, renamer
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
@@ -70,6 +70,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     rename: Sequence[Rename] = (),
     transforms: Sequence[TransformRule | Sequence[str]] = (),
     parts: Sequence[PartRule | Sequence[Any]] = (),
+    ignore: Sequence[str] = (),
     checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
@@ -92,6 +93,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             whose name the pattern is found in are made, as in `("/kernel$", "transpose(1,0)")`.
         parts: `(pattern, axis, sizes)`: how variables of the candidate that hold several of the reference's are cut,
             as in `("^gru/kernel$", 1, [16, 8])`; rules speak of `gru/kernel[0]` and `gru/kernel[1]` then.
+        ignore: Regular expressions: a variable in whose name one is found is neither compared nor filled, on either
+            side. The report says how many there are.
         checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
@@ -120,7 +123,12 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         subject_of(reference, "reference"),
         in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts))),
         checked_inputs(inputs),
-        Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint)),
+        Rules(
+            tuple(rename),
+            tuple(map(TransformRule.of, transforms)),
+            _settings(checkpoint),
+            ignore=checked_ignore(ignore),
+        ),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
@@ -138,6 +146,7 @@ class Rules:
     rename: tuple[Rename, ...] = ()
     transforms: tuple[TransformRule, ...] = ()
     checkpoint: CheckpointSettings | None = None
+    ignore: tuple[str, ...] = ()
 
 
 Reload = Callable[[Instance, Traces, Callable[[str], None]], Trace]
@@ -251,7 +260,10 @@ class _Check:
     ) -> None:
         self._subjects = {"reference": reference, "candidate": candidate}
         self._inputs, self._rules, self._tolerance, self._progress = inputs, rules.rename, tolerance, progress
-        self._transforms = rules.transforms
+        self._transforms, self._ignore = rules.transforms, rules.ignore
+        for subject in self._subjects.values():
+            if hasattr(subject, "ignore"):  # one that is filled in a process of its own
+                subject.ignore = rules.ignore
         self._checkpoint = from_checkpoint.Source(rules.checkpoint)
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
@@ -420,7 +432,7 @@ class _Check:
         self._clock = self._checkpoint.stopped(self._clock)
 
     def _align(self, both: Traces) -> Alignment:
-        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms)
+        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms, self._ignore)
 
     def _training(self) -> None:
         findings: list[Finding] = []

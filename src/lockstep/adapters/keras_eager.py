@@ -324,13 +324,12 @@ class EagerInstance:
         After a trace the layer itself holds the trace's symbolic losses, which have no value.
         """
         if xla not in self._compiled:
-            model, layer = self._model, self._layer
+            model, losses_of_call = self._model, self._listed_losses
             arguments = {"training": self._mode.training} if self._takes_training else {}
-            counted = isinstance(layer, keras.layers.Layer)
 
             def call(inputs: Any) -> Any:
                 returned = model(inputs, **arguments)
-                return returned, list(layer.losses) if counted else []
+                return returned, losses_of_call()
 
             # None, unlike False, leaves an enclosed `jit_compile` of the user's own what it is.
             self._compiled[xla] = tf.function(call, jit_compile=True if xla else None)
@@ -349,10 +348,9 @@ class EagerInstance:
                 scalar(loss)
             except RecordingError as error:
                 raise InputError(str(error)) from error
-        if isinstance(self._layer, keras.layers.Layer):
-            terms = list(self._layer.losses)
-        else:
-            terms = [term() for _, term in self._regularizers()]
+        # A loss that is returned too is one loss: as an output it has its cotangent, or is the user's loss itself.
+        outputs = {id(leaf) for _, leaf in flatten(returned)}
+        terms = [term for term in self._added_losses() if id(term) not in outputs]
         return tf.add_n([loss, *(tf.cast(tf.reduce_sum(term), loss.dtype) for term in terms)])
 
     def _gradients(self, tape: tf.GradientTape, total: Any) -> dict[str, np.ndarray | None]:
@@ -422,12 +420,33 @@ class EagerInstance:
             return [(_name(v), functools.partial(v.regularizer, v)) for v in counted if v.regularizer is not None]
         return list(store_of(self._layer).regularizers.items()) if isinstance(self._layer, tf.Module) else []
 
+    def _listed_losses(self) -> list[Any]:
+        if isinstance(self._layer, keras.layers.Layer):
+            return list(self._layer.losses)
+        if isinstance(self._layer, tf.Module):
+            return [*store_of(self._layer).hand_losses.present(), *(term() for _, term in self._regularizers())]
+        return []
+
+    def _added_losses(self) -> list[Any]:
+        """Returns what a training loop adds to the loss.
+
+        Raises:
+            InputError: A loss has no value, as the function that computed it was traced.
+        """
+        losses = self._listed_losses()
+        symbolic = [loss for loss in losses if tf.is_symbolic_tensor(loss)]
+        if symbolic:
+            raise InputError(
+                f"the candidate computes a loss ({symbolic[0].name}) from its inputs in a tf.function of its own, "
+                "outside of which the loss has no value: neither Lockstep nor a training loop can add it. Take "
+                "@tf.function off the model's method, and put it on the training step that calls the model."
+            )
+        return losses
+
     def _losses(self, of_call: Sequence[Any] | None = None) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
         owned = [LossRecord(owner, np.asarray(loss())) for owner, loss in self._regularizers()]
-        if not isinstance(self._layer, keras.layers.Layer):
-            return tuple(owned), _sum([record.value for record in owned])
-        # What is among the layer's losses besides was given to `add_loss`, and belongs to no variable.
-        values = [np.asarray(value) for value in (self._layer.losses if of_call is None else of_call)]
+        # What is among the losses besides was given to `add_loss`, or collected, and belongs to no variable.
+        values = [np.asarray(value) for value in (self._added_losses() if of_call is None else of_call)]
         left = Counter(float(record.value) for record in owned)
         others = [value for value in values if not _taken(left, float(value))]
         return (*(LossRecord(None, value) for value in others), *owned), _sum(values)

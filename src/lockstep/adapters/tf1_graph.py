@@ -41,12 +41,13 @@ class TF1Graph:
     def build(self, mode: Mode, inputs: Arrays) -> GraphInstance:
         """Builds the graph; `mode.functional` means nothing here."""
         from lockstep import tf1
+        from lockstep.tf1.graph_likeness import tf1_code
 
         tf1.enable()
         tool = RecordedDraws(mode.randomness)
         used = for_a_build(self._forward)
         try:
-            with used.active(), running.users_code(self.label, f"building ({running.describe(mode)})"):
+            with used.active(), running.users_code(self.label, f"building ({running.describe(mode)})"), tf1_code():
                 model = graph.build(used.function, inputs, mode.training, tool)
         except RecordingError as error:
             raise InputError(str(error)) from error
