@@ -13,7 +13,7 @@ from lockstep.errors import LockstepError
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import localise
-from lockstep.localise.matching import reads_all, without_duplicates
+from lockstep.localise.matching import reads_all, with_draws_shaped_alike, without_duplicates
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.program import Program
 from lockstep.steps import filling
@@ -111,7 +111,7 @@ class ForcedRuns:
         assert self._reference is not None
         assert self._candidate is not None
         reference = self._reference.program(ours).without_the_unused()
-        candidate = self._candidate.program(theirs).without_the_unused()
+        candidate = with_draws_shaped_alike(self._candidate.program(theirs).without_the_unused(), reference)
         # What a transform makes has another value, and is no partner.
         made = self._alignment.transforms
         partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}

@@ -31,7 +31,7 @@ from lockstep.steps.finding import Finding, step_report
 from lockstep.steps.forced import judge as judge_forced
 from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.tolerance import FixedTolerance
-from lockstep.trace import Trace, VariableRecord
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 from lockstep.training_questions import Losses, Makers, TrainingQuestions, TrainingWishes
 
 _FURTHER_CALLS = 2
@@ -313,7 +313,9 @@ class _Check:
         for kind in ("distinct", "constant"):
             self._say(f"inference, every variable set to {kind} values")
             values = filling.filled(kind, alignment)
-            both = Traces(built.reference.run(values[0]), built.candidate.run(values[1]), built.here.run(values[0]))
+            reference, here = built.reference.run(values[0]), built.here.run(values[0])
+            drawn = (here or reference).forward_draws
+            both = Traces(reference, built.candidate.run(values[1], draws=drawn), here)
             # The constant comes last: its figures are the guide's, and stay in the report.
             found = self._judge.results(both, alignment, built.movable, forced.explain)
             findings.extend(_labelled(finding, f"{kind} values") for finding in found)
@@ -343,7 +345,8 @@ class _Check:
             self._say("inference, every variable from the checkpoint")
             reference = built.reference.run(plan.reference)
             here = built.here.run(Setting("given", reference.before))
-            both = Traces(reference, built.candidate.run(plan.candidate), here)
+            candidate = built.candidate.run(plan.candidate, draws=(here or reference).forward_draws)
+            both = Traces(reference, candidate, here)
             self._checkpoint.judged(self._judge.results(both, alignment, built.movable, forced.explain))
         self._clock = self._checkpoint.stopped(self._clock)
 
@@ -389,31 +392,31 @@ class _Check:
     def _random(
         self, mode: Mode, both: Traces, built: _Built, alignment: Alignment, forced: ForcedRuns
     ) -> list[Finding]:
-        """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
+        """Judges runs from initial values; where the candidate may have drawn in another order, draw by draw."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
         results: list[Finding] = []
-        within_loops = repeated_draws.cannot_be_aligned(both.reference, both.candidate)
-        # Other initial values from other draws tell nothing by their results, whose noise takes seconds to measure.
-        if within_loops or not (native_order.may_differ(both.candidate) and initial.verdict is Verdict.DIVERGED):
+        same_start = initial.verdict is not Verdict.DIVERGED
+        if same_start and (self._agree(both) or not native_order.draws(both.base, both.candidate)):
             results = self._judge.results(both, alignment, built.movable, forced.explain)
-        if within_loops:
-            initial, *results = repeated_draws.undecided([initial, *results], both.reference)
-        elif both.reference.draws != both.candidate.draws and mode.randomness != "constant":
-            located = forced.distinct
-            initial = numbers.behind_other_draws(initial, located.culprits if located is not None else ())
-        if not native_order.may_differ(both.candidate) or not any(
-            finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
-        ):
-            return [initial, *results, *_notes(both, built.here, results)]
+            if not native_order.draws(both.base, both.candidate) or not _in_doubt(results):
+                return [initial, *results, *_notes(both, built.here, results)]
         self._say("candidate, with the initial values and the draws of the reference")
         values = filling.copied(both.reference, alignment)
         # A graph's draws are known from its first run, and it would only give the same again.
-        known = both.reference.forward_draws is not None
+        known = both.base.forward_draws is not None
         reference = both.reference if known else built.reference.run(values[0])
-        again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
+        drawn = (both if known else Traces(reference, both.candidate)).base.forward_draws
+        again = Traces(reference, built.candidate.run(values[1], draws=drawn), both.here)
         results = self._judge.results(again, alignment, built.movable, forced.explain)
-        results = native_order.excused(again.reference, again.candidate, results)
-        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here, results)]
+        results = native_order.excused(again.base, again.candidate, results)
+        if repeated_draws.cannot_be_aligned(again.base):
+            results = repeated_draws.undecided(results, again.base)
+        started = native_order.initial_values(initial, (both.reference, both.candidate), alignment, mode.randomness)
+        return [*started, *results, *_notes(both, built.here, results)]
+
+    def _agree(self, both: Traces) -> bool:
+        """Tells whether outputs are equal as they were drawn: else the draws have to be aligned, not noise measured."""
+        return numbers.outputs(both.base, both.candidate, self._tolerance).verdict is Verdict.EQUIVALENT
 
     def _build(self, stack: ExitStack, mode: Mode) -> _Built:
         built: dict[str, _Sided] = {}
@@ -526,7 +529,7 @@ class _Sided:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
     ) -> Trace:
         return on_side(
@@ -579,6 +582,10 @@ def _labelled(finding: Finding, label: str) -> Finding:
         phrase=f"{label}: {finding.phrase}",
         details=tuple(f"{label}: {line}" for line in finding.details),
     )
+
+
+def _in_doubt(findings: Sequence[Finding]) -> bool:
+    return overall([finding.verdict for finding in findings]) in (Verdict.DIVERGED, Verdict.UNDECIDED)
 
 
 def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:

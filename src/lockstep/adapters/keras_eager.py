@@ -21,7 +21,8 @@ from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, 
 from lockstep.adapters.layer_lines import LayerLines
 from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
-from lockstep.draws import RecordedDraws
+from lockstep.adapters.eager_draws import DrawsFollowed
+from lockstep.draws import RecordedDraws, matched
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
 from lockstep.program import Program
@@ -34,7 +35,7 @@ from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
-from lockstep.trace import LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
+from lockstep.trace import ForwardDraw, LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
 
 
 class KerasEager:
@@ -139,7 +140,7 @@ class EagerInstance:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
         execution: Execution = AS_WRITTEN,
     ) -> Trace:
@@ -157,7 +158,7 @@ class EagerInstance:
             self._make_variables()
             self._assign(setting.values)
             before = self._values()
-            tool = RecordedDraws(self._mode.randomness, draws or ())
+            tool = RecordedDraws(self._mode.randomness, matched(draws, self._asked_for) if draws else ())
         generators = self._generator_states()
         compiled, added = bool(execution.compiler), None
         functions = _functions_run(eagerly=False) if compiled else _untraced(draws is not None)
@@ -187,7 +188,7 @@ class EagerInstance:
             created=tuple(str(c) for c in self._repeat(repeats)),
             calls=1 + repeats,
             draws=tool.draws,
-            forward_draws=None if initial else tool.taken,
+            forward_draws=None if initial else self._drawn(tool),
             native_initializers=self._native_initializers(),
             native_draws=bool(self._generator_states()),
             unaligned_draws=self._generators_moved(generators),
@@ -195,7 +196,7 @@ class EagerInstance:
             duration_s=time.perf_counter() - start,
         )
 
-    def program(self, values: Mapping[str, np.ndarray], draws: Sequence[int] | None = None) -> Program:
+    def program(self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None = None) -> Program:
         """Calls the model once and returns what it computed, operation by operation; its variables end as before.
 
         Args:
@@ -206,7 +207,7 @@ class EagerInstance:
         # A buffer of its own for each: it is what tells a variable's value from another's.
         self._assign({key: np.array(value) for key, value in values.items()})
         before = self._values()
-        tool = RecordedDraws(self._mode.randomness, draws or ())
+        tool = RecordedDraws(self._mode.randomness, matched(draws, self._asked_for) if draws else ())
         around = "" if self._model is self._layer else f"{self._model.name}/"
         recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines.of, around)
         with _untraced(eagerly=True), tool.scope(), private.watched_operations(recorder):
@@ -214,6 +215,28 @@ class EagerInstance:
         program = with_values(recorder.recorded(dict(flatten(outputs))), before)
         self._assign(before)
         return program
+
+    @functools.cached_property
+    def _asked_for(self) -> tuple[ForwardDraw | None, ...]:
+        """What each seed is asked for in a call that makes no variables; the variables end as before."""
+        before = self._values()
+        tool = RecordedDraws("num_random_ops")
+        followed = DrawsFollowed(variables_by_handle(self._keyed()))
+        with _untraced(eagerly=True), tool.scope(), private.watched_operations(followed):
+            outputs = self._call()
+            losses = list(self._layer.losses) if isinstance(self._layer, keras.layers.Layer) else []
+            results = [*(leaf for _, leaf in flatten(outputs)), *losses]
+        self._assign(before)
+        return followed.asked_for(tool.draws, results)
+
+    def _drawn(self, tool: RecordedDraws) -> tuple[ForwardDraw, ...]:
+        """Returns what a call drew that leads to something, given the tool that it drew with."""
+        if not tool.taken:
+            return ()
+        if len(tool.taken) != len(self._asked_for):  # traced, a loop's body asks once for all rounds
+            return tuple(ForwardDraw(seed) for seed in tool.taken)
+        asked = zip(self._asked_for, tool.taken, strict=True)
+        return tuple(draw._replace(seed=seed) for draw, seed in asked if draw is not None and draw.used)
 
     def _named_inputs(self) -> Mapping[str, Any]:
         return self._inputs if isinstance(self._inputs, Mapping) else {ONLY_INPUT: self._inputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -12,12 +13,12 @@ import numpy as np
 from lockstep.adapters import grappler, running
 from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
-from lockstep.errors import InputError
+from lockstep.errors import InputError, ProgramError
 from lockstep.program import Program
 from lockstep.recorder import graph, operations, trials
 from lockstep.recorder.failures import RecordingError
 from lockstep.subjects import Execution, Mode, Objective, Setting, other_kernels
-from lockstep.trace import Trace, VariableRecord
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 
 
 class TF1Graph:
@@ -67,6 +68,7 @@ class GraphInstance:
         """Takes a graph; `sources` are the user's lines by operation, where the graph itself does not know them."""
         self._label, self._model, self._mode, self._taken = label, model, mode, seeds_taken
         self._inputs, self._sources = named(inputs), sources
+        self._drawn: tuple[tuple[ForwardDraw, ...], int] | None = None
 
     @property
     def variables(self) -> tuple[VariableRecord, ...]:
@@ -78,7 +80,7 @@ class GraphInstance:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
     ) -> Trace:
         """Runs the graph once; see `GraphModel.run`."""
@@ -117,6 +119,8 @@ class GraphInstance:
         start = time.perf_counter()
         with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
             got = self._model.run(values, {**self._inputs, **inputs}, config=config, differentiated=differentiated)
+        duration_s = time.perf_counter() - start
+        drawn, unknown = self._draws(got.before)
         return Trace(
             variables=self._model.variables,
             before=got.before,
@@ -128,10 +132,27 @@ class GraphInstance:
             gradients=got.gradients,
             unconnected=got.unconnected,
             draws=len(self._taken),
-            forward_draws=operations.forward_draws(self._model.draws, self._taken),
-            repeated_draws=sum(draw.repeated for draw in self._model.draws),
-            duration_s=time.perf_counter() - start,
+            forward_draws=drawn,
+            repeated_draws=unknown,
+            duration_s=duration_s,
         )
+
+    def _draws(self, before: Mapping[str, np.ndarray]) -> tuple[tuple[ForwardDraw, ...], int]:
+        """Returns what the forward pass draws, and how many operations draw nobody knows how often.
+
+        Where there are loops, the graph is followed once, from the values of the first run.
+        """
+        if self._drawn is None:
+            drawn = operations.forward_draws(self._model.draws, self._taken)
+            repeated = sum(draw.repeated and draw.reaches is not False for draw in self._model.draws)
+            if repeated:
+                from lockstep.adapters.graph_program import draws_of
+
+                with contextlib.suppress(ProgramError):
+                    followed = draws_of(self._model, before, self._inputs)
+                    drawn, repeated = tuple(draw for draw in followed if draw.seed in self._taken), 0
+            self._drawn = drawn, repeated
+        return self._drawn
 
     def _differentiate(self, objective: Objective) -> None:
         try:

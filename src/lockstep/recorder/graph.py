@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from . import objective, operations
 from .failures import RecordingError
+from .randomness import loops_in_order
 from .records import ONLY_INPUT, LossRecord, VariableRecord
 from .structure import changed, flatten, unique_keys
 
@@ -30,6 +31,8 @@ Run = NamedTuple(
 )
 """What one run gave: variables before, outputs, losses, their sum, variables that the run changed, tapped tensors; of a
 differentiated run the training loss, its gradients, and the variables that it does not depend on."""
+
+_WITH_ROUNDS = frozenset({"Enter", "RefEnter", "While", "StatelessWhile"})
 
 
 class GraphModel:
@@ -61,7 +64,9 @@ class GraphModel:
             self._total = [tf.add_n(self._losses)] if self._losses else []
             self.updates = _collected("UPDATE_OPS") if training else []
         names = [variable.op.name for variable in self._raw]
-        self.draws = operations.draws(graph, self._raw)
+        targets = list(self.outputs.values()) + self._losses + self.updates
+        self.draws = operations.draws(graph, self._raw, targets)
+        self._draw_in_order()
         self._owners = operations.loss_owners(self._losses, names)
         regularized = set(self._owners)
         self.variables = tuple(
@@ -79,12 +84,23 @@ class GraphModel:
         """The variables themselves, in the order of `variables`."""
         return list(self._raw)
 
+    def _draw_in_order(self) -> None:
+        """Has loops with draws run one round after the other; otherwise rounds may overtake each other when they draw.
+
+        Nothing but the order of the rounds rests on `parallel_iterations`.
+        """
+        if any(draw.repeated for draw in self.draws):
+            for op in self.graph.get_operations():
+                if op.type in _WITH_ROUNDS and op.get_attr("parallel_iterations") != 1:
+                    op._set_attr("parallel_iterations", v1.AttrValue(i=1))
+
     def differentiate(self, loss: Optional[Callable[[Any, Any], Any]]) -> None:
         """Adds the training loss and its gradients, once; see `objective.differentiate`."""
         if self.objective is None:
             if loss is not None and self.returned is None:
                 raise RecordingError("this graph was recorded without its loss; record it anew with it.")
             self.objective = objective.differentiate(self, loss)
+            self._draw_in_order()  # the gradients add what enters the same loops
 
     def run(
         self,
@@ -170,7 +186,7 @@ def build(
         RecordingError: It returned something that is no tensor.
     """
     graph = tf.Graph()
-    with graph.as_default(), seeds.scope():
+    with graph.as_default(), seeds.scope(), loops_in_order():
         if isinstance(inputs, Mapping):
             placeholders = {name: _placeholder(array, _scope_safe(name)) for name, array in inputs.items()}
             # `forward` may change the dict that it is given; the arrays of what it took out are fed all the same.
