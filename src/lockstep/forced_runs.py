@@ -18,14 +18,14 @@ from lockstep.localise.values import MAX_MEMORY
 from lockstep.program import Program
 from lockstep.steps import filling
 from lockstep.steps.forced import Located
-from lockstep.trace import Trace
+from lockstep.trace import ForwardDraw, Trace
 
 
 class Programmed(Protocol):
     """An instance whose run can be told operation by operation."""
 
-    def program(self, values: Mapping[str, np.ndarray]) -> Program:
-        """Runs it once from these values and returns what it computed."""
+    def program(self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None = None) -> Program:
+        """Runs it once from these values and returns what it computed; `draws` are as of `Instance.run`."""
         ...
 
 
@@ -39,6 +39,7 @@ class ForcedRuns:
         base: What the reference's variables were before its first run.
         say: Told what is being done.
         max_memory: Bytes of the reference's values to hold in memory.
+        draws: What the reference's forward pass draws; by these the candidate may decide which operations run.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class ForcedRuns:
         base: Mapping[str, np.ndarray],
         say: Callable[[str], None],
         max_memory: int = MAX_MEMORY,
+        draws: Sequence[ForwardDraw] | None = None,
     ) -> None:
+        self._draws = draws
         self._reference, self._candidate, self._alignment = reference, candidate, alignment
         self._base, self._say, self._max_memory = base, say, max_memory
         self._done: list[tuple[Trace, Located]] = []
@@ -111,7 +114,8 @@ class ForcedRuns:
         assert self._reference is not None
         assert self._candidate is not None
         reference = self._reference.program(ours).without_the_unused()
-        candidate = with_draws_shaped_alike(self._candidate.program(theirs).without_the_unused(), reference)
+        candidate = self._candidate.program(theirs, self._draws).without_the_unused()
+        candidate = with_draws_shaped_alike(candidate, reference)
         # What a transform makes has another value, and is no partner.
         made = self._alignment.transforms
         partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}

@@ -294,19 +294,20 @@ class _Check:
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
-            forced = self._forced(mode, built, alignment, first.reference)
+            forced = self._forced(mode, built, alignment, first)
             self._fixed(built, alignment, forced)
             found = self._random(mode, first, built, alignment, forced)
             self._report("inference-random", found, self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
 
-    def _forced(self, mode: Mode, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
+    def _forced(self, mode: Mode, built: _Built, alignment: Alignment, both: Traces) -> ForcedRuns:
         ours = programmed((built.here.instance, getattr(built.reference, "movable", None)))
         recorded = getattr(self._subjects["reference"], "graph_here", None)
         if ours is None and recorded is not None and not built.here.note:
             ours = recorded(mode, self._inputs)  # of the same TensorFlow, which told nothing new until now
         theirs = programmed((getattr(built.candidate, "movable", None),))
-        return ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory)
+        before, draws = both.reference.before, both.base.forward_draws
+        return ForcedRuns(ours, theirs, alignment, before, self._say, self.max_memory, draws)
 
     def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
         findings: list[Finding] = []
@@ -364,7 +365,7 @@ class _Check:
                 built = self._build(stack, mode)
                 both = self._initial(built)
                 alignment = self._align(both)
-                forced = self._forced(mode, built, alignment, both.reference)
+                forced = self._forced(mode, built, alignment, both)
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))

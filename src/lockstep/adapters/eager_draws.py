@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from lockstep.draws import RecordedDraws
 from lockstep.recorder.records import ForwardDraw
 from lockstep.tf1 import private
 
@@ -23,10 +24,11 @@ class DrawsFollowed:
 
     Args:
         variables: Numbers of the handles of the model's variables (`private.tensor_id`).
+        tool: What hands out the seeds.
     """
 
-    def __init__(self, variables: Collection[int]) -> None:
-        self._variables = variables
+    def __init__(self, variables: Collection[int], tool: RecordedDraws) -> None:
+        self._variables, self._tool = variables, tool
         self._draws: dict[int, ForwardDraw] = {}
         self._of: dict[int, int] = defaultdict(int)
         self._written = 0
@@ -56,21 +58,27 @@ class DrawsFollowed:
                 self._of[number] |= come_from
 
     def _drew(self, seed: int, kind: Any, gave: Any) -> int:
-        self._draws.setdefault(seed, ForwardDraw(seed, _text(kind), gave.dtype.name, math.prod(gave.shape)))
-        return 1 << seed
+        """Takes down a draw with the seed that was asked for last; one of the user's own making is none."""
+        place = len(self._tool.taken) - 1
+        if place < 0 or self._tool.taken[place] != seed:
+            return 0
+        # The last one counts: before it, the tool may have drawn what was drawn in earlier rounds.
+        self._draws[place] = ForwardDraw(seed, _text(kind), gave.dtype.name, math.prod(gave.shape))
+        return 1 << place
 
-    def asked_for(self, count: int, results: Iterable[Any]) -> tuple[ForwardDraw | None, ...]:
+    def asked_for(self, results: Iterable[Any]) -> tuple[ForwardDraw | None, ...]:
         """Returns the draw that each seed was asked for; None where no operation bears it.
 
         Args:
-            count: How many seeds were asked for: they were counted from 0.
             results: What the call returned, and its losses.
         """
         needed = self._written
         for value in results:
             needed |= self._of.get(private.tensor_id(value), 0) if hasattr(value, "_id") else 0
-        found = (self._draws.get(seed) for seed in range(count))
-        return tuple(None if draw is None else draw._replace(used=bool(needed >> draw.seed & 1)) for draw in found)
+        found = [self._draws.get(place) for place in range(len(self._tool.taken))]
+        return tuple(
+            None if draw is None else draw._replace(used=bool(needed >> place & 1)) for place, draw in enumerate(found)
+        )
 
 
 def _operation_seed(attributes: Any) -> int | None:

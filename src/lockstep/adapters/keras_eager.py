@@ -37,6 +37,11 @@ from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
 from lockstep.trace import ForwardDraw, LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
 
+_Asked = tuple[tuple[ForwardDraw | None, ...], tuple[ForwardDraw | None, ...]]
+"""For each seed that a call asks for: the draw of another side that it is to be, and what it is asked for."""
+_MOST_BRANCHES = 5
+"""How many draws, one behind the other, may decide what is drawn next."""
+
 
 class KerasEager:
     """A function `build()` that makes a layer, a model or a module, as a subject."""
@@ -72,6 +77,7 @@ class EagerInstance:
         self._lines = LayerLines()
         self._compiled: dict[bool, Any] = {}
         self._called = False
+        self._asked: dict[tuple[ForwardDraw, ...], _Asked] = {}
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
@@ -158,7 +164,7 @@ class EagerInstance:
             self._make_variables()
             self._assign(setting.values)
             before = self._values()
-            tool = RecordedDraws(self._mode.randomness, matched(draws, self._asked_for) if draws else ())
+            tool = RecordedDraws(self._mode.randomness, self._to_be_drawn(draws)[0] if draws else ())
         generators = self._generator_states()
         compiled, added = bool(execution.compiler), None
         functions = _functions_run(eagerly=False) if compiled else _untraced(draws is not None)
@@ -188,7 +194,7 @@ class EagerInstance:
             created=tuple(str(c) for c in self._repeat(repeats)),
             calls=1 + repeats,
             draws=tool.draws,
-            forward_draws=None if initial else self._drawn(tool),
+            forward_draws=None if initial else self._drawn(tool, draws),
             native_initializers=self._native_initializers(),
             native_draws=bool(self._generator_states()),
             unaligned_draws=self._generators_moved(generators),
@@ -207,7 +213,7 @@ class EagerInstance:
         # A buffer of its own for each: it is what tells a variable's value from another's.
         self._assign({key: np.array(value) for key, value in values.items()})
         before = self._values()
-        tool = RecordedDraws(self._mode.randomness, matched(draws, self._asked_for) if draws else ())
+        tool = RecordedDraws(self._mode.randomness, self._to_be_drawn(draws)[0] if draws else ())
         around = "" if self._model is self._layer else f"{self._model.name}/"
         recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines.of, around)
         with _untraced(eagerly=True), tool.scope(), private.watched_operations(recorder):
@@ -216,27 +222,43 @@ class EagerInstance:
         self._assign(before)
         return program
 
-    @functools.cached_property
-    def _asked_for(self) -> tuple[ForwardDraw | None, ...]:
-        """What each seed is asked for in a call that makes no variables; the variables end as before."""
+    def _to_be_drawn(self, draws: Sequence[ForwardDraw] | None) -> _Asked:
+        """Returns what a call draws, and what each draw is to be, given what another side drew."""
+        key = tuple(draws or ())
+        if key not in self._asked:
+            given: tuple[ForwardDraw | None, ...] = ()
+            asked = self._followed(given)
+            # What seems to lead to nothing may decide what is drawn next: a branch is taken by Python.
+            decides = any(draw is not None and not draw.used for draw in asked)
+            for _ in range(_MOST_BRANCHES if key else 0):
+                before, given = asked, matched(key, asked)
+                asked = self._followed(given) if decides else asked
+                if [draw and draw._replace(seed=0) for draw in asked] == [d and d._replace(seed=0) for d in before]:
+                    break
+            self._asked[key] = given, asked
+        return self._asked[key]
+
+    def _followed(self, given: Sequence[ForwardDraw | None]) -> tuple[ForwardDraw | None, ...]:
+        """Returns what each seed is asked for in a call that makes no variables; the variables end as before."""
         before = self._values()
-        tool = RecordedDraws("num_random_ops")
-        followed = DrawsFollowed(variables_by_handle(self._keyed()))
+        tool = RecordedDraws(self._mode.randomness, given)
+        followed = DrawsFollowed(variables_by_handle(self._keyed()), tool)
         with _untraced(eagerly=True), tool.scope(), private.watched_operations(followed):
             outputs = self._call()
             losses = list(self._layer.losses) if isinstance(self._layer, keras.layers.Layer) else []
             results = [*(leaf for _, leaf in flatten(outputs)), *losses]
         self._assign(before)
-        return followed.asked_for(tool.draws, results)
+        return followed.asked_for(results)
 
-    def _drawn(self, tool: RecordedDraws) -> tuple[ForwardDraw, ...]:
+    def _drawn(self, tool: RecordedDraws, draws: Sequence[ForwardDraw] | None) -> tuple[ForwardDraw, ...]:
         """Returns what a call drew that leads to something, given the tool that it drew with."""
         if not tool.taken:
             return ()
-        if len(tool.taken) != len(self._asked_for):  # traced, a loop's body asks once for all rounds
+        asked = self._to_be_drawn(draws)[1]
+        if len(tool.taken) != len(asked):  # traced, a loop's body asks once for all rounds
             return tuple(ForwardDraw(seed) for seed in tool.taken)
-        asked = zip(self._asked_for, tool.taken, strict=True)
-        return tuple(draw._replace(seed=seed) for draw, seed in asked if draw is not None and draw.used)
+        drawn = zip(asked, tool.taken, strict=True)
+        return tuple(draw._replace(seed=seed) for draw, seed in drawn if draw is not None and draw.used)
 
     def _named_inputs(self) -> Mapping[str, Any]:
         return self._inputs if isinstance(self._inputs, Mapping) else {ONLY_INPUT: self._inputs}

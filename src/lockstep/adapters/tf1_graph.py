@@ -188,8 +188,8 @@ class GraphInstance:
 
         return rerun(self._model, values, self._inputs, variables)
 
-    def program(self, values: Mapping[str, np.ndarray]) -> Program:
-        """Follows what the graph computes, operation by operation.
+    def program(self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None = None) -> Program:
+        """Follows what the graph computes, operation by operation; its draws are part of it.
 
         Args:
             values: Variable key -> value before the run.
@@ -197,6 +197,7 @@ class GraphInstance:
         Raises:
             ProgramError: It cannot be followed.
         """
+        del draws
         from lockstep.adapters.graph_program import program_of
 
         with running.users_code(self._label, f"running ({running.describe(self._mode)})"):

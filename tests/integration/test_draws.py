@@ -1,0 +1,188 @@
+"""What a draw leads to decides which draw of the other side it is: code that draws alike is never blamed."""
+
+import keras
+import lockstep
+import numpy as np
+import pytest
+import tensorflow as tf
+from lockstep import tf1
+
+v1 = tf.compat.v1
+X = np.random.default_rng(3).normal(size=(4, 6, 8)).astype(np.float32)
+"""(batch, length, features)"""
+
+
+def shim(forward):
+    class Net(keras.layers.Layer):
+        @tf1.track_tf1_style_variables
+        def call(self, inputs, training=False):
+            return forward(inputs, bool(training))
+
+    return lockstep.keras(Net)
+
+
+def check(ours, theirs=None, **options):
+    theirs = shim(theirs or ours) if theirs is None or not isinstance(theirs, type) else lockstep.keras(theirs)
+    return lockstep.verify(lockstep.tf1_graph(ours), theirs, {"x": X}, **options)
+
+
+def weights(name="w", units=8):
+    return v1.get_variable(name, [8, units], initializer=v1.random_uniform_initializer(-0.5, 0.5))
+
+
+def dense(x, name="w"):
+    return tf.tensordot(x, weights(name), 1)
+
+
+def dropped(x, training, rate=0.3, **options):
+    return tf.nn.dropout(x, rate=rate, **options) if training else x
+
+
+# ---- the same code on both sides
+
+
+def drawn_initial_value(inputs, training):
+    w = v1.get_variable("w", initializer=v1.random_uniform([8, 4], -0.5, 0.5))
+    again = v1.get_variable("again", initializer=v1.truncated_normal([4, 4]))
+    return tf.tensordot(tf.tensordot(dropped(inputs["x"], training), w, 1), again, 1)
+
+
+def drawn_for_nothing(inputs, training):
+    h, outputs = inputs["x"], []
+    for _ in range(3):
+        h = tf.tanh(dense(h, "w") if not outputs else h)
+        outputs.append(dropped(h, training))
+    tf.random.normal([7])
+    return outputs[-1] + dense(h, "later")
+
+
+def noise_at_all_times(inputs, training):
+    h = dense(inputs["x"]) + tf.random.normal(tf.shape(inputs["x"]), stddev=0.1)
+    h = h * tf.random.uniform([8], 0.5, 1.5)
+    order = tf.random.shuffle(tf.range(6))
+    steps = tf.random.uniform([4], 0, 6, dtype=tf.int32)
+    return {"h": dense(tf.gather(h, order, axis=1), "v"), "steps": tf.gather(inputs["x"], steps, axis=1)}
+
+
+def other_distributions(inputs, training):
+    h = dense(inputs["x"])
+    logits = tf.reshape(h, [24, 8])
+    index = tf.reshape(tf.random.categorical(logits, 1), [4, 6])
+    return h * tf.random.gamma([8], 2.0) + tf.random.truncated_normal([6, 1]) + tf.cast(index, tf.float32)[..., None]
+
+
+def without_seeds(inputs, training):
+    mask = tf.random.stateless_uniform([4, 6, 8], seed=[3, 4]) < 0.5
+    return dense(tf.where(mask, inputs["x"], 0.0)) + tf.random.stateless_normal([8], seed=[5, 6])
+
+
+def noise_shapes(inputs, training):
+    h = dropped(dense(inputs["x"]), training, noise_shape=[4, 1, 8])
+    h = dropped(dense(h, "v"), training, noise_shape=[4, 6, 1])
+    return v1.layers.dropout(h, 0.4, training=training)
+
+
+def rate_of_zero(inputs, training):
+    h = tf.nn.dropout(dense(inputs["x"]), rate=0.0)
+    return dropped(v1.nn.dropout(dense(h, "v"), keep_prob=1.0), training)
+
+
+def loop(inputs, training):
+    w, v = weights("w"), weights("v")
+
+    def body(i, h):
+        h = dropped(tf.tanh(tf.tensordot(h, w, 1)), training)
+        return i + 1, tf.tensordot(dropped(h, training, 0.5), v, 1) + tf.random.normal([8])
+
+    return dense(tf.while_loop(lambda i, _: i < 3, body, [0, inputs["x"]])[1], "u")
+
+
+def loop_within_a_loop(inputs, training):
+    w = weights()
+
+    def inner(i, h):
+        return i + 1, dropped(tf.tanh(tf.tensordot(h, w, 1)), training)
+
+    def outer(i, h):
+        h = tf.while_loop(lambda i, _: i < 2, inner, [0, h])[1]
+        return i + 1, dropped(h, training, 0.5)
+
+    return tf.while_loop(lambda i, _: i < 3, outer, [0, inputs["x"]])[1]
+
+
+def last_round_alone(inputs, training):
+    w = weights()
+
+    def body(i, h, drops):
+        h = tf.tanh(tf.tensordot(h, w, 1))
+        return i + 1, h, drops.write(i, dropped(h, training))
+
+    drops = tf.TensorArray(tf.float32, 4, element_shape=[4, 6, 8])
+    return tf.while_loop(lambda i, *_: i < 4, body, [0, inputs["x"], drops])[2].read(3)
+
+
+def mapped(inputs, training):
+    w = weights()
+    return tf.map_fn(lambda row: dropped(tf.matmul(row, w), training), inputs["x"]) + tf.random.normal([8])
+
+
+def branch(inputs, training):
+    h = dense(inputs["x"])
+    if training:
+        kept = tf.random.uniform([]) < 0.5
+        h = tf.cond(kept, lambda: tf.nn.dropout(h, rate=0.5), lambda: h + tf.random.normal([8]))
+    return dropped(dense(h, "v"), training)
+
+
+def cells(**options):
+    def cell():
+        lstm = v1.nn.rnn_cell.BasicLSTMCell(5)
+        return v1.nn.rnn_cell.DropoutWrapper(lstm, 0.7, 0.8, 0.6, **options)
+
+    return v1.nn.rnn_cell.MultiRNNCell([cell() for _ in range(2)])
+
+
+def dynamic(inputs, training):
+    return v1.nn.dynamic_rnn(cells() if training else plain(), inputs["x"], dtype=tf.float32)[0]
+
+
+def static(inputs, training):
+    steps = tf.unstack(inputs["x"], axis=1)
+    return v1.nn.static_rnn(cells() if training else plain(), steps, dtype=tf.float32)[0][-1]
+
+
+def variational(inputs, training):
+    sizes = {"variational_recurrent": True, "dtype": tf.float32}
+    lstm = v1.nn.rnn_cell.BasicLSTMCell(5)
+    kept = v1.nn.rnn_cell.DropoutWrapper(lstm, 0.7, 0.8, 0.6, input_size=tf.TensorShape(8), **sizes)
+    return v1.nn.dynamic_rnn(kept if training else lstm, inputs["x"], dtype=tf.float32)[0]
+
+
+def plain():
+    return v1.nn.rnn_cell.MultiRNNCell([v1.nn.rnn_cell.BasicLSTMCell(5) for _ in range(2)])
+
+
+UNCHANGED = [
+    drawn_initial_value,
+    drawn_for_nothing,
+    noise_at_all_times,
+    other_distributions,
+    without_seeds,
+    noise_shapes,
+    rate_of_zero,
+    loop,
+    loop_within_a_loop,
+    last_round_alone,
+    mapped,
+    branch,
+    dynamic,
+    static,
+    variational,
+]
+
+
+@pytest.mark.parametrize("forward", UNCHANGED, ids=lambda forward: forward.__name__)
+def test_unchanged_code_is_equivalent(forward):
+    report = check(forward, gradients=True)
+    assert {step.name: step.verdict for step in report.steps if step.verdict not in ("equivalent", "not asked for")} == {}
+    assert report.culprits == ()
