@@ -158,9 +158,7 @@ def _in_order(reference: Sequence[ForwardDraw], candidate: Sequence[ForwardDraw]
     best = [[0] * (columns + 1) for _ in range(rows + 1)]
     for a in reversed(range(rows)):
         for b in reversed(range(columns)):
-            best[a][b] = max(
-                best[a + 1][b], best[a][b + 1], _weight(reference[a], candidate[b]) + best[a + 1][b + 1]
-            )
+            best[a][b] = max(best[a + 1][b], best[a][b + 1], _weight(reference[a], candidate[b]) + best[a + 1][b + 1])
     pairs, a, b = [], 0, 0
     while a < rows and b < columns:
         weight = _weight(reference[a], candidate[b])

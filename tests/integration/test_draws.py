@@ -1,10 +1,11 @@
 """What a draw leads to decides which draw of the other side it is: code that draws alike is never blamed."""
 
 import keras
-import lockstep
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import lockstep
 from lockstep import tf1
 
 v1 = tf.compat.v1
@@ -184,5 +185,248 @@ UNCHANGED = [
 @pytest.mark.parametrize("forward", UNCHANGED, ids=lambda forward: forward.__name__)
 def test_unchanged_code_is_equivalent(forward):
     report = check(forward, gradients=True)
-    assert {step.name: step.verdict for step in report.steps if step.verdict not in ("equivalent", "not asked for")} == {}
+    assert {
+        step.name: step.verdict for step in report.steps if step.verdict not in ("equivalent", "not asked for")
+    } == {}
     assert report.culprits == ()
+
+
+# ---- right rewrites
+
+
+def flattened(inputs, training):
+    h = tf.reshape(inputs["x"], [24, 8])
+    for name, rate in (("a", 0.1), ("b", 0.5), ("c", 0.2)):
+        h = dropped(tf.tanh(tf.matmul(h, weights(name))), training, rate)
+        h = tf.reshape(h, [2, 12, 8]) if name == "b" else tf.reshape(h, [24, 8])
+        h = tf.reshape(h, [24, 8])
+    return tf.reshape(h, [4, 6, 8])
+
+
+def in_three_dimensions(inputs, training):
+    h = inputs["x"]
+    for name, rate in (("a", 0.1), ("b", 0.5), ("c", 0.2)):
+        h = dropped(tf.tanh(dense(h, name)), training, rate)
+    return h
+
+
+def in_two_batches(inputs, training):
+    h = inputs["x"]
+    for name, rate in (("a", 0.1), ("b", 0.5), ("c", 0.2)):
+        h = tf.reshape(dropped(tf.reshape(tf.tanh(dense(h, name)), [2, 2, 6, 8]), training, rate), [4, 6, 8])
+    return h
+
+
+def rounds(inputs, training):
+    w = weights()
+
+    def body(i, h):
+        return i + 1, dropped(tf.tanh(tf.tensordot(h, w, 1)), training)
+
+    return dropped(tf.while_loop(lambda i, _: i < 3, body, [0, dropped(inputs["x"], training)])[1], training, 0.5)
+
+
+def rounds_unrolled(inputs, training):
+    w = weights()
+    h = dropped(inputs["x"], training)
+    for _ in range(3):
+        h = dropped(tf.tanh(tf.tensordot(h, w, 1)), training)
+    return dropped(h, training, 0.5)
+
+
+def two_branches(inputs, training):
+    a, b = dense(inputs["x"], "a"), tf.reduce_mean(inputs["x"], 1)
+    a = dropped(a, training)
+    return {"a": a, "b": dense(dropped(b, training, 0.5), "b")}
+
+
+def two_branches_in_another_order(inputs, training):
+    b = dropped(tf.reduce_mean(inputs["x"], 1), training, 0.5)
+    a = dropped(dense(inputs["x"], "a"), training)
+    return {"a": a, "b": dense(b, "b")}
+
+
+def variables_in_order(inputs, training):
+    a, b = weights("a"), weights("b")
+    return tf.tensordot(dropped(tf.tensordot(inputs["x"], a, 1), training), b, 1)
+
+
+def variables_in_another_order(inputs, training):
+    b, a = weights("b"), weights("a")
+    return tf.tensordot(dropped(tf.tensordot(inputs["x"], a, 1), training), b, 1)
+
+
+def more_is_drawn_for_nothing(inputs, training):
+    tf.nn.dropout(inputs["x"], rate=0.3)
+    a = weights("a")
+    tf.nn.dropout(inputs["x"], rate=0.0)
+    b = weights("b")
+    h = tf.tensordot(inputs["x"], a, 1)
+    return tf.tensordot(dropped(h, training), b, 1) + 0.0 * tf.reduce_sum(tf.stop_gradient(h))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (flattened, in_three_dimensions),
+        (in_three_dimensions, flattened),
+        (flattened, in_two_batches),
+        (rounds, rounds_unrolled),
+        (rounds_unrolled, rounds),
+        (two_branches, two_branches_in_another_order),
+        (variables_in_order, variables_in_another_order),
+        (variables_in_order, more_is_drawn_for_nothing),
+        (more_is_drawn_for_nothing, variables_in_order),
+    ],
+)
+def test_a_right_rewrite_is_equivalent(ours, theirs):
+    report = check(ours, theirs, gradients=True)
+    assert {
+        step.name: step.verdict for step in report.steps if step.verdict not in ("equivalent", "not asked for")
+    } == {}
+    assert report.culprits == ()
+
+
+class Native(keras.Model):
+    """Channels dropped as a whole, and noise, by Keras's own layers."""
+
+    def __init__(self, drops=0.3, spatial=keras.layers.SpatialDropout1D, noise=0.2):
+        super().__init__(name="net")
+        kernel = keras.initializers.RandomUniform(-0.5, 0.5)
+        self.first = keras.layers.Dense(8, use_bias=False, kernel_initializer=kernel, name="first")
+        self.second = keras.layers.Dense(8, use_bias=False, kernel_initializer=kernel, name="second")
+        self.spatial, self.noise, self.drop = (
+            spatial(drops),
+            keras.layers.GaussianNoise(noise),
+            keras.layers.Dropout(0.4),
+        )
+
+    def call(self, inputs, training=None):
+        h = self.noise(self.spatial(self.first(inputs["x"]), training=training), training=training)
+        return self.second(self.drop(h, training=training))
+
+
+def channels(inputs, training):
+    h = dropped(dense(inputs["x"], "first/kernel"), training, noise_shape=[4, 1, 8])
+    if training:
+        h = tf.reshape(h, [24, 8]) + tf.random.normal([24, 8], stddev=0.2)
+        h = tf.reshape(h, [4, 6, 8])
+    return dense(dropped(h, training, 0.4), "second/kernel")
+
+
+NET = ((r"^(.*)$", r"net/\1"),)
+
+
+def natively(build):
+    return lockstep.verify(lockstep.tf1_graph(channels), lockstep.keras(build), {"x": X}, rename=NET, gradients=True)
+
+
+def test_keras_own_layers_that_draw_are_equivalent():
+    report = natively(Native)
+    assert report.verdict == "equivalent", report
+    assert report.culprits == ()
+
+
+@pytest.mark.parametrize("mistake", [{"drops": 0.4}, {"spatial": keras.layers.Dropout}, {"noise": 0.3}, {"noise": 0.0}])
+def test_mistakes_in_keras_own_layers_are_found(mistake):
+    report = natively(lambda: Native(**mistake))
+    assert report.verdict == "diverged", report
+
+
+# ---- mistakes
+
+
+def two_masks(inputs, training):
+    x = inputs["x"]
+    masks = [dropped(tf.ones_like(x), training) for _ in range(2)]
+    return {"a": dense(x * masks[0], "a"), "b": dense(x * masks[1], "b")}
+
+
+def one_mask_for_two(inputs, training):
+    x = inputs["x"]
+    mask = dropped(tf.ones_like(x), training)
+    return {"a": dense(x * mask, "a"), "b": dense(x * mask, "b")}
+
+
+def two_initial_values(inputs, training):
+    a, b = (v1.get_variable(n, initializer=v1.random_uniform([8, 8])) for n in "ab")
+    return tf.tensordot(tf.tensordot(inputs["x"], a, 1), b, 1)
+
+
+def one_initial_value_for_two(inputs, training):
+    start = v1.random_uniform([8, 8])
+    a, b = (v1.get_variable(n, initializer=start) for n in "ab")
+    return tf.tensordot(tf.tensordot(inputs["x"], a, 1), b, 1)
+
+
+def another_initializer(inputs, training):
+    a, b = (v1.get_variable(n, initializer=v1.random_uniform([8, 8], 0.0, 1.01)) for n in "ab")
+    tf.random.normal([3])
+    return tf.tensordot(tf.tensordot(inputs["x"], a, 1), b, 1)
+
+
+def normal_noise(inputs, training):
+    return dense(inputs["x"] + (tf.random.normal([4, 6, 8], stddev=0.5) if training else 0.0))
+
+
+def truncated_noise(inputs, training):
+    return dense(inputs["x"] + (tf.random.truncated_normal([4, 6, 8], stddev=0.5) if training else 0.0))
+
+
+def less_noise(inputs, training):
+    return dense(inputs["x"] + (tf.random.normal([4, 6, 8], stddev=0.4) if training else 0.0))
+
+
+def of_rate(rate, at=3, loop_rate=0.3, once=False):
+    def forward(inputs, training):
+        w = weights()
+        h = dropped(inputs["x"], training, rate)
+        mask = dropped(tf.ones_like(h), training, loop_rate) if once else 0.0
+
+        def body(i, h):
+            h = tf.tanh(tf.tensordot(h, w, 1))
+            return i + 1, h * mask if once else dropped(h, training, loop_rate)
+
+        return tf.while_loop(lambda i, _: i < at, body, [0, h])[1]
+
+    return forward
+
+
+def dropped_after(inputs, training):
+    w = weights()
+    h = inputs["x"]
+    for _ in range(3):
+        h = dropped(tf.tanh(tf.tensordot(h, w, 1)), training)
+    return dropped(h, training)
+
+
+def shuffled(inputs, training):
+    return dense(tf.random.shuffle(inputs["x"]))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (two_masks, one_mask_for_two),
+        (one_mask_for_two, two_masks),
+        (two_initial_values, one_initial_value_for_two),
+        (one_initial_value_for_two, two_initial_values),
+        (two_initial_values, another_initializer),
+        (normal_noise, truncated_noise),
+        (normal_noise, less_noise),
+        (of_rate(0.3), of_rate(0.4)),
+        (of_rate(0.3), of_rate(0.0)),
+        (of_rate(0.0), of_rate(0.3)),
+        (of_rate(0.3), of_rate(0.3, loop_rate=0.4)),
+        (of_rate(0.3), of_rate(0.3, loop_rate=0.0)),
+        (of_rate(0.3), of_rate(0.3, once=True)),
+        (of_rate(0.3, once=True), of_rate(0.3)),
+        (of_rate(0.3), of_rate(0.3, at=2)),
+        (of_rate(0.3), dropped_after),
+        (lambda inputs, training: dense(inputs["x"]), shuffled),
+        (noise_shapes, in_three_dimensions),
+    ],
+)
+def test_a_mistake_is_found(ours, theirs):
+    report = check(ours, theirs)
+    assert report.verdict == "diverged", report

@@ -17,11 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import grappler, running
+from lockstep.adapters.eager_draws import DrawsFollowed
 from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
 from lockstep.adapters.layer_lines import LayerLines
 from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
-from lockstep.adapters.eager_draws import DrawsFollowed
 from lockstep.draws import RecordedDraws, matched
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables

@@ -198,6 +198,7 @@ def _each_dropout_once(pairs: Sequence[tuple[Blame, Cause]], candidate: Program)
     deciding = [
         blame for blame, cause in pairs if cause.pitfall in _OF_RATES and _families(blame.candidate) & _COMPARING
     ]
+
     def repeats(blame: Blame, cause: Cause) -> bool:
         if cause.pitfall not in _OF_RATES or any(blame is one for one in deciding):
             return False

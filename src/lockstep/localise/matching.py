@@ -114,9 +114,7 @@ def with_draws_shaped_alike(program: Program, reference: Program) -> Program:
         return program
     operations = [*made, *(replace(o, index=o.index + len(made)) for o in program.operations)]
     producers = {tensor: operation for operation in operations for tensor in operation.outputs}
-    return replace(
-        program, operations=operations, specs=specs, sources=sources, draws=drawn, producers=producers
-    )
+    return replace(program, operations=operations, specs=specs, sources=sources, draws=drawn, producers=producers)
 
 
 def without_duplicates(program: Program, reference: Program) -> Program:

@@ -22,7 +22,9 @@ FUNCTION, WHOLE_OFF, XLA = Execution("grappler"), Execution("graph"), Execution(
 class Switchable(Protocol):
     """A built candidate that can be run in `tf.function`."""
 
-    def run(self, setting: Setting, *, draws: Sequence[ForwardDraw] | None = None, execution: Execution = AS_WRITTEN) -> Trace:
+    def run(
+        self, setting: Setting, *, draws: Sequence[ForwardDraw] | None = None, execution: Execution = AS_WRITTEN
+    ) -> Trace:
         """Runs it once from the values of a setting."""
         ...
 
