@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.adapters import grappler, running
+from lockstep.adapters.graph_races import races
 from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError, ProgramError
@@ -70,6 +73,13 @@ class GraphInstance:
         self._inputs, self._sources = named(inputs), sources
         self._drawn: tuple[tuple[ForwardDraw, ...], int] | None = None
 
+    free = True
+
+    @functools.cached_property
+    def unordered(self) -> tuple[str, ...]:
+        """Keys of the variables that a training run writes several times, in no defined order."""
+        return tuple(races(self._model)) if self._mode.training else ()
+
     @property
     def variables(self) -> tuple[VariableRecord, ...]:
         """The inventory, in order of creation."""
@@ -85,7 +95,12 @@ class GraphInstance:
     ) -> Trace:
         """Runs the graph once; see `GraphModel.run`."""
         del repeats, draws  # a graph cannot make variables when it runs, and its seeds are part of it
-        return self.run_changed(setting.values, {}, threads=0, objective=objective)
+        inputs = _named(setting.inputs)
+        trace = self.run_changed(setting.values, inputs, threads=0, objective=objective)
+        if not inputs:
+            return trace
+        drawn, unknown = self._draws(trace.before, inputs)
+        return dataclasses.replace(trace, forward_draws=drawn, repeated_draws=unknown)
 
     def run_changed(
         self,
@@ -137,22 +152,26 @@ class GraphInstance:
             duration_s=duration_s,
         )
 
-    def _draws(self, before: Mapping[str, np.ndarray]) -> tuple[tuple[ForwardDraw, ...], int]:
+    def _draws(
+        self, before: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] = MappingProxyType({})
+    ) -> tuple[tuple[ForwardDraw, ...], int]:
         """Returns what the forward pass draws, and how many operations draw nobody knows how often.
 
-        Where there are loops, the graph is followed once, from the values of the first run.
+        Where there are loops, the graph is followed once, from the values of the first run; on other inputs anew.
         """
-        if self._drawn is None:
-            drawn = operations.forward_draws(self._model.draws, self._taken)
-            repeated = sum(draw.repeated and draw.reaches is not False for draw in self._model.draws)
-            if repeated:
-                from lockstep.adapters.graph_program import draws_of
+        if self._drawn is not None and not inputs:
+            return self._drawn
+        drawn = operations.forward_draws(self._model.draws, self._taken)
+        unknown = sum(draw.repeated and draw.reaches is not False for draw in self._model.draws)
+        if unknown:
+            from lockstep.adapters.graph_program import draws_of
 
-                with contextlib.suppress(ProgramError):
-                    followed = draws_of(self._model, before, self._inputs)
-                    drawn, repeated = tuple(draw for draw in followed if draw.seed in self._taken), 0
-            self._drawn = drawn, repeated
-        return self._drawn
+            with contextlib.suppress(ProgramError):
+                followed = draws_of(self._model, before, {**self._inputs, **inputs})
+                drawn, unknown = tuple(draw for draw in followed if draw.seed in self._taken), 0
+        if not inputs:
+            self._drawn = drawn, unknown
+        return drawn, unknown
 
     def _differentiate(self, objective: Objective) -> None:
         try:
@@ -188,11 +207,19 @@ class GraphInstance:
 
         return rerun(self._model, values, self._inputs, variables)
 
-    def program(self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None = None) -> Program:
-        """Follows what the graph computes, operation by operation; its draws are part of it.
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[ForwardDraw] | None = None,
+        *,
+        inputs: Arrays | None = None,
+    ) -> Program:
+        """Follows what the graph computes, operation by operation.
 
         Args:
             values: Variable key -> value before the run.
+            draws: Not looked at: a graph's draws are part of it.
+            inputs: Other inputs than it was built for; None: those.
 
         Raises:
             ProgramError: It cannot be followed.
@@ -201,8 +228,13 @@ class GraphInstance:
         from lockstep.adapters.graph_program import program_of
 
         with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
-            return program_of(self._model, values, self._inputs, sources=self._sources)
+            given = {**self._inputs, **_named(inputs)}
+            return program_of(self._model, values, given, sources=self._sources)
 
     def close(self) -> None:
         """Drops the graph."""
         del self._model
+
+
+def _named(inputs: Arrays | None) -> Mapping[str, np.ndarray]:
+    return {} if inputs is None else named(inputs)
