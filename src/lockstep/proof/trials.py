@@ -126,7 +126,7 @@ class Trials:
         return filling.filled(kind, self.alignment, self.positive, inputs)
 
     def asked(self, kind: str) -> list[Finding]:
-        """Runs both sides from the distinct or the constant values, or from others where these give no finite number."""
+        """Runs both sides from distinct or constant values, or from others where these give no finite number."""
         self.judge.say(f"inference, every variable set to {kind} values")
         both = self._run(self._settings(kind))
         label, chosen = LABELS[kind], kind
@@ -201,7 +201,7 @@ class Trials:
         return [labelled(_without_figures(one), "a second, generic input") for one in found]
 
     def _wider(self, until: float) -> list[Finding]:
-        """Runs both sides from wider values until every kink and every variable was met, or nothing more comes of it."""
+        """Runs both sides from wider values until every kink and every variable was met."""
         found: list[Finding] = []
         for number in range(len(fill.WIDE)):
             last = number == len(fill.WIDE) - 1
