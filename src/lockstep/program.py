@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -155,6 +155,11 @@ class Program:
         producers = {tensor: operation for operation in numbered for tensor in operation.outputs}
         draws = [tensor for tensor in self.draws if tensor in needed]
         return replace(self, operations=numbered, producers=producers, draws=draws)
+
+    def leave_unchanged(self, keys: Iterable[str]) -> None:
+        """Forgets writes that left in a variable what was in it: an average of momentum 1, `assign(x, x)`."""
+        for key in keys:
+            del self.writes[key]
 
     def needed_tensors(self) -> set[int]:
         """Returns the tensors that what it returns or leaves behind is computed from, with these themselves."""

@@ -430,3 +430,35 @@ def shuffled(inputs, training):
 def test_a_mistake_is_found(ours, theirs):
     report = check(ours, theirs)
     assert report.verdict == "diverged", report
+
+
+# ---- updates that change nothing
+
+
+def updated(how=None):
+    def forward(inputs, training):
+        average = v1.get_variable("average", [8], initializer=v1.zeros_initializer(), trainable=False)
+        mean = tf.reduce_mean(inputs["x"], [0, 1])
+        update = {
+            "itself": lambda: v1.assign(average, average),
+            "nothing": lambda: v1.assign_add(average, tf.zeros([8])),
+            "momentum 1": lambda: v1.assign_sub(average, (average - mean) * (1 - 1.0)),
+            "momentum 0.9": lambda: v1.assign_sub(average, (average - mean) * 0.1),
+        }.get(how)
+        if update is not None and training:
+            done = update()
+            if not tf.executing_eagerly():
+                v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, done)
+        return inputs["x"] * 2.0 + average
+
+    return forward
+
+
+@pytest.mark.parametrize("how", ["itself", "nothing", "momentum 1"])
+def test_an_update_that_leaves_the_value_as_it_was_is_none(how):
+    for ours, theirs in ((how, None), (None, how)):
+        report = check(updated(ours), updated(theirs))
+        assert report.verdict == "equivalent", report
+        assert report.culprits == ()
+        report = check(updated(ours or "momentum 0.9"), updated(theirs or "momentum 0.9"))
+        assert report.verdict == "diverged"

@@ -127,6 +127,9 @@ class Following:
         if model.training:  # else nobody asked the session what it left in them
             for key, value in self.recorder.written.items():
                 self._compare(f"variable {key} after the run", got.after.get(key, got.before.get(key)), value)
+        program.leave_unchanged(
+            [key for key, value in self.recorder.written.items() if _same(self.recorder.before(key), np.asarray(value))]
+        )
         program.limits.extend(self.limits)
         return program
 

@@ -262,6 +262,7 @@ class EagerInstance:
         with _untraced(eagerly=True), tool.scope(), private.watched_operations(recorder):
             outputs = self._call()
         program = with_values(recorder.recorded(dict(flatten(outputs))), before)
+        program.leave_unchanged(set(program.writes) - set(changed(before, self._values())))
         self._assign(before)
         return program
 
