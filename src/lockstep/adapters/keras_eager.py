@@ -338,6 +338,10 @@ class EagerInstance:
         self._initial.clear()
         self._lines.forget()
 
+    def in_place(self) -> AbstractContextManager[None]:
+        """Puts the modules that the model came from in place, for whoever saves or loads it."""
+        return self._used.active()
+
     def stir(self, kinds: Sequence[str]) -> None:
         """Has each further run draw other numbers of `"numpy"`, `"python"`, as the user's own runs do."""
         self._stirred = tuple(kinds)
