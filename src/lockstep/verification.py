@@ -108,7 +108,10 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts))),
         checked_inputs(inputs),
         Rules(
-            tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint), ignore=checked_ignore(ignore)
+            tuple(rename),
+            tuple(map(TransformRule.of, transforms)),
+            _settings(checkpoint),
+            ignore=checked_ignore(ignore),
         ),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),

@@ -231,6 +231,7 @@ def _operations(nested: Any) -> List[Any]:
 
 # --- the Kerases of this process
 
+
 def _installed_keras() -> List[_Keras]:
     """Returns each Keras 2 that has been imported, and that `tf.keras` is where it is one."""
     version = [int(part) for part in re.findall(r"\d+", tf.__version__)[:2]]

@@ -71,6 +71,4 @@ def collect(graph: Any, optimizers: List[Any], needed: List[Any]) -> None:
 
 def names_in(graph: Any) -> Set[str]:
     """Returns the names that `collect` noted; an imported graph has them as bytes."""
-    return {
-        name.decode("utf-8") if isinstance(name, bytes) else name for name in graph.get_collection(COLLECTION)
-    }
+    return {name.decode("utf-8") if isinstance(name, bytes) else name for name in graph.get_collection(COLLECTION)}

@@ -46,7 +46,9 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
         f"{len(alignment.extra)} extra" if alignment.extra else "",
         f"{len(culprits) - len(alignment.missing) - len(alignment.extra)} of another kind",
     ]
-    phrase = f"{counts[0]:,} against {counts[1]:,} variables: {', '.join(k for k in kinds if k and k[0] != '0')}{left_out}"
+    phrase = (
+        f"{counts[0]:,} against {counts[1]:,} variables: {', '.join(k for k in kinds if k and k[0] != '0')}{left_out}"
+    )
     details = [_line(c) for c in culprits] + duplicates
     return Finding(Verdict.DIVERGED, phrase, tuple(details), figures, tuple(culprits))
 
