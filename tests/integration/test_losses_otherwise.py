@@ -162,7 +162,9 @@ def test_each_loss_function_collects_as_tensorflow_says(arguments):
     functions = [
         name
         for name in dir(v1.losses)
-        if name[0].islower() and not name.startswith(("get_", "add_", "compute_")) and callable(getattr(v1.losses, name))
+        if name[0].islower()
+        and not name.startswith(("get_", "add_", "compute_"))
+        and callable(getattr(v1.losses, name))
     ]
 
     def compute(function):
@@ -321,7 +323,7 @@ def test_a_loss_of_the_inputs_in_a_function_of_the_models_own_is_refused_with_th
         def call(self, inputs, training=None):
             return collecting()(inputs, training)
 
-    with pytest.raises(InputError, match="Take @tf.function off"):
+    with pytest.raises(InputError, match=r"Take @tf\.function off"):
         checked(collecting(), Candidate)
 
 
