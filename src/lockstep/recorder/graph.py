@@ -235,7 +235,9 @@ def export(model: GraphModel) -> bytes:
     with model.graph.as_default():
         meta_graph = v1.train.export_meta_graph(graph=model.graph, clear_devices=True)
         for key in (v1.GraphKeys.GLOBAL_VARIABLES, v1.GraphKeys.LOCAL_VARIABLES):
-            there, written = len(v1.get_collection(key)), len(meta_graph.collection_def[key].bytes_list.value)
+            definitions = meta_graph.collection_def  # asked for a key that it lacks it would take it in
+            written = len(definitions[key].bytes_list.value) if key in definitions else 0
+            there = len(v1.get_collection(key))
             if there != written:  # the exporter logs a warning and leaves the whole collection out
                 raise RecordingError("TensorFlow writes %d of its %d %s" % (written, there, key.replace("_", " ")))
     exported: bytes = meta_graph.SerializeToString()
