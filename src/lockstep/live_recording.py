@@ -129,7 +129,8 @@ def _build(
     runs = [(INITIAL, first)]
     if not mode.training:
         runs += [
-            (s, instance.run(s)) for s in (filling.filled(kind, alignment)[1] for kind in ("distinct", "constant"))
+            (s, instance.run(s, draws=None if known is None else known.forward_draws))
+            for s in (filling.filled(kind, alignment)[1] for kind in ("distinct", "constant"))
         ]
     if known is not None:
         copied = filling.copied(known, alignment)[1]

@@ -165,7 +165,7 @@ class TrainingQuestions:
             if initial or gradients.finite(reference):
                 break
         here = built.here.run(Setting("given", reference.before), objective=mine)
-        draws = (here or reference).forward_draws
+        draws = reference.forward_draws if both.base.forward_draws is None else both.base.forward_draws
         candidate = self._differentiated(
             "candidate", lambda: built.candidate.run(values[1], draws=draws, objective=theirs)
         )

@@ -521,6 +521,10 @@ class _Check:
     def _initial(self, built: _Built, *, repeats: int = 0) -> Traces:
         self._say("reference: running from its initial values")
         reference = built.reference.run(INITIAL)
+        if reference.repeated_draws and built.recorded is not None:
+            followed = built.recorded.run(Setting("given", reference.before))
+            drawn, unknown = followed.forward_draws, followed.repeated_draws
+            reference = dataclasses.replace(reference, forward_draws=drawn, repeated_draws=unknown)
         here = built.here.run(Setting("given", reference.before))
         self._say("candidate: running from its initial values")
         return Traces(reference, built.candidate.run(INITIAL, repeats=repeats), here)
