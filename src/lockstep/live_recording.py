@@ -211,6 +211,7 @@ def _run(writer: TraceWriter, setting: Setting, trace: Trace, transformed: Colle
             "calls": trace.calls,
             "draws": trace.draws,
             "forward_draws": None if trace.forward_draws is None else list(trace.forward_draws),
+            "repeated_draws": trace.repeated_draws,
             "native_initializers": trace.native_initializers,
             "native_draws": trace.native_draws,
             "unaligned_draws": trace.unaligned_draws,

@@ -446,8 +446,7 @@ class _Check:
         again = Traces(reference, built.candidate.run(values[1], draws=drawn), both.here)
         results = self._judge.results(again, alignment, built.movable, forced)
         results = native_order.excused(again.base, again.candidate, results)
-        if repeated_draws.cannot_be_aligned(again.base):
-            results = repeated_draws.undecided(results, again.base)
+        results = repeated_draws.undecided(results, again.base, again.candidate)
         traces = both.reference, both.candidate
         told = own or (
             [initial] if not drawing else native_order.initial_values(initial, traces, alignment, mode.randomness)
