@@ -169,6 +169,7 @@ class RecordedBuild:
             "calls": int(live["calls"]),
             "draws": int(live["draws"]),
             "forward_draws": None if drawn is None else tuple(map(ForwardDraw.of, drawn)),
+            "repeated_draws": int(live.get("repeated_draws", 0)),
             "native_initializers": bool(live["native_initializers"]),
             "native_draws": bool(live["native_draws"]),
             "unaligned_draws": bool(live["unaligned_draws"]),

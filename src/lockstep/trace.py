@@ -34,7 +34,7 @@ class Trace:
         forward_draws: What the forward pass alone drew, in order; None where it cannot be told from what initializers
             drew (a model that made its variables in this run).
         repeated_draws: How many random operations are within loops or branches of a graph, if nobody knows how often
-            each of them drew.
+            each of them drew; of an eager run, whether numbers of later rounds could not be drawn.
         native_initializers: Whether Keras's own initializers gave some initial values: Keras may build all variables
             before the forward pass draws, so their draws may have another order than a TF1 program's.
         native_draws: Whether the model holds Keras's own seed generators (its dropout, say).

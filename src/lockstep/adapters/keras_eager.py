@@ -246,6 +246,7 @@ class EagerInstance:
             calls=1 + repeats,
             draws=tool.draws,
             forward_draws=None if initial else self._drawn(tool, draws),
+            repeated_draws=int(tool.unaligned),
             native_initializers=self._native_initializers(),
             native_draws=bool(self._generator_states()),
             unaligned_draws=self._generators_moved(generators),

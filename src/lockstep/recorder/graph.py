@@ -76,7 +76,7 @@ class GraphModel:
         names = [variable.op.name for variable in self._raw]
         targets = list(self.outputs.values()) + self._losses + self.updates
         self.draws = operations.draws(graph, everything, targets)
-        self._draw_in_order()
+        self.draw_in_order()
         self._owners = operations.loss_owners(self._losses, names)
         regularized = set(self._owners)
         self.variables = tuple(
@@ -96,7 +96,7 @@ class GraphModel:
         """The variables themselves, in the order of `variables`."""
         return list(self._raw)
 
-    def _draw_in_order(self) -> None:
+    def draw_in_order(self) -> None:
         """Has loops with draws run one round after the other; otherwise rounds may overtake each other when they draw.
 
         Nothing but the order of the rounds rests on `parallel_iterations`.
@@ -112,7 +112,7 @@ class GraphModel:
             if loss is not None and self.returned is None:
                 raise RecordingError("this graph was recorded without its loss; record it anew with it.")
             self.objective = objective.differentiate(self, loss)
-            self._draw_in_order()  # the gradients add what enters the same loops
+            self.draw_in_order()  # the gradients add what enters the same loops
 
     def run(
         self,
