@@ -1,0 +1,77 @@
+"""Unchanged code whose operations few models have: strings that come in, rows of a variable that are updated."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lockstep
+from lockstep import tf1
+
+v1 = tf.compat.v1
+ROWS = np.random.default_rng(7).uniform(-1.0, 1.0, (3, 4)).astype(np.float32)
+
+
+def check(forward, inputs, candidate=None):
+    class Migrated(keras.layers.Layer):
+        @tf1.track_tf1_style_variables
+        def call(self, inputs, training=None):
+            return (candidate or forward)(inputs, bool(training))
+
+    return lockstep.verify(lockstep.tf1_graph(forward), lockstep.keras(Migrated), inputs)
+
+
+@pytest.mark.parametrize("given", ["dict", "array"])
+def test_strings_go_into_a_functional_model(given):
+    def forward(inputs, training):
+        words = inputs["words"] if given == "dict" else inputs
+        return tf.gather(v1.get_variable("table", [8, 3]), tf.strings.to_hash_bucket_fast(words, 8))
+
+    words = np.array([["a", "b b"], ["c", ""]])
+    report = check(forward, {"words": words} if given == "dict" else words)
+    assert report.verdict == "equivalent", report
+    assert "functional model: 1 output bit-equal" in report.steps[4].summary
+
+
+def scattering(name, updates=lambda x: 0.1 * x, value=0.5):
+    def forward(inputs, training):
+        state = v1.get_variable("state", [6, 4], initializer=v1.constant_initializer(value), trainable=False)
+        if training:
+            update = getattr(v1, name)(state, [4, 0, 2], updates(inputs["x"]))
+            if not tf.executing_eagerly():
+                v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
+        return inputs["x"] * v1.get_variable("w", [4])
+
+    return forward
+
+
+@pytest.mark.parametrize("name", ["scatter_add", "scatter_sub", "scatter_update", "scatter_min", "scatter_max"])
+def test_rows_of_a_variable_that_are_updated_are_followed(name):
+    report = check(scattering(name), {"x": ROWS})
+    assert report.verdict == "equivalent", report
+
+
+def test_one_number_for_all_rows_is_followed():
+    report = check(scattering("scatter_add", lambda _: 0.25), {"x": ROWS})
+    assert report.verdict == "equivalent", report
+
+
+def test_single_elements_that_are_updated_are_followed():
+    def forward(inputs, training):
+        state = v1.get_variable("state", [3, 4], initializer=v1.zeros_initializer(), trainable=False)
+        if training:
+            update = v1.scatter_nd_add(state, [[0, 1], [2, 3], [0, 0]], inputs["x"][:, 0])
+            if not tf.executing_eagerly():
+                v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
+        return inputs["x"] * v1.get_variable("w", [4])
+
+    report = check(forward, {"x": ROWS})
+    assert report.verdict == "equivalent", report
+
+
+def test_another_update_of_rows_is_the_culprit():
+    report = check(scattering("scatter_add"), {"x": ROWS}, scattering("scatter_add", lambda x: 0.2 * x))
+    assert report.verdict == "diverged"
+    assert "0.1" in f"{report.culprits[0].cause} {report.culprits[0].fix}", report.culprits
