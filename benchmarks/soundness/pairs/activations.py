@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-
 from benchmarks.soundness.arrays import floats
 from benchmarks.soundness.lazily import keras, tf
 from benchmarks.soundness.pairs.pair import Topic, variable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from benchmarks.soundness.arrays import floats, integers
 from benchmarks.soundness.lazily import keras, tf
 from benchmarks.soundness.pairs.pair import Topic, as_number

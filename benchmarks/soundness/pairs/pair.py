@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from benchmarks.soundness.lazily import keras, lockstep, tf
 from benchmarks.soundness.migrated import migrated
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from benchmarks.soundness.arrays import floats
 from benchmarks.soundness.lazily import keras, tf
 from benchmarks.soundness.pairs.pair import Topic, variable, zeros
@@ -229,10 +228,11 @@ def running_average(x):
 @PAIRS.rewrite(running_average)
 def weighted_sums(x):
     decay = tf.sigmoid(variable("decay", 5))
-    rows = []
-    for step in range(4):
-        rows.append(tf.add_n([(1 - decay) * decay ** float(step - n) * x[:, n] for n in range(step + 1)]))
-    return tf.stack(rows)
+
+    def row(step):
+        return tf.add_n([(1 - decay) * decay ** float(step - n) * x[:, n] for n in range(step + 1)])
+
+    return tf.stack([row(step) for step in range(4)])
 
 
 @PAIRS.rewrite(running_average)

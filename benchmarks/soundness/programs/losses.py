@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from benchmarks.soundness.arrays import floats, integers
 from benchmarks.soundness.lazily import slim, tf
 from benchmarks.soundness.programs.program import Group
@@ -42,7 +41,6 @@ def regressions(x, y):
         tf.losses.huber_loss(y, p, delta=0.5, reduction=none),
         tf.losses.absolute_difference(y, p, reduction=none),
         tf.losses.mean_squared_error(y, p),
-        tf.losses.mean_pairwise_squared_error(y, p),
         tf.losses.cosine_distance(tf.nn.l2_normalize(y, 1), tf.nn.l2_normalize(p, 1), axis=1),
         tf.nn.l2_loss(p - y),
     )

@@ -19,7 +19,7 @@ def residual_network(x, training):
 
     x = tf.layers.conv2d(x, 4, 3, padding="same", use_bias=False)
     for number, stride in enumerate((1, 2)):
-        with tf.variable_scope("block%d" % number):
+        with tf.variable_scope(f"block{number}"):
             y = norm(x)
             shortcut = tf.layers.conv2d(y, 4 * stride, 1, stride, use_bias=False)
             y = tf.layers.conv2d(y, 4 * stride, 3, stride, "same", use_bias=False)
@@ -108,14 +108,13 @@ def densely_connected(x, training):
 
 @program(x=floats(*IMAGES))
 def inception_block_of_slim(x):
-    with slim.arg_scope([slim.conv2d], weights_regularizer=slim.l2_regularizer(1e-3)):
-        with tf.variable_scope("Mixed"):
-            with tf.variable_scope("Branch_0"):
-                a = slim.conv2d(x, 2, 1, scope="Conv2d_0a_1x1")
-            with tf.variable_scope("Branch_1"):
-                b = slim.conv2d(slim.conv2d(x, 2, 1, scope="Conv2d_0a_1x1"), 3, [3, 1], scope="Conv2d_0b_3x1")
-            with tf.variable_scope("Branch_2"):
-                c = slim.conv2d(slim.avg_pool2d(x, 3, stride=1, padding="SAME"), 2, 1, scope="Conv2d_0b_1x1")
+    with slim.arg_scope([slim.conv2d], weights_regularizer=slim.l2_regularizer(1e-3)), tf.variable_scope("Mixed"):
+        with tf.variable_scope("Branch_0"):
+            a = slim.conv2d(x, 2, 1, scope="Conv2d_0a_1x1")
+        with tf.variable_scope("Branch_1"):
+            b = slim.conv2d(slim.conv2d(x, 2, 1, scope="Conv2d_0a_1x1"), 3, [3, 1], scope="Conv2d_0b_3x1")
+        with tf.variable_scope("Branch_2"):
+            c = slim.conv2d(slim.avg_pool2d(x, 3, stride=1, padding="SAME"), 2, 1, scope="Conv2d_0b_1x1")
     return tf.concat([a, b, c], 3)
 
 
@@ -167,7 +166,7 @@ def highway_and_maxout(x):
 @program(x=floats(4, 6))
 def mixture_of_experts(x):
     gates = tf.nn.softmax(tf.layers.dense(x, 3, use_bias=False, name="gates"))
-    experts = tf.stack([tf.layers.dense(x, 5, tf.nn.relu, name="expert%d" % n) for n in range(3)], 1)
+    experts = tf.stack([tf.layers.dense(x, 5, tf.nn.relu, name=f"expert{n}") for n in range(3)], 1)
     return tf.reduce_sum(gates[:, :, None] * experts, 1)
 
 
@@ -182,9 +181,9 @@ def self_normalizing(x):
 def invertible_coupling(x):
     for number in range(2):
         a, b = x[:, :3], x[:, 3:]
-        h = tf.layers.dense(a, 4, tf.nn.relu, name="h%d" % number)
-        scale = tf.tanh(tf.layers.dense(h, 3, kernel_initializer=tf.zeros_initializer(), name="s%d" % number))
-        x = tf.concat([b * tf.exp(scale) + tf.layers.dense(h, 3, name="t%d" % number), a], 1)
+        h = tf.layers.dense(a, 4, tf.nn.relu, name=f"h{number}")
+        scale = tf.tanh(tf.layers.dense(h, 3, kernel_initializer=tf.zeros_initializer(), name=f"s{number}"))
+        x = tf.concat([b * tf.exp(scale) + tf.layers.dense(h, 3, name=f"t{number}"), a], 1)
     return x
 
 

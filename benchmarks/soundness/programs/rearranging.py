@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from benchmarks.soundness.arrays import floats, integers
 from benchmarks.soundness.lazily import tf
 from benchmarks.soundness.programs.program import Group
@@ -88,9 +87,9 @@ def unsorted_segments(x, ids):
 @program(x=floats(4, 3), senders=integers(6, high=4), receivers=integers(6, high=4, seed=3))
 def messages_of_a_graph_network(x, senders, receivers):
     for layer in range(2):
-        messages = tf.layers.dense(tf.gather(x, senders), 3, tf.nn.relu, name="edge%d" % layer)
+        messages = tf.layers.dense(tf.gather(x, senders), 3, tf.nn.relu, name=f"edge{layer}")
         received = tf.unsorted_segment_sum(messages, receivers, 4)
-        x = tf.layers.dense(tf.concat([x, received], 1), 3, tf.tanh, name="node%d" % layer)
+        x = tf.layers.dense(tf.concat([x, received], 1), 3, tf.tanh, name=f"node{layer}")
     return x
 
 
@@ -226,13 +225,6 @@ def sparse_times_dense(x, ids):
     w = tf.get_variable("w", [4, 2])
     sparse = tf.SparseTensor(ids, tf.gather_nd(x, ids), [3, 4])
     return tf.sparse_tensor_dense_matmul(sparse, w), tf.sparse_tensor_to_dense(sparse), tf.sparse_reduce_sum(sparse, 1)
-
-
-@program(x=floats(3, 4), ids=np.int64([[0, 1], [1, 3], [2, 0]]))
-def sparse_softmax_and_transpose(x, ids):
-    w = tf.get_variable("w", [3])
-    sparse = tf.sparse_softmax(tf.SparseTensor(ids, tf.gather_nd(x, ids) * w, tf.constant([3, 4], tf.int64)))
-    return tf.sparse_tensor_to_dense(tf.sparse_transpose(sparse)), (sparse * 2.0).values
 
 
 @program(x=floats(3, 4))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from benchmarks.soundness.arrays import floats, integers
 from benchmarks.soundness.lazily import tf
 from benchmarks.soundness.programs.program import Group
@@ -19,7 +18,7 @@ def embedding_lookup(ids):
 
 @program(ids=integers(3, 5, high=9))
 def embedding_of_several_variables(ids):
-    tables = [tf.get_variable("part_%d" % n, [3, 4]) for n in range(3)]
+    tables = [tf.get_variable(f"part_{n}", [3, 4]) for n in range(3)]
     return {
         "mod": tf.nn.embedding_lookup(tables, ids, partition_strategy="mod"),
         "div": tf.nn.embedding_lookup(tables, ids, partition_strategy="div"),
@@ -106,7 +105,7 @@ def relative_positions(x):
 def memory_network_hops(query, memory):
     for hop in range(3):
         weights = tf.nn.softmax(tf.squeeze(tf.matmul(memory, query[:, :, None]), 2))
-        query = tf.layers.dense(query, 4, use_bias=False, name="hop%d" % hop)
+        query = tf.layers.dense(query, 4, use_bias=False, name=f"hop{hop}")
         query += tf.einsum("bm,bmd->bd", weights, memory)
     return query
 
@@ -220,7 +219,7 @@ def conditional_random_field(x, tags):
 def dilated_causal_convolutions(x):
     for rate in (1, 2):
         padded = tf.pad(x, [[0, 0], [rate, 0], [0, 0]])
-        gate, content = tf.split(tf.layers.conv1d(padded, 8, 2, dilation_rate=rate, name="c%d" % rate), 2, -1)
+        gate, content = tf.split(tf.layers.conv1d(padded, 8, 2, dilation_rate=rate, name=f"c{rate}"), 2, -1)
         x += tf.sigmoid(gate) * tf.tanh(content)
     return x
 

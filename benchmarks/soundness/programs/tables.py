@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
 from benchmarks.soundness.case import Case
 from benchmarks.soundness.lazily import lockstep, tf
 from benchmarks.soundness.migrated import migrated
@@ -39,9 +38,7 @@ def _loaded(file: Path) -> ModuleType:
 
 def _tensors(outputs: Any) -> Any:
     """Returns the tensors of a structure: the tables return names and numbers beside them."""
-    import tensorflow
-
-    return [part for part in tensorflow.nest.flatten(outputs) if tensorflow.is_tensor(part)]
+    return [part for part in tf.nest.flatten(outputs) if tf.is_tensor(part)]
 
 
 def _case(kind: str, name: str, forward: Callable[[Any, bool], Any], inputs: Callable[[], Any]) -> Case:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from benchmarks.soundness.arrays import floats, integers
 from benchmarks.soundness.lazily import tf
 from benchmarks.soundness.programs.program import Group
