@@ -36,7 +36,7 @@ def normal_distribution_function(x):
 
 @PAIRS.native(gelu_by_erf)
 def keras_gelu(x):
-    return keras.activations.gelu(_native(x), approximate=False)
+    return keras.layers.Activation(lambda h: keras.activations.gelu(h, approximate=False))(_native(x))
 
 
 @PAIRS.original(x=X)
@@ -81,7 +81,7 @@ def division_by_exponential(x):
 
 @PAIRS.native(silu)
 def keras_silu(x):
-    return keras.activations.silu(_native(x))
+    return keras.layers.Activation("silu")(_native(x))
 
 
 @PAIRS.original(x=X)
@@ -168,24 +168,24 @@ def relu_by_a_mask(x):
 
 @PAIRS.original(x=X)
 def leaky_relu(x):
-    return tf.nn.leaky_relu(_hidden(x), 0.1)
+    return tf.nn.leaky_relu(_hidden(x), 0.25)
 
 
 @PAIRS.rewrite(leaky_relu)
 def leaky_relu_by_maximum(x):
     h = _hidden(x)
-    return tf.maximum(h, 0.1 * h)
+    return tf.maximum(h, 0.25 * h)
 
 
 @PAIRS.rewrite(leaky_relu)
 def leaky_relu_by_magnitude(x):
     h = _hidden(x)
-    return 0.55 * h + 0.45 * tf.abs(h)
+    return 0.625 * h + 0.375 * tf.abs(h)
 
 
 @PAIRS.native(leaky_relu)
 def keras_leaky_relu(x):
-    return keras.layers.LeakyReLU(negative_slope=0.1)(_native(x))
+    return keras.layers.LeakyReLU(negative_slope=0.25)(_native(x))
 
 
 @PAIRS.original(x=X)
@@ -221,7 +221,7 @@ def hard_swish(x):
 
 @PAIRS.native(hard_swish)
 def keras_hard_silu(x):
-    return keras.activations.hard_silu(_native(x))
+    return keras.layers.Activation("hard_silu")(_native(x))
 
 
 @PAIRS.original(x=X)
@@ -250,7 +250,7 @@ def mish(x):
 
 @PAIRS.native(mish)
 def keras_mish(x):
-    return keras.activations.mish(_native(x))
+    return keras.layers.Activation("mish")(_native(x))
 
 
 @PAIRS.original(x=X)

@@ -21,10 +21,17 @@ Body = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Original:
-    """What is rewritten: `body(x, y, ..., training)`, the parameters called as the inputs."""
+    """What is rewritten: `body(x, y, ..., training)`, the parameters called as the inputs.
+
+    Attributes:
+        body: The function.
+        inputs: Name -> array.
+        precision: What its rewrites can be proved in: `"float32"` where TensorFlow has no kernel for more.
+    """
 
     body: Body
     inputs: Arrays
+    precision: str = "float64"
 
     def subject(self) -> Any:
         """The reference."""
@@ -74,11 +81,11 @@ class Topic:
     def __iter__(self) -> Iterator[Pair]:
         return iter(self._pairs.values())
 
-    def original(self, **inputs: npt.NDArray[Any]) -> Callable[[Body], Body]:
+    def original(self, *, precision: str = "float64", **inputs: npt.NDArray[Any]) -> Callable[[Body], Body]:
         """Registers an original for these inputs."""
 
         def register(body: Body) -> Body:
-            self._originals[body.__name__] = Original(body, inputs)
+            self._originals[body.__name__] = Original(body, inputs, precision)
             return body
 
         return register
