@@ -244,8 +244,8 @@ def product_with_the_reciprocal(x):
 
 
 @PAIRS.native(division_by_a_constant)
-def keras_scaled_before(x):
-    return keras.layers.Dense(5, name="d")(x * 8.0**-0.5)
+def keras_rescaling(x):
+    return keras.layers.Rescaling(8.0**-0.5)(keras.layers.Dense(5, name="d")(x))
 
 
 @PAIRS.original(x=floats(3, 5, 4))

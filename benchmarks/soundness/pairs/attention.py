@@ -205,7 +205,7 @@ def exponentials_times_the_mask(x, lengths):
 def keras_masked_softmax(x, lengths):
     ops = keras.ops
     q, k, v = (keras.layers.Dense(8, name=name)(x) for name in ("q", "k", "v"))
-    mask = ops.expand_dims(ops.expand_dims(ops.arange(5, dtype="int32"), 0) < ops.expand_dims(lengths, 1), 1)
+    mask = ops.expand_dims(ops.less(ops.arange(5, dtype="int32"), ops.expand_dims(lengths, 1)), 1)
     scores = ops.matmul(q, ops.transpose(k, (0, 2, 1)))
     return ops.matmul(ops.softmax(ops.where(mask, scores, -1e9)), v)
 
