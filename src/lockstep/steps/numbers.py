@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lockstep.align import Alignment, Rename, rename
-from lockstep.compare import Budgets, Comparison, compare_named, compare_pairs
+from lockstep.compare import Budgets, Comparison, TensorComparison, compare_named, compare_pairs
 from lockstep.localise.pitfalls import Pitfall
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
@@ -35,6 +35,12 @@ def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budge
         "reference_first_output": _first(reference.outputs),
         "candidate_first_output": _first(candidate.outputs),
     }
+    others = [pair for pair in comparison.pairs if pair.figures is None]
+    if others:
+        details = [f"{_output(pair.name)}: {pair.problem}" for pair in others] + _structure(comparison)
+        phrase = f"{_output(others[0].name)} has another {others[0].problem}"
+        phrase += f", and so have {len(others) - 1} more" if len(others) > 1 else ""
+        return Finding(Verdict.DIVERGED, phrase, tuple(details), figures, _of_another_kind(others), exact=True)
     if comparison.failed:
         details = [pair.describe() for pair in comparison.failed] + _structure(comparison)
         phrase = (
@@ -53,6 +59,20 @@ def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budge
         return Finding(Verdict.UNDECIDED, "nothing to compare in " + ", ".join(map(_output, vacuous)), lines, figures)
     equal = "bit-equal" if comparison.bit_equal else f"differ by {comparison.largest_error:.2g} at most"
     return Finding(Verdict.EQUIVALENT, f"{_count(len(comparison.pairs), 'output')} {equal}", (), figures)
+
+
+def _of_another_kind(pairs: Sequence[TensorComparison]) -> tuple[Culprit, ...]:
+    """Returns the culprits for outputs of another shape or dtype."""
+    return tuple(
+        Culprit(
+            _output(pair.name),
+            _output(pair.name),
+            "output",
+            f"the reference returns {pair.problem.replace(' against ', ', the candidate ', 1)}",
+            fix="return it as the reference does: reshape, squeeze, or cast it",
+        )
+        for pair in pairs
+    )
 
 
 def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename]) -> Finding:
