@@ -243,7 +243,7 @@ def mixing_by_einsum(x):
     return tf.layers.dense(y + x, 6, name="channels")
 
 
-@PAIRS.native(transposed_mixing)
+@PAIRS.native(transposed_mixing, transforms=[("^tokens/bias$", "expand(1)")])
 def keras_mixing(x):
     y = keras.layers.EinsumDense("btc,ts->bsc", (4, 6), bias_axes="s", name="tokens")(x)
     return keras.layers.Dense(6, name="channels")(x + y)
