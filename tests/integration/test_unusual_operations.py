@@ -1,4 +1,4 @@
-"""Unchanged code whose operations few models have: strings that come in, rows of a variable that are updated."""
+"""Unchanged code whose operations few models have: strings that come in, variables that inference updates too."""
 
 from __future__ import annotations
 
@@ -75,3 +75,23 @@ def test_another_update_of_rows_is_the_culprit():
     report = check(scattering("scatter_add"), {"x": ROWS}, scattering("scatter_add", lambda x: 0.2 * x))
     assert report.verdict == "diverged"
     assert "0.1" in f"{report.culprits[0].cause} {report.culprits[0].fix}", report.culprits
+
+
+def test_an_assignment_in_every_call_is_no_value_of_its_own():
+    def forward(inputs, training):
+        state = v1.get_variable("state", [4], initializer=v1.ones_initializer(), trainable=False)
+        with tf.control_dependencies([v1.assign(state, 0.5 * state + tf.reduce_sum(inputs["x"], 0))]):
+            return inputs["x"] * v1.get_variable("w", [4]) * state.read_value()
+
+    report = check(forward, {"x": ROWS})
+    assert report.verdict == "equivalent", report
+    assert "initial values bit-equal" in report.steps[3].summary
+
+
+def test_a_whole_number_among_the_variables_does_not_hide_that_the_others_move_the_output():
+    def forward(inputs, training):
+        step = v1.get_variable("step", [], tf.int64, initializer=v1.zeros_initializer(), trainable=False)
+        return inputs["x"] * v1.get_variable("w", [4]) + tf.cast(step, tf.float32)
+
+    report = check(forward, {"x": ROWS})
+    assert report.verdict == "equivalent", report

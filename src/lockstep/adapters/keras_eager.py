@@ -364,8 +364,8 @@ class EagerInstance:
 
         Args:
             in_use: Variable key -> value right before the call, of those that there were then. Of the others the value
-                that their initializers gave counts, unless the call changed it though nothing is trained: their layer's
-                `build` set it.
+                that their initializers gave counts, unless the call changed one of Keras's own though nothing is
+                trained: its layer's `build` set it.
         """
         values: dict[str, np.ndarray] = {}
         overwritten = []
@@ -373,7 +373,8 @@ class EagerInstance:
             made = self._initial.get(id(private.raw_variable(variable)))
             now = in_use.get(key)
             if now is None:
-                now = _numpy(variable) if made is None or not self._mode.training else made
+                by_build = not self._mode.training and _is_kerass_own(variable)
+                now = _numpy(variable) if made is None or by_build else made
             if made is not None and not same_bits(made, now) and takes_values(_dtype_name(variable)):
                 overwritten.append(key)
             values[key] = now
@@ -527,8 +528,12 @@ def _numpy(variable: Any) -> np.ndarray:
     return np.array(private.raw_variable(variable).numpy())
 
 
+def _is_kerass_own(variable: Any) -> bool:
+    return private.is_keras_variable(variable) and not isinstance(variable, AdoptedVariable)
+
+
 def _name(variable: Any) -> str:
-    if private.is_keras_variable(variable) and not isinstance(variable, AdoptedVariable):
+    if _is_kerass_own(variable):
         return str(variable.path)
     return str(variable.name).removesuffix(":0")
 

@@ -88,7 +88,9 @@ class Reach:
             stepped = {tensor for p, tensors in leading.items() if p not in smooth for tensor in tensors}
         else:
             stepped = asked
-        self._change(program, kernels, {t: variables[t] for t in stepped if variables[t] not in self.moved})
+        waiting = {t for p, tensors in leading.items() if p in self.outputs and p not in self.live for t in tensors}
+        still = {t: variables[t] for t in stepped if t in waiting or variables[t] not in self.moved}
+        self._change(program, kernels, still)
 
     def _change(self, program: Program, kernels: Kernels, variables: Mapping[int, str]) -> None:
         """Changes variables one by one, and looks which outputs move."""
