@@ -27,7 +27,6 @@ from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 
 
-
 class Evidence(Protocol):
     """What is known of both sides besides their traces."""
 
@@ -136,7 +135,14 @@ class Judge:
         of_itself = functools.partial(self._state, _identity(traces.reference))
         return self._judged("state", _Case(traces, alignment, noise, evidence), of_pairs, of_itself)
 
-    def gradients(self, traces: Traces, alignment: Alignment, movable: Movable | None, objective: Objective) -> Finding:
+    def gradients(
+        self,
+        traces: Traces,
+        alignment: Alignment,
+        movable: Movable | None,
+        objective: Objective,
+        scale: float = 0.0,
+    ) -> Finding:
         """Compares training losses and gradients.
 
         Args:
@@ -144,6 +150,7 @@ class Judge:
             alignment: Reference's variables -> candidate's.
             movable: What `traces.base` is of; None if it cannot be run again.
             objective: What the gradients were taken of.
+            scale: How large gradients of this model are known to be elsewhere.
         """
 
         def judged(*, other_kernels: bool) -> Finding:
@@ -154,8 +161,8 @@ class Judge:
                     movable, traces.base, self.inputs, self.say, objective=objective, other_kernels=other_kernels
                 )
 
-            of_pairs = functools.partial(self._gradients, alignment)
-            of_itself = functools.partial(self._gradients, _identity(traces.reference))
+            of_pairs = functools.partial(self._gradients, alignment, scale)
+            of_itself = functools.partial(self._gradients, _identity(traces.reference), scale)
             return self._judged("gradient", _Case(traces, alignment, noise), of_pairs, of_itself)
 
         # Other kernels take a process of their own, which nothing but a close case is worth.
@@ -194,9 +201,9 @@ class Judge:
         ]
 
     def _gradients(
-        self, alignment: Alignment, reference: Trace, candidate: Trace, budgets: Budgets | None = None
+        self, alignment: Alignment, scale: float, reference: Trace, candidate: Trace, budgets: Budgets | None = None
     ) -> Finding:
-        return gradients.compare(reference, candidate, alignment, self.tolerance, budgets)
+        return gradients.compare(reference, candidate, alignment, self.tolerance, budgets, scale)
 
     def noise(self, movable: Movable, base: Trace) -> Noise:
         """Measures once for one trace: outputs, state, and a candidate's second run are held against the same."""
@@ -254,7 +261,7 @@ class Judge:
         tensors = {"output": traces.base.outputs, "state": traces.base.after, "gradient": traces.base.gradients}[kind]
         hidden = gradients.hidden(budgets, traces.base) if kind == "gradient" else _hidden(budgets, tensors)
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
-        budgeted = differences(budgets, {**budgets, **sensitivity.of_peers(budgets, tensors)})
+        budgeted = differences(budgets, _of_runtimes(kind, budgets, tensors, case))
         if hidden and same is None:
             clear = of_code(sensitivity.sharpened(budgets, hidden, tensors))
             hidden = {} if clear.verdict is Verdict.EQUIVALENT else hidden
@@ -263,7 +270,7 @@ class Judge:
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
 
     def _same_function(self, kind: str, code: Finding, case: _Case) -> bool | None:
-        """Tells whether the code computes the same but for rounding, by running it in float64; None: it cannot be told."""
+        """Tells whether the code computes the same but for rounding, as float64 shows; None: it cannot be told."""
         if code.verdict is Verdict.EQUIVALENT:
             return True
         whole = None if kind == "gradient" else case.evidence.in_double(case.traces.base)
@@ -304,6 +311,15 @@ class _Case:
                 if r.key in base.after or c.key in candidate.after
             )
         return {name for name, ours, theirs in both if not same_bits(np.asarray(ours), np.asarray(theirs))}
+
+
+def _of_runtimes(kind: str, budgets: Budgets, tensors: Mapping[str, np.ndarray], case: _Case) -> dict[str, float]:
+    """Returns how far two runtimes may differ: as any tensor of the kind moves, or as rounding moved this run."""
+    found = {**budgets, **sensitivity.of_peers(budgets, tensors)}
+    whole = None if kind == "gradient" or case.traces.here is None else case.evidence.in_double(case.traces.base)
+    for name, end in (whole.of(kind) if whole is not None else {}).items():
+        found[name] = max(found.get(name, 0.0), sensitivity.FACTOR * end.rounding[0])
+    return found
 
 
 def _left(trace: Trace, key: str) -> np.ndarray:

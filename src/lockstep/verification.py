@@ -23,7 +23,7 @@ from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.parts import PartRule, in_parts
-from lockstep.proof import start
+from lockstep.proof import dependence, start
 from lockstep.proof.trials import Trials, labelled
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
@@ -98,7 +98,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             sides, or one for each as `(reference's, candidate's)`. `outputs` is what the model returned, `batch` what
             it was given.
         gradients: Whether gradients are compared: of the loss, or, where there is none, of the outputs weighted with
-            a fixed random vector; regularization is added. By default they are where there is a loss.
+            a fixed random vector; regularization is added. By default they are, where both sides can be differentiated.
         optimizers: The reference's and the candidate's `optimizer()`, each of which returns a new optimizer of
             `tf.compat.v1.train` or Keras, or a function that is given (gradient, variable) pairs and applies them.
         trajectory: How many training steps are compared; 20 by default where there are a loss and optimizers.
@@ -293,7 +293,12 @@ class _Check:
             )
             again = dataclasses.replace(candidate, outputs=again.outputs)
             here = built.here.run(Setting("given", reference.before))
-            self._checkpoint.judged(self._judge.results(Traces(reference, again, here), alignment, built.movable))
+            forced = self._forced(built, alignment, first.reference)
+            found = self._judge.results(Traces(reference, again, here), alignment, built.movable, forced)
+            found += dependence.judge(forced, (plan.reference, plan.candidate))
+            # The values of a checkpoint may hide which is which: the pairs are proved at distinct values too.
+            trials = Trials(built, alignment, forced, self._judge, self._inputs, first.reference)
+            self._checkpoint.judged([*found, *trials.asked("distinct")])
         self._report("checkpoint", self._checkpoint.findings, self._rule)
         return self._whole(start)
 
@@ -370,7 +375,8 @@ class _Check:
             reference = built.reference.run(plan.reference)
             here = built.here.run(Setting("given", reference.before))
             both = Traces(reference, built.candidate.run(plan.candidate), here)
-            self._checkpoint.judged(self._judge.results(both, alignment, built.movable, forced))
+            found = self._judge.results(both, alignment, built.movable, forced)
+            self._checkpoint.judged([*found, *dependence.judge(forced, (plan.reference, plan.candidate))])
         self._clock = self._checkpoint.stopped(self._clock)
 
     def _align(self, both: Traces) -> Alignment:
@@ -379,6 +385,7 @@ class _Check:
     def _training(self) -> None:
         findings: list[Finding] = []
         verdicts: list[Verdict] = []
+        first = "num_random_ops"
         for mode in (
             Mode(training=True, randomness="num_random_ops"),
             Mode(training=True, randomness="constant", functional=True),
@@ -392,12 +399,14 @@ class _Check:
                 if not mode.functional:
                     found.extend(self._located(forced))
                 if not mode.functional and self._beyond is not None:
-                    for name, answer in self._beyond.answers(both, built, alignment):
+                    beyond = dataclasses.replace(self._beyond, positive=self._positive)
+                    for name, answer in beyond.answers(both, built, alignment):
                         self._answer_later(name, answer)
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
-            findings.extend(labelled(finding, label) for finding in found)
+            told = {finding.phrase for finding in findings}
+            findings.extend(labelled(f, label) for f in found if f"{first}: {f.phrase}" not in told or not f.details)
             verdicts.append(overall([finding.verdict for finding in found]))
         culprits = [culprit for finding in findings for culprit in finding.culprits]
         if not any(native_order.is_explained_by(culprit) for culprit in culprits):

@@ -12,7 +12,7 @@ from lockstep.compare import Budgets, Comparison, TensorComparison, compare_name
 from lockstep.localise.pitfalls import Pitfall
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
-from lockstep.tolerance import LOSS_RTOL, FixedTolerance
+from lockstep.tolerance import LOSS_RTOL, FixedTolerance, change_atol
 from lockstep.trace import LossRecord, Trace
 
 VALUE_DIFFERS = "its value after the call differs"
@@ -177,6 +177,7 @@ def state(
     """Compares what the run left behind: every variable that either side changed."""
     pairs = []
     moved_alone: dict[str, str] = {}
+    most: dict[str, float] = {}
     for r, c in alignment.pairs:
         sides = r.key in reference.after, c.key in candidate.after
         if any(sides):
@@ -184,11 +185,12 @@ def state(
             before = reference.before[r.key], candidate.before[c.key]
             ours = alignment.carried(c, before[0] if after[0] is None else after[0])
             pairs.append((r.key, ours, before[1] if after[1] is None else after[1]))
+            most[r.key] = change_atol(np.asarray(alignment.carried(c, before[0])), np.asarray(ours))
             if not all(sides):
                 moved_alone[r.key] = NEVER_CHANGED if sides[0] else CHANGED_ALONE
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
-    comparison = compare_pairs(pairs, tolerance, budgets)
+    comparison = compare_pairs(pairs, tolerance, budgets, most)
     figures: dict[str, object] = {
         "state_variables": len(pairs),
         "largest_state_error": comparison.largest_error,
