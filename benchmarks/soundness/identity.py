@@ -29,7 +29,7 @@ TOPICS = (
 
 def cases() -> list[Case]:
     """Returns all cases; no framework is imported before one of their makers is called."""
-    return [*tables.layers(), *tables.cells(), *tables.slim_nets(), *_probes()]
+    return [*tables.all_tables(), *_probes()]
 
 
 def _probes() -> Iterator[Case]:
