@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -42,9 +43,11 @@ class ForcedRuns:
         base: What the reference's variables were before its first run.
         say: Told what is being done.
         max_memory: Bytes of the reference's values to hold in memory.
+        training: Whether what the run leaves in variables counts. In inference nobody runs a graph's updates, which
+            eager code does at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - both sides, and how they are run
         self,
         reference: Programmed | None,
         candidate: Programmed | None,
@@ -52,7 +55,10 @@ class ForcedRuns:
         base: Mapping[str, np.ndarray],
         say: Callable[[str], None],
         max_memory: int = MAX_MEMORY,
+        *,
+        training: bool = True,
     ) -> None:
+        self._training = training
         self._reference, self._candidate, self._alignment = reference, candidate, alignment
         self._base, self._say, self._max_memory = base, say, max_memory
         self._done: list[tuple[Trace, Located]] = []
@@ -172,7 +178,11 @@ class ForcedRuns:
         assert self._candidate is not None
         reference = self._reference.program({**self._base, **ours.values}, inputs=ours.inputs)
         candidate = self._candidate.program(theirs.values, inputs=theirs.inputs)
-        return reference.without_the_unused(), candidate.without_the_unused()
+        return self._used(reference), self._used(candidate)
+
+    def _used(self, program: Program) -> Program:
+        counted = program if self._training else dataclasses.replace(program, writes={})
+        return counted.without_the_unused()
 
     @property
     def _has_both(self) -> bool:
@@ -183,8 +193,8 @@ class ForcedRuns:
     ) -> tuple[Program, Program, dict[str, str]]:
         assert self._reference is not None
         assert self._candidate is not None
-        reference = self._reference.program(ours, inputs=inputs).without_the_unused()
-        candidate = self._candidate.program(theirs, inputs=inputs).without_the_unused()
+        reference = self._used(self._reference.program(ours, inputs=inputs))
+        candidate = self._used(self._candidate.program(theirs, inputs=inputs))
         # What a transform makes has another value, and is no partner.
         made = self._alignment.transforms
         partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}

@@ -212,6 +212,7 @@ class _CutInstance:
             before=before,
             after={key: value for key, value in after.items() if not same_bits(value, before[key])},
             gradients=parts(trace.gradients),
+            cut=tuple(name for one in cuts.values() for name in one.names()),
             overwritten=tuple(
                 name for key in trace.overwritten for name in (cuts[key].names() if key in cuts else (key,))
             ),

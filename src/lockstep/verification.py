@@ -337,10 +337,10 @@ class _Check:
             self._report("inference-random", found, self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
 
-    def _forced(self, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
+    def _forced(self, built: _Built, alignment: Alignment, reference: Trace, *, training: bool = False) -> ForcedRuns:
         ours = programmed((built.here.instance, built.recorded, getattr(built.reference, "movable", None)))
         theirs = programmed((getattr(built.candidate, "movable", None),))
-        forced = ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory)
+        forced = ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory, training=training)
         forced.positive(self._positive)
         return forced
 
@@ -394,7 +394,7 @@ class _Check:
                 built = self._build(stack, mode)
                 both = self._initial(built)
                 alignment = self._align(both)
-                forced = self._forced(built, alignment, both.reference)
+                forced = self._forced(built, alignment, both.reference, training=True)
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))

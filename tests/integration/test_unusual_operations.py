@@ -95,3 +95,19 @@ def test_a_whole_number_among_the_variables_does_not_hide_that_the_others_move_t
 
     report = check(forward, {"x": ROWS})
     assert report.verdict == "equivalent", report
+
+
+SPECTRA = {
+    "a spectrum": lambda x, w: tf.abs(v1.spectral.rfft(x * w)),
+    "complex numbers": lambda x, w: tf.abs(tf.complex(x, w) * tf.complex(w, x)),
+    "a quantized kernel": lambda x, w: tf.matmul(x, tf.quantization.fake_quant_with_min_max_args(w[:, None], -1.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("function", SPECTRA.values(), ids=SPECTRA)
+def test_an_operation_without_a_float64_kernel_hides_no_variable_behind_it(function):
+    def forward(inputs, training):
+        return function(inputs["x"], v1.get_variable("w", [4]))
+
+    report = check(forward, {"x": ROWS})
+    assert report.verdict == "equivalent", report

@@ -373,8 +373,8 @@ class EagerInstance:
             made = self._initial.get(id(private.raw_variable(variable)))
             now = in_use.get(key)
             if now is None:
-                by_build = not self._mode.training and _is_kerass_own(variable)
-                now = _numpy(variable) if made is None or by_build else made
+                set_within = not self._mode.training and not isinstance(variable, AdoptedVariable)
+                now = _numpy(variable) if made is None or set_within else made
             if made is not None and not same_bits(made, now) and takes_values(_dtype_name(variable)):
                 overwritten.append(key)
             values[key] = now
@@ -528,12 +528,8 @@ def _numpy(variable: Any) -> np.ndarray:
     return np.array(private.raw_variable(variable).numpy())
 
 
-def _is_kerass_own(variable: Any) -> bool:
-    return private.is_keras_variable(variable) and not isinstance(variable, AdoptedVariable)
-
-
 def _name(variable: Any) -> str:
-    if _is_kerass_own(variable):
+    if private.is_keras_variable(variable) and not isinstance(variable, AdoptedVariable):
         return str(variable.path)
     return str(variable.name).removesuffix(":0")
 

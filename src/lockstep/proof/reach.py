@@ -88,8 +88,8 @@ class Reach:
         else:
             stepped = asked
         waiting = {t for p, tensors in leading.items() if p in self.outputs and p not in self.live for t in tensors}
-        still = {t: variables[t] for t in stepped if t in waiting or variables[t] not in self.moved}
-        self._change(program, kernels, still)
+        asked_again = {t: variables[t] for t in stepped if variables[t] not in self.moved or t in waiting}
+        self._change(program, kernels, asked_again)
 
     def _change(self, program: Program, kernels: Kernels, variables: Mapping[int, str]) -> None:
         """Changes variables one by one, and looks which outputs move."""

@@ -106,6 +106,7 @@ class Trials:
     _reach: reach.Reach = field(default_factory=reach.Reach)
     _outputs: list[Trace] = field(default_factory=list)
     _observed: int = 0
+    _rows: dict[str, int] = field(default_factory=dict)
     _limit: str = ""
 
     def findings(self) -> list[Finding]:
@@ -173,16 +174,14 @@ class Trials:
     def _second_input(self) -> list[Finding]:
         """Runs both sides on a generic input; says what the given one cannot show where that is not possible."""
         blind = second.blind_spots(self.inputs)
-        other = second.generic(self.inputs)
         note = f"not shown by these inputs: {', '.join(blind)}" if blind else ""
         if not self.also_generic or self.built.original is None or not self.built.candidate.free:
             return [Finding(Verdict.NOT_ASKED, note)]
         self.judge.say("inference, a second, generic input")
-        settings = self._settings("distinct", other)
-        try:
-            reference = self.built.original.run(settings[0])
-        except (SubjectError, InputError):
+        ran = self._on_generic_input(self.built.original)
+        if ran is None:
             return [Finding(Verdict.NOT_ASKED, f"the reference refuses a generic input; {note}".rstrip("; "))]
+        other, settings, reference = ran
         if not _finite(reference):
             return [Finding(Verdict.NOT_ASKED, note)]
         try:
@@ -196,6 +195,19 @@ class Trials:
         both = Traces(reference, candidate)
         found = by.results(both, self.alignment, self.built.movable, self.forced.on(other))
         return [labelled(_without_figures(one), "a second, generic input") for one in found]
+
+    def _on_generic_input(self, original: Instance) -> tuple[Arrays, tuple[Setting, Setting], Trace] | None:
+        """Runs the reference on a generic input: one that reaches the ends of tables, if it takes it."""
+        choices = [second.generic(self.inputs)]
+        if self._rows:
+            choices.insert(0, second.generic(self.inputs, self._rows))
+        for other in choices:
+            settings = self._settings("distinct", other)
+            try:
+                return other, settings, original.run(settings[0])
+            except (SubjectError, InputError):
+                continue  # an index beyond a table that is cut shorter, a length of zero
+        return None
 
     def _wider(self, until: float) -> list[Finding]:
         """Runs both sides from wider values until every kink and every variable was met."""
@@ -237,6 +249,7 @@ class Trials:
                 return
             self.judge.say("counting which kinks were met and which variables reach an output")
             kernels = TensorFlowKernels()
+            self._rows = second.rows_looked_up(programs[0])
             for side, program in zip(self._coverage, programs, strict=True):
                 self._coverage[side].observe(program, kernels)
             if self._reach.unmoved or self._reach.dead or not self._observed:
