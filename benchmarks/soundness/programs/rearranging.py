@@ -319,7 +319,8 @@ def histograms(ids):
 
 @program(logits=floats(2, 6))
 def nucleus_of_the_distribution(logits):
-    ordered = tf.sort(logits * tf.get_variable("t", [], initializer=tf.ones_initializer()), direction="DESCENDING")
+    logits *= tf.exp(tf.get_variable("w", [6]))
+    ordered = tf.sort(logits, direction="DESCENDING")
     kept = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True) < 0.8
     least = tf.reduce_min(tf.where(kept, ordered, tf.ones_like(ordered) * 1e10), axis=1, keepdims=True)
     return tf.where(logits < least, tf.ones_like(logits) * -1e10, logits)
