@@ -15,21 +15,30 @@ from lockstep.errors import KernelError, LockstepError, ProgramError
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import localise
-from lockstep.localise.matching import alike_draws, reads_all, without_duplicates
+from lockstep.localise.matching import alike_draws, reads_all, with_draws_shaped_alike, without_duplicates
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.program import Program
 from lockstep.proof import whole
 from lockstep.steps import filling
 from lockstep.steps.forced import Located
 from lockstep.subjects import Setting
-from lockstep.trace import Trace
+from lockstep.trace import ForwardDraw, Trace
 
 
 class Programmed(Protocol):
     """An instance whose run can be told operation by operation."""
 
-    def program(self, values: Mapping[str, np.ndarray], *, inputs: Arrays | None = None) -> Program:
-        """Runs it once from these values, on other inputs where they are given, and returns what it computed."""
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[ForwardDraw] | None = None,
+        *,
+        inputs: Arrays | None = None,
+    ) -> Program:
+        """Runs it once from these values, on other inputs where they are given, and returns what it computed.
+
+        `draws` are as of `Instance.run`.
+        """
         ...
 
 
@@ -45,6 +54,9 @@ class ForcedRuns:
         max_memory: Bytes of the reference's values to hold in memory.
         training: Whether what the run leaves in variables counts. In inference nobody runs a graph's updates, which
             eager code does at once.
+
+    Attributes:
+        draws: What the reference's forward pass draws; by these the candidate may decide which operations run.
     """
 
     def __init__(  # noqa: PLR0913 - both sides, and how they are run
@@ -59,26 +71,42 @@ class ForcedRuns:
         training: bool = True,
     ) -> None:
         self._training = training
+        self.draws: Sequence[ForwardDraw] | None = None
         self._reference, self._candidate, self._alignment = reference, candidate, alignment
         self._base, self._say, self._max_memory = base, say, max_memory
         self._done: list[tuple[Trace, Located]] = []
         self._whole: list[tuple[Trace, whole.Whole | None]] = []
         self._positive: frozenset[str] = frozenset()
         self._of_distinct: list[Located | None] = []
+        self._kept: tuple[Program, Program] | None = None
 
     def positive(self, keys: Collection[str]) -> None:
         """Says which of the reference's variables have to be positive among the distinct values."""
         if set(keys) != set(self._positive):
             self._positive = frozenset(keys)
             self._of_distinct.clear()
+            self._kept = None
 
     @property
     def distinct(self) -> Located | None:
         """With distinct values in every variable: no mistake hides behind a zero or a one."""
         if not self._of_distinct:
             ours, theirs = filling.filled("distinct", self._alignment, self._positive)
-            self._of_distinct.append(self._at({**self._base, **ours.values}, theirs.values))
+            self._of_distinct.append(self._at({**self._base, **ours.values}, theirs.values, kept=self._kept))
+            self._kept = None
         return self._of_distinct[0]
+
+    def programs_at_distinct(self) -> tuple[Program, Program] | None:
+        """Returns both programs at distinct values, and keeps them until `distinct` has been asked for.
+
+        Raises:
+            ProgramError: One cannot be followed.
+        """
+        if self._kept is None:
+            found = self.programs_from(*filling.filled("distinct", self._alignment, self._positive))
+            self._kept = None if self._of_distinct else found
+            return found
+        return self._kept
 
     def explain(self, base: Trace, inputs: Arrays | None = None) -> Located | None:
         """Returns what is to blame for a difference from a trace: at distinct values first, then at its own.
@@ -138,7 +166,12 @@ class ForcedRuns:
             return None
 
     def _at(
-        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], inputs: Arrays | None = None
+        self,
+        ours: Mapping[str, np.ndarray],
+        theirs: Mapping[str, np.ndarray],
+        inputs: Arrays | None = None,
+        *,
+        kept: tuple[Program, Program] | None = None,
     ) -> Located | None:
         if self._reference is None or self._candidate is None:
             return None
@@ -147,7 +180,7 @@ class ForcedRuns:
         kernels = TensorFlowKernels()
         self._say("forced lockstep: taking down both sides, operation by operation")
         try:
-            reference, candidate, partners = self._programs(ours, theirs, inputs)
+            reference, candidate, partners = self._programs(ours, theirs, inputs, kept=kept)
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
             found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)
             return Located(found, culprits(found, reference, candidate, kernels))
@@ -177,7 +210,7 @@ class ForcedRuns:
         assert self._reference is not None
         assert self._candidate is not None
         reference = self._reference.program({**self._base, **ours.values}, inputs=ours.inputs)
-        candidate = self._candidate.program(theirs.values, inputs=theirs.inputs)
+        candidate = self._candidate.program(theirs.values, self.draws, inputs=theirs.inputs)
         return self._used(reference), self._used(candidate)
 
     def _used(self, program: Program) -> Program:
@@ -189,12 +222,20 @@ class ForcedRuns:
         return self._reference is not None and self._candidate is not None
 
     def _programs(
-        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], inputs: Arrays | None = None
+        self,
+        ours: Mapping[str, np.ndarray],
+        theirs: Mapping[str, np.ndarray],
+        inputs: Arrays | None = None,
+        *,
+        kept: tuple[Program, Program] | None = None,
     ) -> tuple[Program, Program, dict[str, str]]:
         assert self._reference is not None
         assert self._candidate is not None
-        reference = self._used(self._reference.program(ours, inputs=inputs))
-        candidate = self._used(self._candidate.program(theirs, inputs=inputs))
+        reference, candidate = kept or (
+            self._used(self._reference.program(ours, inputs=inputs)),
+            self._used(self._candidate.program(theirs, self.draws, inputs=inputs)),
+        )
+        candidate = with_draws_shaped_alike(candidate, reference)
         # What a transform makes has another value, and is no partner.
         made = self._alignment.transforms
         partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}

@@ -24,7 +24,7 @@ from lockstep.recorder.folder import TraceReader, TraceWriter
 from lockstep.recorder.worker import PROGRESS
 from lockstep.served import ANSWER
 from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
-from lockstep.trace import Trace, VariableRecord
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 
 OLDEST_PYTHON = (3, 10)
 """Lockstep itself runs there, with what it needs to hold a Keras model: TensorFlow 2.16, Keras 3.3."""
@@ -77,6 +77,10 @@ class IsolatedKeras:
         """
         process = self._process or self._start()
         return RemoteInstance(process, mode, inputs)
+
+    def build_again(self, mode: Mode, inputs: Arrays) -> RemoteInstance:
+        """Builds it as if for the first time, to see whether it is the same twice."""
+        return self.build(mode, inputs)
 
     def _start(self) -> _Process:
         environment = provide(self.environment_spec, say=self.say)
@@ -141,7 +145,7 @@ class RemoteInstance:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
         execution: Execution = AS_WRITTEN,
     ) -> Trace:
@@ -162,7 +166,7 @@ class RemoteInstance:
                     "repeats": repeats,
                     "compiler": execution.compiler,
                     "off": list(execution.off),
-                    "draws": None if draws is None else [int(seed) for seed in draws],
+                    "draws": None if draws is None else [list(draw) for draw in draws],
                     "target": str(place / "trace"),
                 }
             )

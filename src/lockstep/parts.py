@@ -146,6 +146,10 @@ class _CutSubject:
     def build(self, mode: Mode, inputs: Arrays) -> Instance:
         return _CutInstance(self._subject.build(mode, inputs), self._rules)
 
+    def build_again(self, mode: Mode, inputs: Arrays) -> Instance:
+        subject: Any = self._subject
+        return _CutInstance(subject.build_again(mode, inputs), self._rules)
+
     def __getattr__(self, name: str) -> Any:  # what only some subjects have
         return getattr(self._subject, name)
 
