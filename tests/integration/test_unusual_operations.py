@@ -100,7 +100,7 @@ def test_a_whole_number_among_the_variables_does_not_hide_that_the_others_move_t
 SPECTRA = {
     "a spectrum": lambda x, w: tf.abs(v1.spectral.rfft(x * w)),
     "complex numbers": lambda x, w: tf.abs(tf.complex(x, w) * tf.complex(w, x)),
-    "a quantized kernel": lambda x, w: tf.matmul(x, tf.quantization.fake_quant_with_min_max_args(w[:, None], -1.0, 1.0)),
+    "quantized numbers": lambda x, w: x * tf.quantization.fake_quant_with_min_max_args(w, -1.0, 1.0),
 }
 
 
@@ -111,3 +111,27 @@ def test_an_operation_without_a_float64_kernel_hides_no_variable_behind_it(funct
 
     report = check(forward, {"x": ROWS})
     assert report.verdict == "equivalent", report
+
+
+def stopped(x, w):
+    return tf.stop_gradient(x * w)
+
+
+def test_no_gradient_on_either_side_is_no_question():
+    report = check(
+        lambda inputs, training: stopped(inputs["x"], v1.get_variable("w", [4])),
+        {"x": ROWS},
+    )
+    assert report.verdict == "equivalent", report
+    gradients = next(step for step in report.steps if step.name == "gradients")
+    assert gradients.summary == "the training loss depends on no trainable variable, on either side"
+
+
+def test_a_gradient_that_one_side_alone_has_is_told_though_it_is_the_only_one():
+    report = check(
+        lambda inputs, training: inputs["x"] * v1.get_variable("w", [4]),
+        {"x": ROWS},
+        lambda inputs, training: stopped(inputs["x"], v1.get_variable("w", [4])),
+    )
+    assert report.verdict == "diverged"
+    assert [culprit.kind for culprit in report.culprits] == ["gradient"]

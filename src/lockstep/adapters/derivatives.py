@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,16 @@ import tensorflow as tf
 
 from lockstep.adapters.kernels import Call, TensorFlowKernels, execute
 from lockstep.errors import KernelError
-from lockstep.program import Program
+from lockstep.program import Operation, Program
 from lockstep.proof.evaluating import Ran, evaluate
 from lockstep.recorder.fill import cotangent
 from lockstep.tf1 import private
-
 
 _NARROW = frozenset({"float16", "bfloat16", "float32"})
 
 
 class _RecordingKernels(TensorFlowKernels):
-    """Runs operations so that an open gradient tape sees them, those without a float64 kernel in their own precision."""
+    """Runs operations so that an open gradient tape sees them, those without a float64 kernel in float32."""
 
     def __init__(self, program: Program) -> None:
         self._specs = program.specs
