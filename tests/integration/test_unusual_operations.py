@@ -135,3 +135,15 @@ def test_a_gradient_that_one_side_alone_has_is_told_though_it_is_the_only_one():
     )
     assert report.verdict == "diverged"
     assert [culprit.kind for culprit in report.culprits] == ["gradient"]
+
+
+def test_a_loss_that_is_not_reduced_counts_with_its_sum():
+    def forward(inputs, training):
+        y = inputs["x"] * v1.get_variable("w", [4])
+        v1.losses.huber_loss(tf.zeros_like(y), y, reduction=v1.losses.Reduction.NONE)
+        v1.losses.mean_squared_error(tf.zeros_like(y), y)
+        return y
+
+    report = check(forward, {"x": ROWS})
+    assert report.verdict == "equivalent", report
+    assert "2 losses" in report.steps[2].summary, report.steps[2].summary

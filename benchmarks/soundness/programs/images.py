@@ -131,8 +131,8 @@ def patches(x):
 @program(boxes=floats(5, 4, low=0.0), scores=floats(5))
 def suppression(boxes, scores):
     corners = tf.concat([boxes[:, :2] * 0.4, boxes[:, 2:] * 0.4 + 0.5], 1)
-    kept = tf.image.non_max_suppression(corners, scores * tf.get_variable("w", []), 3, iou_threshold=0.6)
-    return tf.gather(corners, kept), kept
+    kept = tf.image.non_max_suppression(corners, scores, 3, iou_threshold=0.6)
+    return tf.gather(corners, kept) * tf.get_variable("w", [4]), kept
 
 
 @program(x=floats(2, 3, 6, 6))

@@ -493,7 +493,9 @@ class EagerInstance:
     def _losses(self, of_call: Sequence[Any] | None = None) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
         owned = [LossRecord(owner, np.asarray(loss())) for owner, loss in self._regularizers()]
         # What is among the losses besides was given to `add_loss`, or collected, and belongs to no variable.
-        values = [np.asarray(value) for value in (self._added_losses() if of_call is None else of_call)]
+        added = self._added_losses() if of_call is None else of_call
+        # One that is not reduced is added to the training loss element by element.
+        values = [np.asarray(tf.reduce_sum(value) if np.ndim(value) else value) for value in added]
         left = Counter(float(record.value) for record in owned)
         others = [value for value in values if not _taken(left, float(value))]
         return (*(LossRecord(None, value) for value in others), *owned), _sum(values)
