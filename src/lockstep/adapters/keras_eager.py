@@ -514,7 +514,9 @@ class EagerInstance:
     def _losses(self, of_call: Sequence[Any] | None = None) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
         owned = [LossRecord(owner, np.asarray(loss())) for owner, loss in self._regularizers()]
         # What is among the losses besides was given to `add_loss`, or collected, and belongs to no variable.
-        values = [np.asarray(value) for value in (self._added_losses() if of_call is None else of_call)]
+        added = self._added_losses() if of_call is None else of_call
+        # One that is not reduced is added to the training loss element by element.
+        values = [np.asarray(tf.reduce_sum(value) if np.ndim(value) else value) for value in added]
         left = Counter(float(record.value) for record in owned)
         others = [value for value in values if not _taken(left, float(value))]
         return (*(LossRecord(None, value) for value in others), *owned), _sum(values)
@@ -573,17 +575,22 @@ def _functional(layer: Any, inputs: Arrays, *, any_batch: bool = False) -> tuple
         return layer, ("called as it is: a functional model takes Keras layers only",)
     if isinstance(inputs, Mapping):
         symbolic = {
-            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=a.dtype.name, name=n)
+            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=_symbolic_dtype(a), name=n)
             for n, a in inputs.items()
         }
     else:
-        symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=inputs.dtype.name)
+        symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=_symbolic_dtype(inputs))
     try:
         # Flat, because Keras 3.3 refuses nested outputs; the paths are what the outputs are compared by anyway.
         return keras.Model(inputs=symbolic, outputs=dict(flatten(layer(symbolic)))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return layer, (f"called as it is: no functional model can be made of it ({reason[0]})",)
+
+
+def _symbolic_dtype(array: np.ndarray) -> str:
+    """NumPy's dtypes of strings say how long they are; TensorFlow has one for all."""
+    return "string" if array.dtype.kind in "SUO" else str(array.dtype.name)
 
 
 def _batch_shape(array: np.ndarray, any_batch: bool) -> tuple[int | None, ...]:

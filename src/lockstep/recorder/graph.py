@@ -68,7 +68,9 @@ class GraphModel:
             of_optimizers = optimizer_variables.names_in(graph)
             self._raw = [variable for variable in everything if variable.op.name not in of_optimizers]
             self._unrecorded = [variable for variable in everything if variable.op.name in of_optimizers]
-            self._losses = graph_losses.collected(graph)
+            # One that is not reduced is added to the training loss element by element.
+            losses = graph_losses.collected(graph)
+            self._losses = [loss if loss.shape.ndims == 0 else tf.reduce_sum(loss) for loss in losses]
             self._total = [tf.add_n(self._losses)] if self._losses else []
             self.updates = list(v1.get_collection(v1.GraphKeys.UPDATE_OPS)) if training else []
         for variable in everything:
