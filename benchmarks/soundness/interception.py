@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections import Counter
@@ -116,11 +117,13 @@ class Watch:
         mutation: What is done otherwise.
         below: Runs operations; TensorFlow's own function, or one that carries float64 values too.
         note: Told of each operation that ran.
+        created: The variables that calls made, in order.
     """
 
     mutation: Mutation = field(default_factory=Mutation)
     below: Callable[..., Any] = RAW
     note: Callable[[Seen], None] | None = None
+    created: list[Any] = field(default_factory=list)
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _inside: bool = False
     _base: str = ""
@@ -152,6 +155,8 @@ class Watch:
         return self.mutation.output(returned)
 
     def _other_initial_values(self) -> Any:
+        if self.note is None and self.mutation.initial is None:
+            return contextlib.nullcontext()
         count = 0
 
         def make(next_creator: Callable[..., Any], **options: Any) -> Any:
@@ -164,7 +169,8 @@ class Watch:
                 options["initial_value"] = self.mutation.initial[1](value)
                 self._inside = inside
                 self.mutation.applied += 1
-            return next_creator(**options)
+            self.created.append(next_creator(**options))
+            return self.created[-1]
 
         return tf.variable_creator_scope(make)
 
@@ -214,9 +220,15 @@ class Watch:
         return Operation(kind, inputs, attributes, execute, list(getattr(self._layer, "weights", ())))
 
 
+@functools.cache
+def definition(kind: str) -> Any:
+    """Returns what TensorFlow knows of a type of operation."""
+    return private.op_def(kind)
+
+
 def taken_apart(kind: str, given: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
     """Returns the inputs and the attributes of an operation as TensorFlow's function is given them."""
-    count = len(private.op_def(kind).input_arg)
+    count = len(definition(kind).input_arg)
     flat = given[count:]
     return list(given[:count]), dict(zip(flat[::2], map(_plain, flat[1::2]), strict=True))
 
@@ -232,8 +244,8 @@ def _plain(value: Any) -> Any:
 
 def converted(kind: str, inputs: Sequence[Any]) -> list[Any]:
     """Makes tensors of inputs that are none: TensorFlow's function refuses some, and runs them where nobody sees it."""
-    arguments = private.op_def(kind).input_arg
-    known = {
+    arguments = definition(kind).input_arg
+    known = _default_dtypes(kind) | {
         argument.type_attr: _first_dtype(given)
         for argument, given in zip(arguments, inputs, strict=True)
         if argument.type_attr and _first_dtype(given) is not None
@@ -248,6 +260,13 @@ def converted(kind: str, inputs: Sequence[Any]) -> list[Any]:
         else:
             made.append(_tensor(given, dtype))
     return made
+
+
+@functools.cache
+def _default_dtypes(kind: str) -> dict[str, Any]:
+    """Returns the dtypes that an empty list, or whole numbers, are given in an operation: of a shape, or of axes."""
+    found = {a.name: tf.as_dtype(a.default_value.type) for a in definition(kind).attr if a.default_value.type}
+    return {name: dtype for name, dtype in found.items() if dtype.is_integer}
 
 
 def _first_dtype(given: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-from benchmarks.soundness.interception import RAW, listed, taken_apart
+from benchmarks.soundness.interception import RAW, definition, listed, taken_apart
 from tensorflow.python.eager import core
 
 from lockstep.tf1 import private
@@ -81,7 +81,7 @@ class Shadow:
         given = [self._of_input(one) for one in inputs]
         if kind in _FUSED_NORMS:
             return _fused_norm(given, attributes, outputs)
-        types = {a.name for a in private.op_def(kind).attr if a.type == "type"}
+        types = {a.name for a in definition(kind).attr if a.type == "type"}
         wide = {n: tf.float64 if n in types and _is_single(v) else v for n, v in attributes.items()}
         flat = [item for pair in wide.items() for item in pair]
         try:
