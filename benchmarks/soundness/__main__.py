@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--short", action="store_true", help="a sample, for about three minutes on two idle cores")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="processes (default: the cores)")
-    parser.add_argument("--only", default="", metavar="REGEX", help="only what has a name that it is found in, all of it")
+    parser.add_argument(
+        "--only", default="", metavar="REGEX", help="only what has a name that it is found in, all of it"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every outcome there, as they come")
     parser.add_argument("--resume", action="store_true", help="leave out what --json's file holds already")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the README's table from such a file, and end")
@@ -137,7 +139,9 @@ def _spread(seed: str, named: dict[str, str], count: int) -> list[str]:
 
 def _say(outcome: Outcome, number: int, total: int) -> None:
     mark = "  <-- WRONG" if outcome.wrong else ""
-    print(f"{number} of {total}  {outcome.outcome:16} {outcome.name}  {outcome.duration_s:.1f} s{mark}", file=sys.stderr)
+    print(
+        f"{number} of {total}  {outcome.outcome:16} {outcome.name}  {outcome.duration_s:.1f} s{mark}", file=sys.stderr
+    )
 
 
 def _write(file: Path, outcomes: Sequence[Outcome], options: argparse.Namespace) -> None:

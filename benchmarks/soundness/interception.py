@@ -1,4 +1,4 @@
-"""Stands between a Keras candidate and TensorFlow: sees every eager operation of its `call`, and may do one otherwise."""
+"""Stands between a candidate and TensorFlow: sees every eager operation of its `call`, and may do one otherwise."""
 
 from __future__ import annotations
 

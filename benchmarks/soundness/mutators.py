@@ -29,8 +29,8 @@ _SIBLINGS = {
     "Sigmoid": ("Tanh",), "Elu": ("Selu", "Relu"), "Selu": ("Elu",), "Softplus": ("Relu", "Softsign"),
     "Softsign": ("Tanh",), "MaxPool": ("AvgPool",), "AvgPool": ("MaxPool",), "Sum": ("Mean", "Max"),
     "Mean": ("Sum", "Max"), "Max": ("Min", "Mean"), "Min": ("Max",), "Prod": ("Sum",), "AddV2": ("Sub", "Maximum"),
-    "Add": ("Sub",), "Sub": ("AddV2",), "Mul": ("RealDiv", "Minimum"), "RealDiv": ("Mul",), "Greater": ("GreaterEqual",),
-    "GreaterEqual": ("Greater", "Less"), "Less": ("LessEqual", "Greater"), "LessEqual": ("Less",), "Floor": ("Ceil",),
+    "Add": ("Sub",), "Sub": ("AddV2",), "Mul": ("RealDiv", "Minimum"), "RealDiv": ("Mul",),
+    "Greater": ("GreaterEqual",), "GreaterEqual": ("Greater", "Less"), "Less": ("LessEqual", "Greater"), "LessEqual": ("Less",), "Floor": ("Ceil",),
     "Ceil": ("Floor",), "Round": ("Floor",), "Rint": ("Floor",), "Maximum": ("Minimum",), "Minimum": ("Maximum",),
     "Exp": ("Expm1",), "Log": ("Log1p",), "Sin": ("Cos",), "Cos": ("Sin",), "Sqrt": ("Rsqrt",), "Rsqrt": ("Sqrt",),
     "Square": ("Abs",), "SquaredDifference": ("Sub",), "ArgMax": ("ArgMin",), "LogicalAnd": ("LogicalOr",),
@@ -276,7 +276,14 @@ def _attributes(site: Site) -> Iterator[Change]:
 
 
 def _other_values(name: str, kind: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if kind == "bool" and name not in ("use_cudnn_on_gpu", "validate_shape", "use_locking", "validate_indices", "grad_a", "grad_b"):
+    if kind == "bool" and name not in (
+        "use_cudnn_on_gpu",
+        "validate_shape",
+        "use_locking",
+        "validate_indices",
+        "grad_a",
+        "grad_b",
+    ):
         yield str(not value), not value
     elif kind == "float":
         yield from ((f"x{factor}", value * factor) for factor in (1.0001, 1.1) if value)
@@ -302,19 +309,23 @@ def _other_sizes(value: list[int]) -> Iterator[tuple[str, list[int]]]:
 @mutator("half")
 def _half(site: Site) -> Iterator[Change]:
     """The result rounded to half precision."""
-    if site.kind not in _STATELESS_COPIES and len(site.outputs) == 1 and site.outputs[0][0] == "float32":
-        if site.operands and site.operands[0].origin != "handle":
-            yield "float16", lambda o: tf.cast(tf.cast(o.run(), tf.float16), tf.float32)
-            yield "bfloat16", lambda o: tf.cast(tf.cast(o.run(), tf.bfloat16), tf.float32)
+    if _gives_a_number(site):
+        yield "float16", lambda o: tf.cast(tf.cast(o.run(), tf.float16), tf.float32)
+        yield "bfloat16", lambda o: tf.cast(tf.cast(o.run(), tf.bfloat16), tf.float32)
 
 
 @mutator("scale")
 def _scaled(site: Site) -> Iterator[Change]:
     """The result off by a little."""
-    if site.kind not in _STATELESS_COPIES and len(site.outputs) == 1 and site.outputs[0][0] == "float32":
-        if site.operands and site.operands[0].origin != "handle":
-            yield "x1.0001", lambda o: o.run() * 1.0001
-            yield "x-1", lambda o: -o.run()
+    if _gives_a_number(site):
+        yield "x1.0001", lambda o: o.run() * 1.0001
+        yield "x-1", lambda o: -o.run()
+
+
+def _gives_a_number(site: Site) -> bool:
+    """Tells whether a site gives one float32 tensor, and does more than read a variable or copy."""
+    one = len(site.outputs) == 1 and site.outputs[0][0] == "float32"
+    return one and site.kind not in _STATELESS_COPIES and bool(site.operands) and site.operands[0].origin != "handle"
 
 
 @mutator("variance")

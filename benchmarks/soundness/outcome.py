@@ -69,8 +69,10 @@ class Outcome:
         """Whether the measure fails for it: a wrong verdict, or none where there has to be one."""
         if self.outcome in (FALSE_EQUIVALENT, *FAILURES):
             return True
-        return self.part != "mutants" and self.outcome != "equivalent" and not (
-            self.outcome == "undecided" and bool(self.reason)
+        return (
+            self.part != "mutants"
+            and self.outcome != "equivalent"
+            and not (self.outcome == "undecided" and bool(self.reason))
         )
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from benchmarks.zoo import catalogue
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 5
@@ -30,16 +34,16 @@ _ZOO = {
 """The zoo's families, and the sizes of inputs where the zoo's own are larger than mutants need."""
 
 _LAYERS = (
-    "dense_named_relu_without_bias", "dense_regularized", "dense_default_names_count_up", "dense_activation_with_variable",
-    "conv1d_causal_dilated", "conv2d_same_strided_relu", "conv2d_dilated", "separable_conv2d_everything",
+    "dense_named_relu_without_bias", "dense_regularized", "dense_default_names_count_up",
+    "dense_activation_with_variable", "conv1d_causal_dilated", "conv2d_same_strided_relu", "conv2d_dilated", "separable_conv2d_everything",
     "conv2d_transpose_same", "batch_norm_fused", "batch_norm_rank_2", "batch_norm_not_fused_first_axis",
     "batch_norm_renorm_clipped", "dropout_between_dense", "max_pooling2d_gaps", "average_pooling2d_same",
     "own_layer_of_several_inputs", "whole_net",
 )  # fmt: skip
 _CELLS = ("gru", "lstm_everything", "dynamic_lengths", "static_bidirectional_lengths", "residual_function", "raw")
 _SLIM = (
-    "arg_scopes_and_the_usual_layers", "batch_norm_rank_2_not_fused", "gdn", "group_norm", "instance_norm", "layer_norm",
-    "losses", "unit_norm",
+    "arg_scopes_and_the_usual_layers", "batch_norm_rank_2_not_fused", "gdn", "group_norm", "instance_norm",
+    "layer_norm", "losses", "unit_norm",
 )  # fmt: skip
 _PROGRAMS: dict[str, dict[str, tuple[int, ...]]] = {
     "bounds": {"x": (6, 4)},
@@ -116,7 +120,9 @@ def _cut(arrays: dict[str, npt.NDArray[Any]], sizes: dict[str, tuple[int, ...]])
     """Cuts inputs to smaller sizes; what gives the length of sequences is cut with them."""
     cut = {name: array[tuple(map(slice, sizes.get(name, array.shape)))] for name, array in arrays.items()}
     if "length" in cut and "words" in cut:
-        cut["length"] = np.minimum(cut["length"], cut["words"].shape[1] - np.arange(len(cut["length"])) % 2).astype("int32")
+        cut["length"] = np.minimum(cut["length"], cut["words"].shape[1] - np.arange(len(cut["length"])) % 2).astype(
+            "int32"
+        )
     return cut
 
 

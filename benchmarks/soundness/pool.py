@@ -51,7 +51,8 @@ class Worker:
         if self._answered >= CASES_PER_PROCESS:
             self.close()
         process = self._process or self._start()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
@@ -80,7 +81,8 @@ class Worker:
         environment = dict(os.environ)
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        # Closed with the process: it is read where that ends by itself.
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.soundness.worker"],
             stdin=subprocess.PIPE,
@@ -126,41 +128,47 @@ def run(jobs: Iterable[Job], count: int, time_limit_s: float = TIME_LIMIT_S) -> 
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
-    outcomes: queue.SimpleQueue[Outcome | None | BaseException] = queue.SimpleQueue()
+    # None says that a thread is done.
+    outcomes: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
     stopped = threading.Event()
-
-    def work() -> None:
-        with contextlib.closing(Worker(time_limit_s)) as worker:
-            try:
-                while not stopped.is_set():
-                    job = waiting.get_nowait()
-                    for name in job.names:
-                        if stopped.is_set():
-                            break
-                        outcomes.put(_checked(worker, job, name))
-            except queue.Empty:
-                pass
-            except BaseException as error:
-                outcomes.put(error)
-        outcomes.put(None)
-
-    threads = [threading.Thread(target=work) for _ in range(count)]
+    threads = [threading.Thread(target=_work, args=(waiting, outcomes, stopped, time_limit_s)) for _ in range(count)]
     for thread in threads:
         thread.start()
     running = count
     try:
         while running:
             outcome = outcomes.get()
+            if isinstance(outcome, BaseException):
+                raise outcome
             if outcome is None:
                 running -= 1
-            elif isinstance(outcome, BaseException):
-                raise outcome
             else:
                 yield outcome
     finally:
         stopped.set()
         for thread in threads:
             thread.join()
+
+
+def _work(
+    waiting: queue.SimpleQueue[Job],
+    outcomes: queue.SimpleQueue[Outcome | BaseException | None],
+    stopped: threading.Event,
+    time_limit_s: float,
+) -> None:
+    """Does jobs in a process of its own until there are none, or it is stopped."""
+    with contextlib.closing(Worker(time_limit_s)) as worker:
+        try:
+            while not stopped.is_set():
+                job = waiting.get_nowait()
+                for name in job.names:
+                    if not stopped.is_set():
+                        outcomes.put(_checked(worker, job, name))
+        except queue.Empty:
+            pass
+        except BaseException as error:  # told by the main thread
+            outcomes.put(error)
+    outcomes.put(None)
 
 
 def _checked(worker: Worker, job: Job, name: str) -> Outcome:

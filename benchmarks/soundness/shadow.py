@@ -33,9 +33,7 @@ class Shadow:
     def __init__(self, variables: Sequence[Any], inputs: Sequence[Any]) -> None:
         self.variables = [private.raw_variable(variable) for variable in variables]
         self.leaves = [_double(tf.identity(variable)) for variable in self.variables]
-        self._state = {
-            private.tensor_id(v.handle): leaf for v, leaf in zip(self.variables, self.leaves, strict=True)
-        }
+        self._state = {private.tensor_id(v.handle): leaf for v, leaf in zip(self.variables, self.leaves, strict=True)}
         self._doubles: dict[int, Any] = {}
         self._busy = False
         self.single: set[str] = set()
@@ -95,9 +93,7 @@ class Shadow:
     def _single(self, context: Any, kind: str, given: list[Any], attributes: Mapping[str, Any]) -> Any:
         """Runs an operation in float32, on the float64 values rounded."""
         self.single.add(kind)
-        narrow = [
-            [_narrow(one) for one in value] if isinstance(value, list) else _narrow(value) for value in given
-        ]
+        narrow = [[_narrow(one) for one in value] if isinstance(value, list) else _narrow(value) for value in given]
         flat = [item for pair in attributes.items() for item in pair]
         return [_double(output) for output in listed(RAW(context, kind, None, *narrow, *flat))]
 
@@ -157,7 +153,7 @@ def _is_handle(value: Any) -> bool:
 
 
 def _is_single(value: Any) -> bool:
-    return value == _FLOAT or value == tf.float32
+    return bool(value in (_FLOAT, tf.float32))
 
 
 def _double(tensor: Any) -> Any:

@@ -87,9 +87,9 @@ class Survey:
     created: tuple[tuple[str, tuple[int, ...]] | None, ...]
 
 
-def drawn() -> Any:
+def drawn(seed: int = SEED) -> Any:
     """Returns a scope in which draws are the same each time."""
-    return DeterministicRandomTestTool(seed=SEED, mode="num_random_ops").scope()
+    return DeterministicRandomTestTool(seed=seed, mode="num_random_ops").scope()
 
 
 def tensors(inputs: Any) -> Any:
@@ -196,11 +196,9 @@ def _sites(seen: Sequence[Seen], layer: keras.layers.Layer, inputs: Sequence[Any
         sites.append(Site(one.key, operands, one.operation.attributes, specs_out, specs))
         for tensor in one.outputs:
             number = private.tensor_id(tensor)
-            # What is read of a variable, and what reads it a second time.
-            source = operands[0] if operands else None
-            if one.key.kind == "ReadVariableOp" and source is not None and source.weight >= 0:
-                read[number] = source.weight
-            elif one.key.kind == "Identity" and source is not None and source.origin == "variable":
+            source = operands[0] if operands else Operand("constant")
+            reads = one.key.kind == "ReadVariableOp" or (one.key.kind == "Identity" and source.origin == "variable")
+            if reads and source.weight >= 0:
                 read[number] = source.weight
             else:
                 producers[number] = one.key.kind

@@ -57,7 +57,7 @@ def _of_mutants(mutants: Sequence[Outcome]) -> Iterator[str]:
         cells = [f"{found[head]!s:>{len(head)}}" for head in _HEADS]
         yield " ".join([f"{group:{width}}", *cells])
     small = [one for one in mutants if one.outcome == FALSE_EQUIVALENT and (one.effect or 0) < BELOW_FLOAT32]
-    yield f"false equivalent with an effect below {BELOW_FLOAT32:g}, which float32 cannot show at those values: {len(small)}"
+    yield f"false equivalent with an effect below {BELOW_FLOAT32:g}, which float32 cannot show there: {len(small)}"
     alarms = sum(one.outcome == HARMLESS and one.verdict == "diverged" for one in mutants)
     yield f"harmless mutants that were called diverged: {alarms}"
 
@@ -100,5 +100,5 @@ def _wrong(outcome: Outcome) -> Iterator[str]:
     effect = "" if outcome.effect is None else f", effect {outcome.effect:.2g} ({outcome.where})"
     yield f"{outcome.outcome}: {outcome.name}{effect}"
     if outcome.note:
-        yield f"  {outcome.note}"
+        yield f"  {outcome.note[:200]}"
     yield f"  {outcome.command}"
