@@ -35,7 +35,8 @@ _ZOO = {
 
 _LAYERS = (
     "dense_named_relu_without_bias", "dense_regularized", "dense_default_names_count_up",
-    "dense_activation_with_variable", "conv1d_causal_dilated", "conv2d_same_strided_relu", "conv2d_dilated", "separable_conv2d_everything",
+    "dense_activation_with_variable", "conv1d_causal_dilated",
+    "conv2d_same_strided_relu", "conv2d_dilated", "separable_conv2d_everything",
     "conv2d_transpose_same", "batch_norm_fused", "batch_norm_rank_2", "batch_norm_not_fused_first_axis",
     "batch_norm_renorm_clipped", "dropout_between_dense", "max_pooling2d_gaps", "average_pooling2d_same",
     "own_layer_of_several_inputs", "whole_net",

@@ -1,4 +1,4 @@
-"""Small TF1 programs that hold what the other pairs lack: bounds, a stopped gradient, averages by hand, draws, masks."""
+"""Small TF1 programs that hold what other pairs lack: bounds, a stopped gradient, averages by hand, draws, masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carries float64 values beside the float32 ones of eager operations: what is exact enough to call a mutant harmless."""
+"""Carries float64 values beside the float32 ones of eager operations: exact enough to call a mutant harmless."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Shadow:
         elif kind in _STEPS:
             self._state[number] = _STEPS[kind](value, self._of_input(inputs[1]))
         elif kind == "VariableShape":
-            return [output for output in listed(outputs)]
+            return listed(outputs)
         else:
             self.single.add(kind)
             for variable in self.variables:
