@@ -7,6 +7,7 @@ import functools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -140,9 +141,7 @@ class Watch:
         self._mode = "training" if options.get("training") else "inference"
         pywrap_tfe.TFE_Py_FastPathExecute = self._execute
         try:
-            with self._other_initial_values():
-                returned = function(layer, *arguments, **options)
-            return self._returned(returned)
+            return self._returned(function(layer, *arguments, **options))
         finally:
             pywrap_tfe.TFE_Py_FastPathExecute = RAW
             self._layer = None
@@ -154,7 +153,8 @@ class Watch:
         self._inside = True
         return self.mutation.output(returned)
 
-    def _other_initial_values(self) -> Any:
+    def creating(self) -> AbstractContextManager[None]:
+        """Notes the variables that are made meanwhile, and lets one start from other values."""
         if self.note is None and self.mutation.initial is None:
             return contextlib.nullcontext()
         count = 0
@@ -172,7 +172,8 @@ class Watch:
             self.created.append(next_creator(**options))
             return self.created[-1]
 
-        return tf.variable_creator_scope(make)
+        scope: AbstractContextManager[None] = tf.variable_creator_scope(make)
+        return scope
 
     def _execute(self, context: Any, kind: str, name: Any, *given: Any) -> Any:
         if self._inside or _makes_a_variable(sys._getframe(1)):
@@ -297,8 +298,13 @@ def watched(build: Callable[[], Any], watch: Watch) -> Callable[[], Any]:
         def call(self: Any, *arguments: Any, **options: Any) -> Any:
             return watch.call(self, kind.call, arguments, options)
 
+        def from_outside(self: Any, *arguments: Any, **options: Any) -> Any:
+            with watch.creating():
+                return kind.__call__(self, *arguments, **options)
+
         # Keras reads the signature of the instance's own class, which `wraps` keeps.
-        body = {"call": call, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        body = {"call": call, "__call__": from_outside}
+        body |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         object.__setattr__(layer, "__class__", type(kind.__name__, (kind,), body))
         return layer
 

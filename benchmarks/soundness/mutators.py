@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from benchmarks.soundness.interception import Act, CannotMutateError, Mutation, Operation, definition, listed
 from benchmarks.soundness.sites import Operand, Site, Survey
+from tensorflow.python import pywrap_tfe
 
 from lockstep.tf1 import private
 
@@ -379,12 +380,24 @@ def _updates(site: Site) -> Iterator[Change]:
 def _gradients(site: Site) -> Iterator[Change]:
     """A `stop_gradient` that is lost, or one more; a gradient of another size."""
     if site.kind == "StopGradient":
-        yield "no stop", lambda o: o.inputs[0] + 0
+        yield "no stop", _without_stop
         return
     alive = any(one.origin in ("computed", "variable") and one.floating for one in site.operands)
     if alive and len(site.outputs) == 1 and site.outputs[0][0] == "float32" and site.kind not in _STATELESS_COPIES:
         yield "stopped", lambda o: tf.stop_gradient(o.run())
         yield "x1.1", _scaled_gradient
+
+
+def _without_stop(o: Operation) -> Any:
+    """Passes a value on; TensorFlow's `stop_gradient` runs its operation while tapes do not record."""
+    stopped = pywrap_tfe.TFE_Py_TapeSetIsStopped()
+    if stopped:
+        pywrap_tfe.TFE_Py_TapeSetRestartOnThread()
+    try:
+        return tf.identity(o.inputs[0])
+    finally:
+        if stopped:
+            pywrap_tfe.TFE_Py_TapeSetStopOnThread()
 
 
 def _scaled_gradient(o: Operation) -> Any:

@@ -15,6 +15,7 @@ from lockstep.randomness import DeterministicRandomTestTool
 from lockstep.tf1 import private
 
 SEED = 11
+"""Never 0: TensorFlow takes two seeds of 0 for none, and draws at random."""
 
 
 @dataclass(frozen=True)
