@@ -360,12 +360,12 @@ class EagerInstance:
                 variable.assign(values[key])
 
     def _initial_values(self, in_use: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-        """Returns what the first call started from, and the keys of what had been given other values than initializers gave.
+        """Returns what the first call started from, and the keys of what was set after its initializer ran.
 
         Args:
             in_use: Variable key -> value right before the call, of those that there were then. Of the others the value
-                that their initializers gave counts, unless the call changed it though nothing is trained: their layer's
-                `build` set it.
+                that their initializers gave counts, unless the call changed one of Keras's own though nothing is
+                trained: its layer's `build` set it.
         """
         values: dict[str, np.ndarray] = {}
         overwritten = []
@@ -373,7 +373,8 @@ class EagerInstance:
             made = self._initial.get(id(private.raw_variable(variable)))
             now = in_use.get(key)
             if now is None:
-                now = _numpy(variable) if made is None or not self._mode.training else made
+                set_within = not self._mode.training and not isinstance(variable, AdoptedVariable)
+                now = _numpy(variable) if made is None or set_within else made
             if made is not None and not same_bits(made, now) and takes_values(_dtype_name(variable)):
                 overwritten.append(key)
             values[key] = now

@@ -106,6 +106,7 @@ class Trials:
     _reach: reach.Reach = field(default_factory=reach.Reach)
     _outputs: list[Trace] = field(default_factory=list)
     _observed: int = 0
+    _rows: dict[str, int] = field(default_factory=dict)
     _limit: str = ""
 
     def findings(self) -> list[Finding]:
@@ -126,7 +127,7 @@ class Trials:
         return filling.filled(kind, self.alignment, self.positive, inputs)
 
     def asked(self, kind: str) -> list[Finding]:
-        """Runs both sides from the distinct or the constant values, or from others where these give no finite number."""
+        """Runs both sides from distinct or constant values, or from others where these give no finite number."""
         self.judge.say(f"inference, every variable set to {kind} values")
         both = self._run(self._settings(kind))
         label, chosen = LABELS[kind], kind
@@ -173,16 +174,14 @@ class Trials:
     def _second_input(self) -> list[Finding]:
         """Runs both sides on a generic input; says what the given one cannot show where that is not possible."""
         blind = second.blind_spots(self.inputs)
-        other = second.generic(self.inputs)
         note = f"not shown by these inputs: {', '.join(blind)}" if blind else ""
         if not self.also_generic or self.built.original is None or not self.built.candidate.free:
             return [Finding(Verdict.NOT_ASKED, note)]
         self.judge.say("inference, a second, generic input")
-        settings = self._settings("distinct", other)
-        try:
-            reference = self.built.original.run(settings[0])
-        except (SubjectError, InputError):
+        ran = self._on_generic_input(self.built.original)
+        if ran is None:
             return [Finding(Verdict.NOT_ASKED, f"the reference refuses a generic input; {note}".rstrip("; "))]
+        other, settings, reference = ran
         if not _finite(reference):
             return [Finding(Verdict.NOT_ASKED, note)]
         try:
@@ -197,8 +196,21 @@ class Trials:
         found = by.results(both, self.alignment, self.built.movable, self.forced.on(other))
         return [labelled(_without_figures(one), "a second, generic input") for one in found]
 
+    def _on_generic_input(self, original: Instance) -> tuple[Arrays, tuple[Setting, Setting], Trace] | None:
+        """Runs the reference on a generic input: one that reaches the ends of tables, if it takes it."""
+        choices = [second.generic(self.inputs)]
+        if self._rows:
+            choices.insert(0, second.generic(self.inputs, self._rows))
+        for other in choices:
+            settings = self._settings("distinct", other)
+            try:
+                return other, settings, original.run(settings[0])
+            except (SubjectError, InputError):
+                continue  # an index beyond a table that is cut shorter, a length of zero
+        return None
+
     def _wider(self, until: float) -> list[Finding]:
-        """Runs both sides from wider values until every kink and every variable was met, or nothing more comes of it."""
+        """Runs both sides from wider values until every kink and every variable was met."""
         found: list[Finding] = []
         for number in range(len(fill.WIDE)):
             last = number == len(fill.WIDE) - 1
@@ -237,6 +249,7 @@ class Trials:
                 return
             self.judge.say("counting which kinks were met and which variables reach an output")
             kernels = TensorFlowKernels()
+            self._rows = second.rows_looked_up(programs[0])
             for side, program in zip(self._coverage, programs, strict=True):
                 self._coverage[side].observe(program, kernels)
             if self._reach.unmoved or self._reach.dead or not self._observed:
@@ -292,7 +305,9 @@ class Trials:
             and all(path in o.outputs and same_bits(value, o.outputs[path]) for o in self._outputs[1:])
         ]
         if self._observed:
-            return [path for path in first if path in self._reach.dead or (path in self._reach.outputs and path in same)]
+            return [
+                path for path in first if path in self._reach.dead or (path in self._reach.outputs and path in same)
+            ]
         return same if len(same) == len(first) else []
 
 
