@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soundness", description=__doc__.partition("\n")[0])
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given again")
     parser.add_argument("--short", action="store_true", help="a sample, for about three minutes on two idle cores")
+    parser.add_argument("--per-pair", type=int, default=1000, metavar="N", help="at most so many mutants of each pair")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="processes (default: the cores)")
     parser.add_argument(
@@ -104,7 +105,7 @@ def _mutants(options: argparse.Namespace) -> Iterator[pool.Job]:
         named = {f"{group}|{name}": family for name, family in families.items()}
         names = [name for name in named if wanted.search(name)]
         if not options.only:
-            share = SHORT_MUTANTS if options.short else known[group].share
+            share = SHORT_MUTANTS if options.short else min(options.per_pair, known[group].share)
             names = _spread(f"{options.seed} {group}", {name: named[name] for name in names}, share)
         for start in range(0, len(names), _CHUNK):
             yield pool.Job("mutants", group, tuple(names[start : start + _CHUNK]))

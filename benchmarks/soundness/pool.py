@@ -181,6 +181,12 @@ def _checked(worker: Worker, job: Job, name: str) -> Outcome:
 
 
 def listed(part: str, groups: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Asks a worker what there is to check: group -> name -> kind."""
+    """Asks a worker what there is to check: group -> name -> kind; of one that cannot tell, a name that fails again."""
+    found: dict[str, dict[str, str]] = {}
     with contextlib.closing(Worker()) as worker:
-        return {group: worker.ask({"part": part, "do": "list", "name": group}) for group in groups}
+        for group in groups:
+            try:
+                found[group] = worker.ask({"part": part, "do": "list", "name": group})
+            except WorkerError:
+                found[group] = {"cannot be listed": ""}
+    return found
