@@ -175,7 +175,9 @@ def _run(watch: Watch, layer: Any, inputs: Any, arguments: Mapping[str, bool], s
             doubles = [shadow.of(tf.convert_to_tensor(one)) for one in returned]
             floating = [(n, double) for n, double in enumerate(doubles) if double.dtype == tf.float64]
             loss = tf.add_n([tf.constant(0.0, tf.float64), *(tf.reduce_sum(_weighted(n, d)) for n, d in floating)])
-        gradients = tape.gradient(loss, shadow.leaves)
+        # Nobody trains a model in inference mode, and Lockstep promises nothing of gradients there.
+        differentiated = arguments.get("training", True)
+        gradients = tape.gradient(loss, shadow.leaves) if differentiated else [None] * len(shadow.leaves)
         watch.below = RAW
     found.single = shadow.single
     for number, (one, double) in enumerate(zip(returned, doubles, strict=True)):
@@ -185,7 +187,7 @@ def _run(watch: Watch, layer: Any, inputs: Any, arguments: Mapping[str, bool], s
         results[f"loss:{number}"] = np.asarray(shadow.of(tf.convert_to_tensor(term)))
     for variable, after, gradient in zip(layer.weights, shadow.after(), gradients, strict=True):
         results[f"state {variable.path}"] = np.asarray(after)
-        if variable.trainable and after.dtype == tf.float64:
+        if differentiated and variable.trainable and after.dtype == tf.float64:
             dense = tf.zeros_like(after) if gradient is None else tf.convert_to_tensor(gradient)
             results[f"gradient {variable.path}"] = np.asarray(dense)
     return found
