@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.soundness import pool, table
 from benchmarks.soundness.outcome import PARTS, Outcome
-from benchmarks.soundness.pairs import pairs
+from benchmarks.soundness.specimens import pairs
 
 SHORT_PAIRS, SHORT_MUTANTS, SHORT_CASES = 10, 5, 12
 """About three minutes on two idle cores."""

@@ -12,8 +12,8 @@ from benchmarks.soundness.interception import Mutation
 from benchmarks.soundness.mutators import Mutant, mutants
 from benchmarks.soundness.oracle import Judgement, Oracle
 from benchmarks.soundness.outcome import FALSE_EQUIVALENT, HARMLESS, INVALID, Outcome
-from benchmarks.soundness.pairs import Pair, pairs
 from benchmarks.soundness.sites import mutated, survey
+from benchmarks.soundness.specimens import Pair, pairs
 
 import lockstep
 

@@ -16,8 +16,8 @@ from benchmarks.soundness.interception import Mutation, Watch, watched
 from benchmarks.soundness.mutators import MUTATORS, mutants
 from benchmarks.soundness.oracle import Oracle
 from benchmarks.soundness.outcome import FALSE_EQUIVALENT, HARMLESS, INVALID, Outcome, pattern
-from benchmarks.soundness.pairs import Pair, pairs
 from benchmarks.soundness.sites import drawn, mutated, survey
+from benchmarks.soundness.specimens import Pair, pairs
 
 from lockstep.report.model import Culprit, Report, Verdict
 
