@@ -7,6 +7,8 @@ import re
 _CONTRIB = (
     "tf.contrib is gone for good; most of contrib.layers is in tf_slim (pip install tf-slim, import tf_slim as slim)"
 )
+_ENDS = 'the code ends the program; what a script runs belongs below if __name__ == "__main__":'
+_ENDINGS = ("SystemExit", "ProcessEnded")
 # Pattern of the message -> what to do. The first that is found counts.
 _ADVICE = (
     (r"(No module named 'tensorflow\.contrib|has no attribute 'contrib')", _CONTRIB),
@@ -14,6 +16,7 @@ _ADVICE = (
         r"module 'tensorflow(\._api\.v2(?!\.compat)[.\w]*)?' has no attribute",
         "the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf",
     ),
+    (r"module '__main__' has no attribute", _ENDS),
     (
         r"'dict' object has no attribute|\(<class 'dict'>\) to a Tensor|List of Tensors when single Tensor expected",
         "named inputs come as a dict of tensors: take one by its name in [inputs], as in inputs['image']",
@@ -33,13 +36,19 @@ _ADVICE = (
 )
 
 
-def hint(message: str) -> str:
+def hint(message: str, kind: str = "") -> str:
     """Returns ` (advice)` for the whole message of an exception that is known, and nothing for others.
+
+    Args:
+        message: The message.
+        kind: The name of the exception's class.
 
     >>> hint("module 'tensorflow' has no attribute 'get_variable'")
     ' (the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf)'
     >>> hint("division by zero")
     ''
     """
+    if kind in _ENDINGS:
+        return f" ({_ENDS})"
     advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, message)), None)
     return f" ({advice})" if advice else ""

@@ -118,7 +118,7 @@ class Trials:
             if kind == "distinct":
                 took = time.perf_counter() - start
                 found += repeated.judge(self.built, self._settings("distinct"), self.judge)
-                self._observe(self._settings("distinct"))
+                self._observe(None)
         found[:0] = self._second_input()
         found[:0] = self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))
         return [*found, *self._proved()]
@@ -190,7 +190,8 @@ class Trials:
             phrase = f"the reference runs on a generic input of the same shapes, and the candidate fails: {error}"
             return [Finding(Verdict.UNDECIDED, phrase, (phrase,))]
         self._outputs.append(reference)
-        self._observe(settings)
+        if self._unmet or self._reach.unmoved:
+            self._observe(settings)
         by = dataclasses.replace(self.judge, inputs=other)
         both = Traces(reference, candidate)
         found = by.results(both, self.alignment, self.built.movable, self.forced.on(other))
@@ -233,15 +234,15 @@ class Trials:
     def _unmet(self) -> int:
         return sum(len(coverage.unmet) for coverage in self._coverage.values())
 
-    def _observe(self, settings: tuple[Setting, Setting]) -> None:
-        """Counts what both programs met at some values."""
+    def _observe(self, settings: tuple[Setting, Setting] | None) -> None:
+        """Counts what both programs met at some values; None: the distinct ones."""
         from lockstep.adapters.derivatives import derivatives
         from lockstep.adapters.kernels import TensorFlowKernels
 
         if self._limit:
             return
         try:
-            programs = self.forced.programs_from(*settings)
+            programs = self.forced.programs_from(*settings) if settings else self.forced.programs_at_distinct()
             if programs is None:
                 return
             if max(len(program.operations) for program in programs) > _LARGEST:
@@ -263,7 +264,7 @@ class Trials:
         """Returns the variables that move no output because a kink is in the way that was met on one side only."""
         if not self._reach.unmoved or not self._observed:
             return []
-        programs = self.forced.programs_from(*self._settings("distinct"))
+        programs = self.forced.programs_at_distinct()
         if programs is None:
             return []
         from lockstep.adapters.kernels import TensorFlowKernels

@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from . import objective, operations
 from .failures import RecordingError
+from .generators import Generators
 from .records import ONLY_INPUT, LossRecord, VariableRecord
 from .structure import changed, flatten, unique_keys
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
 v1 = getattr(tf.compat, "v1", tf)
-
 Run = NamedTuple(
     "Run",
     [
@@ -112,7 +112,8 @@ class GraphModel:
             feed.update(objective.cotangents_of(wanted, self._output_shapes(values, inputs)))
         backward = [] if wanted is None else [wanted.loss] + list(connected.values())
         fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
-        with v1.Session(graph=self.graph, config=session_config(0) if config is None else config) as session:
+        config = session_config(0) if config is None else config
+        with Generators().active(), v1.Session(graph=self.graph, config=config) as session:  # it may call Python
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
             outputs, losses, total, tap_values, _, differentials = session.run(fetches, feed)
@@ -170,7 +171,8 @@ def build(
         RecordingError: It returned something that is no tensor.
     """
     graph = tf.Graph()
-    with graph.as_default(), seeds.scope():
+    generators = Generators()
+    with graph.as_default(), seeds.scope(), generators.active(), v1.variable_creator_scope(generators.create_variable):
         if isinstance(inputs, Mapping):
             placeholders = {name: _placeholder(array, _scope_safe(name)) for name, array in inputs.items()}
             # `forward` may change the dict that it is given; the arrays of what it took out are fed all the same.

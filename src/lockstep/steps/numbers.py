@@ -130,7 +130,9 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
 def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: FixedTolerance) -> Finding:
     """Compares the values that the initializers gave, which aligned randomness makes equal."""
     # The draws of a variable that is transposed, or cut from another, fill it in another order.
-    untransformed = [(r, c) for r, c in alignment.pairs if c.key not in alignment.transforms]
+    untransformed = [
+        (r, c) for r, c in alignment.pairs if c.key not in alignment.transforms and c.key not in candidate.cut
+    ]
     pairs = [(r.key, reference.before[r.key], candidate.before[c.key]) for r, c in untransformed]
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")

@@ -9,8 +9,10 @@ listed, listed but not used, or used in another module.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from lockstep.errors import UnsupportedVersionError
@@ -328,6 +330,24 @@ def has_default_build(layer: Any) -> bool:
 def call_symbolically(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Runs `function` in a scratch graph on Keras tensors, as a functional model does."""
     return _private("keras.src.backend", "compute_output_spec")(function, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def symbolic_calls_within(surrounding: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Has Keras call layers within a context of its own where it only learns the shapes of their outputs."""
+    module = resolve("keras.src.backend")
+    original = _private("keras.src.backend", "compute_output_spec")
+
+    @functools.wraps(original)
+    def surrounded(*args: Any, **kwargs: Any) -> Any:
+        with surrounding():
+            return original(*args, **kwargs)
+
+    module.compute_output_spec = surrounded
+    try:
+        yield
+    finally:
+        module.compute_output_spec = original
 
 
 def replaced_by_a_stateless_scope(variables: list[Any]) -> bool:
