@@ -119,7 +119,7 @@ def check_case(part: str, case: Case) -> Outcome:
 
 def names(mutant: Mutant, culprit: Any) -> bool:
     """Tells whether a culprit is the mutated operation, or its scope or layer, by either side's name."""
-    if mutant.place.startswith("initial:"):
+    if mutant.place.startswith(("initial:", "loss:")):
         wanted = mutant.place.split(":", 2)[2]
         return any(_within(wanted, name) for name in (culprit.candidate, culprit.reference) if name)
     scope = mutant.scope or ""

@@ -91,6 +91,7 @@ class Mutation:
         act: What is done in its place.
         output: Changes what the call returns.
         initial: Changes the initial value of the variable of a number, in order of creation.
+        loss: Changes the regularizer, or None, of the variable of a number, in the order of the model's weights.
         applied: How often it was.
     """
 
@@ -98,6 +99,7 @@ class Mutation:
     act: Act | None = None
     output: Callable[[Any], Any] | None = None
     initial: tuple[int, Callable[[Any], Any]] | None = None
+    loss: tuple[int, Callable[[Any], Any]] | None = None
     applied: int = 0
 
 
@@ -130,6 +132,7 @@ class Watch:
     _base: str = ""
     _mode: str = ""
     _layer: Any = None
+    _regularized: Any = None
 
     def call(self, layer: Any, function: Callable[..., Any], arguments: Any, options: Any) -> Any:
         """Runs a candidate's `call` under watch; a symbolic one, or one within another, runs as it is."""
@@ -174,6 +177,17 @@ class Watch:
 
         scope: AbstractContextManager[None] = tf.variable_creator_scope(make)
         return scope
+
+    def regularize(self, layer: Any) -> None:
+        """Changes a regularizer, once for each model; a variable is there after the first call."""
+        if self.mutation.loss is None or self._regularized is layer:
+            return
+        number, change = self.mutation.loss
+        if number < len(layer.weights):
+            variable = layer.weights[number]
+            variable.regularizer = change(variable.regularizer)
+            self._regularized = layer
+            self.mutation.applied += 1
 
     def _execute(self, context: Any, kind: str, name: Any, *given: Any) -> Any:
         if self._inside or _makes_a_variable(sys._getframe(1)):
@@ -300,7 +314,9 @@ def watched(build: Callable[[], Any], watch: Watch) -> Callable[[], Any]:
 
         def from_outside(self: Any, *arguments: Any, **options: Any) -> Any:
             with watch.creating():
-                return kind.__call__(self, *arguments, **options)
+                returned = kind.__call__(self, *arguments, **options)
+            watch.regularize(self)
+            return returned
 
         # Keras reads the signature of the instance's own class, which `wraps` keeps.
         body = {"call": call, "__call__": from_outside}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from benchmarks.soundness.interception import Act, CannotMutateError, Mutation, Operation, definition, listed
@@ -62,7 +63,7 @@ class Mutant:
     """One mutation of a candidate.
 
     Attributes:
-        place: Where: a site's key, `output:0`, or `initial:NAME`.
+        place: Where: a site's key, `output:0`, `initial:0:NAME` or `loss:0:NAME`.
         family: What sort of mutation.
         label: Which one of the sort.
         scope: The scope that it is in; None for outputs.
@@ -95,7 +96,7 @@ def mutants(found: Survey) -> list[Mutant]:
                     return Mutation(key, act)
 
                 made.append(Mutant(str(key), family, label, key.scope, key.kind, make))
-    return [*made, *_of_outputs(found), *_of_initial_values(found)]
+    return [*made, *_of_outputs(found), *_of_initial_values(found), *_of_losses(found)]
 
 
 # --- operands
@@ -465,6 +466,36 @@ def _of_initial_values(found: Survey) -> Iterator[Mutant]:
 
             if label != "reversed" or shape:
                 yield Mutant(f"initial:{number}:{name}", "initial", label, name.rpartition("/")[0], "", make)
+
+
+class _Scaled(keras.regularizers.Regularizer):
+    """A regularizer of another weight."""
+
+    def __init__(self, regularizer: Any, factor: float) -> None:
+        self._regularizer, self._factor = regularizer, factor
+
+    def __call__(self, x: Any) -> Any:
+        return self._factor * self._regularizer(x)
+
+
+def _of_losses(found: Survey) -> Iterator[Mutant]:
+    """A regularization loss that is lost, has another weight, or is one too many."""
+    for number, (name, regularized) in enumerate(zip(found.weights, found.regularized, strict=True)):
+        changes: list[tuple[str, Callable[[Any], Any]]] = []
+        if regularized:
+            changes = [
+                ("lost", lambda _: None),
+                ("x2", lambda r: _Scaled(r, 2.0)),
+                ("x1.01", lambda r: _Scaled(r, 1.01)),
+            ]
+        elif regularized is False:
+            changes = [("one more", lambda _: keras.regularizers.L2(1e-3))]
+        for label, change in changes:
+
+            def make(number: int = number, change: Callable[[Any], Any] = change) -> Mutation:
+                return Mutation(loss=(number, change))
+
+            yield Mutant(f"loss:{number}:{name}", "loss", label, name.rpartition("/")[0], "", make)
 
 
 def _backwards(value: Any) -> Any:

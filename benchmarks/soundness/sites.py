@@ -79,12 +79,14 @@ class Survey:
         sites: Its operations: those of both modes first, then those of one mode alone.
         outputs: `(dtype, shape)` of what it returns, in order.
         weights: The names of its variables.
+        regularized: For each of them whether it has a regularization loss; None where it is not trained.
         created: Name and shape of the variables that its first call makes, in order; those of floating type count.
     """
 
     sites: tuple[Site, ...]
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
     weights: tuple[str, ...]
+    regularized: tuple[bool | None, ...]
     created: tuple[tuple[str, tuple[int, ...]] | None, ...]
 
 
@@ -120,7 +122,8 @@ def survey(build: Callable[[], Any], inputs: Any) -> Survey:
         found[mode] = _sites(seen, layer, tf.nest.flatten(given))
         created = [_made(variable, layer) for variable in watch.created]
     outputs = tuple(_spec(tf.convert_to_tensor(one)) for one in tf.nest.flatten(returned))
-    return Survey(_of_both(found), outputs, tuple(str(v.path) for v in layer.weights), tuple(created))
+    regularized = tuple(v.regularizer is not None if v.trainable else None for v in layer.weights)
+    return Survey(_of_both(found), outputs, tuple(str(v.path) for v in layer.weights), regularized, tuple(created))
 
 
 def _made(variable: Any, layer: keras.layers.Layer) -> tuple[str, tuple[int, ...]] | None:

@@ -26,7 +26,7 @@ class Sample(keras.layers.Layer):
     """One operation of each sort that a mutator looks for."""
 
     def build(self, shape):
-        self.first = self.add_weight(shape=(3, 3), name="first", initializer="ones")
+        self.first = self.add_weight(shape=(3, 3), name="first", initializer="ones", regularizer="l2")
         self.second = self.add_weight(shape=(3, 3), name="second")
         self.average = self.add_weight(shape=(3,), name="average", initializer="zeros", trainable=False)
 
@@ -98,7 +98,12 @@ def test_a_candidate_under_watch_computes_the_same_bit_for_bit(training):
 
 def test_every_family_finds_something(found):
     families = {mutant.family for mutant in found.values()}
-    assert families >= (set(MUTATORS) - {"index"}) | {"cast", "shape", "initial"}  # no operation here has an index
+    assert families >= (set(MUTATORS) - {"index"}) | {
+        "cast",
+        "shape",
+        "initial",
+        "loss",
+    }  # no operation here has an index
 
 
 def test_a_mutation_is_the_same_in_every_call(found):
@@ -188,6 +193,20 @@ def test_outputs_and_initial_values(found):
     layer = mutated(Sample, only(found, r"^initial:0:.*first\|initial:\+0\.1").make())()
     layer(X)
     np.testing.assert_allclose(np.asarray(layer.first), 1.1, rtol=1e-6)
+
+
+def test_losses(found):
+    losses = {}
+    for label in ("lost", "x2", "x1.01"):
+        mutation = only(found, rf"^loss:0:.*first\|loss:{re.escape(label)}$").make()
+        layer = mutated(Sample, mutation)()
+        layer(X), layer(X)
+        assert mutation.applied == 1
+        losses[label] = [float(one) for one in layer.losses]
+    assert losses == {"lost": [], "x2": [pytest.approx(0.18)], "x1.01": [pytest.approx(0.0909)]}
+    layer = mutated(Sample, only(found, r"^loss:1:.*second\|loss:one more").make())()
+    layer(X)
+    assert len(layer.losses) == 2
 
 
 def test_float64_values_agree_with_a_float64_layer(oracle):
