@@ -126,8 +126,8 @@ def names(mutant: Mutant, culprit: Any) -> bool:
     texts = [culprit.candidate, culprit.reference, *culprit.scopes, *culprit.variables]
     places = [str(text) for text in texts if text]
     types = {kind for side in culprit.operations for kind in side}
-    if scope.count("/") < 1:
-        # The scope of the whole model says nothing: the type of the operation has to be the same.
+    if mutant.whole:
+        # The scope says nothing: the type of the operation has to be the same.
         last = str(culprit.candidate or culprit.reference or "").rpartition("/")[2]
         return mutant.kind in types or last.startswith(mutant.kind) or culprit.kind in ("state", "draw")
     return any(f"/{scope}/" in f"/{place}/" for place in places)

@@ -41,6 +41,7 @@ class Operation:
         attributes: Name -> value.
         execute: Runs an operation: `execute(kind, inputs, attributes)`.
         weights: The candidate's variables, in order.
+        given: The inputs before they were made tensors: a variable that an operation is handed is one there.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Operation:
     attributes: dict[str, Any]
     execute: Callable[[str, Sequence[Any], dict[str, Any]], Any]
     weights: Sequence[Any] = ()
+    given: Sequence[Any] = ()
 
     def run(
         self, *, kind: str | None = None, inputs: Sequence[Any] | None = None, attributes: dict[str, Any] | None = None
@@ -225,14 +227,14 @@ class Watch:
             raise CannotMutateError(f"{operation.kind} cannot run so: {error}") from error
 
     def _operation(self, context: Any, kind: str, name: Any, given: Sequence[Any]) -> Operation:
-        inputs, attributes = taken_apart(kind, given)
-        inputs = converted(kind, inputs)
+        before, attributes = taken_apart(kind, given)
+        inputs = converted(kind, before)
 
         def execute(kind: str, inputs: Sequence[Any], attributes: dict[str, Any]) -> Any:
             flat = [item for pair in attributes.items() for item in pair]
             return self.below(context, kind, name, *inputs, *flat)
 
-        return Operation(kind, inputs, attributes, execute, list(getattr(self._layer, "weights", ())))
+        return Operation(kind, inputs, attributes, execute, list(getattr(self._layer, "weights", ())), before)
 
 
 @functools.cache

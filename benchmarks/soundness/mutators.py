@@ -67,7 +67,8 @@ class Mutant:
         family: What sort of mutation.
         label: Which one of the sort.
         scope: The scope that it is in; None for outputs.
-        kind: The type of the operation; empty for outputs and initial values.
+        kind: The type of the operation; empty for outputs, initial values and losses.
+        whole: Whether its scope is that of the whole model, so that naming it says nothing.
         make: Makes the mutation.
     """
 
@@ -77,6 +78,7 @@ class Mutant:
     scope: str | None
     kind: str
     make: Callable[[], Mutation]
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -87,6 +89,9 @@ class Mutant:
 def mutants(found: Survey) -> list[Mutant]:
     """Returns every mutation of a candidate that there is, in a fixed order."""
     made = []
+    scopes = {site.key.scope for site in found.sites}
+    outermost = {scope.partition("/")[0] for scope in scopes}
+    whole = {"", *(outermost if len(outermost) == 1 and len(scopes) > 1 else ())}
     for site in found.sites:
         for family, function in MUTATORS.items():
             for label, act in function(site):
@@ -95,7 +100,7 @@ def mutants(found: Survey) -> list[Mutant]:
                 def make(key: Any = key, act: Act = act) -> Mutation:
                     return Mutation(key, act)
 
-                made.append(Mutant(str(key), family, label, key.scope, key.kind, make))
+                made.append(Mutant(str(key), family, label, key.scope, key.kind, make, key.scope in whole))
     return [*made, *_of_outputs(found), *_of_initial_values(found), *_of_losses(found)]
 
 

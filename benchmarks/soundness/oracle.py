@@ -48,6 +48,7 @@ SETS = (
     Values("large", 10.0, 3.0),
     Values("small", 0.1, 0.3, 0.01),
     Values("huge", 100.0, 10.0, 3.0),
+    Values("inputs of zero", 0.0, 1.0),
 )
 
 

@@ -168,45 +168,63 @@ def _counts(sites: Sequence[Site]) -> dict[tuple[str, str], int]:
 
 
 def _sites(seen: Sequence[Seen], layer: keras.layers.Layer, inputs: Sequence[Any]) -> list[Site]:
-    weights = [private.raw_variable(variable) for variable in layer.weights]
-    of_handle = {private.tensor_id(v.handle): number for number, v in enumerate(weights)}
-    specs = tuple(_spec(v) for v in weights)
-    given = {private.tensor_id(tensor) for tensor in inputs}
-    read: dict[int, int] = {}
-    producers: dict[int, str] = {}
+    origins = _Origins([private.raw_variable(variable) for variable in layer.weights], inputs)
+    sites = []
+    for one in seen:
+        operands = tuple(map(origins.operand, one.operation.inputs, one.operation.given))
+        specs = tuple(_spec(tensor) for tensor in one.outputs)
+        sites.append(Site(one.key, operands, one.operation.attributes, specs, origins.weights))
+        origins.note(one, operands)
+    return sites
 
-    def operand(value: Any) -> Operand:
+
+class _Origins:
+    """Where the tensors of one call come from."""
+
+    def __init__(self, weights: Sequence[Any], inputs: Sequence[Any]) -> None:
+        self.weights = tuple(_spec(variable) for variable in weights)
+        self._handles = {private.tensor_id(v.handle): number for number, v in enumerate(weights)}
+        self._inputs = {private.tensor_id(tensor) for tensor in inputs}
+        self._read: dict[int, int] = {}
+        self._producers: dict[int, str] = {}
+
+    def operand(self, value: Any, given: Any = None) -> Operand:
+        """Describes what an operation reads; `given` is what it was before it was made a tensor."""
         if isinstance(value, (list, tuple)):
-            known = [operand(one) for one in value]
+            known = [self.operand(one) for one in value]
             same = len({(one.dtype, one.shape) for one in known}) == 1
             return Operand("list", known[0].dtype if known else "", known[0].shape if known else (), same=same)
         if isinstance(value, tf.Variable) or value.dtype == tf.resource:
-            handle = value.handle if isinstance(value, tf.Variable) else value
-            return Operand("handle", weight=of_handle.get(private.tensor_id(handle), -1))
+            return Operand("handle", weight=self._weight(value))
+        return self._tensor(value, given)
+
+    def _tensor(self, value: Any, given: Any) -> Operand:
         dtype, shape = _spec(value)
         number = private.tensor_id(value)
-        if number in read:
-            return Operand("variable", dtype, shape, weight=read[number])
-        if number in given:
+        if isinstance(given, tf.Variable) or private.is_keras_variable(given):
+            return Operand("variable", dtype, shape, weight=self._weight(private.raw_variable(given)))
+        if number in self._read:
+            return Operand("variable", dtype, shape, weight=self._read[number])
+        if number in self._inputs:
             return Operand("input", dtype, shape)
-        if number in producers:
-            return Operand("computed", dtype, shape, producer=producers[number])
+        if number in self._producers:
+            return Operand("computed", dtype, shape, producer=self._producers[number])
         return Operand("constant", dtype, shape, value=np.asarray(value))
 
-    sites = []
-    for one in seen:
-        operands = tuple(operand(value) for value in one.operation.inputs)
-        specs_out = tuple(_spec(tensor) for tensor in one.outputs)
-        sites.append(Site(one.key, operands, one.operation.attributes, specs_out, specs))
+    def _weight(self, handle: Any) -> int:
+        handle = handle.handle if isinstance(handle, tf.Variable) else handle
+        return self._handles.get(private.tensor_id(handle), -1)
+
+    def note(self, one: Seen, operands: Sequence[Operand]) -> None:
+        """Follows what an operation gave: a variable's value, or one that was computed."""
+        source = operands[0] if operands else Operand("constant")
+        reads = one.key.kind == "ReadVariableOp" or (one.key.kind == "Identity" and source.origin == "variable")
         for tensor in one.outputs:
             number = private.tensor_id(tensor)
-            source = operands[0] if operands else Operand("constant")
-            reads = one.key.kind == "ReadVariableOp" or (one.key.kind == "Identity" and source.origin == "variable")
             if reads and source.weight >= 0:
-                read[number] = source.weight
+                self._read[number] = source.weight
             else:
-                producers[number] = one.key.kind
-    return sites
+                self._producers[number] = one.key.kind
 
 
 def _spec(tensor: Any) -> tuple[str, tuple[int, ...]]:

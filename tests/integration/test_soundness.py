@@ -296,14 +296,14 @@ def culprit(name, kind="operation", types=()):
 
 
 def test_a_culprit_is_right_by_operation_scope_or_layer():
-    deep = SimpleNamespace(place="net/block/norm:Mul:0", scope="net/block/norm", kind="Mul")
+    deep = SimpleNamespace(place="net/block/norm:Mul:0", scope="net/block/norm", kind="Mul", whole=False)
     assert checking.names(deep, culprit("net/block/norm/Add"))
     assert checking.names(deep, culprit("candidate/net/block/norm/batch/Rsqrt"))
     assert not checking.names(deep, culprit("net/block/norm_1/Mul"))
-    top = SimpleNamespace(place="net:Mul:0", scope="net", kind="Mul")
+    top = SimpleNamespace(place="net:Mul:0", scope="net", kind="Mul", whole=True)
     assert checking.names(top, culprit("net/scaled", types=("Mul",)))
     assert not checking.names(top, culprit("net/Relu", types=("Relu",)))
-    start = SimpleNamespace(place="initial:0:layer/net/kernel", scope="layer/net", kind="")
+    start = SimpleNamespace(place="initial:0:layer/net/kernel", scope="layer/net", kind="", whole=False)
     assert checking.names(start, culprit("net/kernel", "initializer"))
     assert not checking.names(start, culprit("net/bias", "initializer"))
 
