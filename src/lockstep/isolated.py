@@ -72,6 +72,7 @@ class IsolatedSubject:
         fresh: Whether a kept trace is left alone and replaced.
         say: Told what is being done.
         fill_names: Variable key -> the name that its distinct values are a hash of.
+        ignore: Patterns of the names of variables that are not filled.
         given: The values of the setting `"given"`; None where there is no such run.
         loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
         optimizer: `file.py:function` of the optimizer; empty where there is none.
@@ -88,6 +89,7 @@ class IsolatedSubject:
     fresh: bool = False
     say: Callable[[str], None] = field(default=lambda _: None)
     fill_names: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
     given: GivenValues | None = None
     loss: str = ""
     optimizer: str = ""
@@ -229,6 +231,7 @@ class IsolatedSubject:
             "key": key,
             "nonce": uuid.uuid4().hex,
             "fill_names": dict(self.fill_names),
+            "ignore": list(self.ignore),
             "given": None if self.given is None else str(work / "values"),
             "builds": builds if taps is None else tapped,
             "taps": None if taps is None else {"patterns": list(taps.patterns), "max_bytes": taps.max_bytes},
@@ -258,6 +261,7 @@ class IsolatedSubject:
             "packages": list(environment.packages),
             "machine": [platform.system(), platform.machine(), os.cpu_count()],
             "inputs": _digests(inputs),
+            "ignore": list(self.ignore),
             "fill_names": dict(self.fill_names),
             "builds": self._builds(),
             "given": None if self.given is None else self.given.digest,

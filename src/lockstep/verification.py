@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lockstep import training_questions
-from lockstep.align import Alignment, Rename, TransformRule, align, renamer
+from lockstep.align import Alignment, Rename, TransformRule, align, checked_ignore, renamer
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
@@ -44,7 +44,7 @@ from lockstep.steps.finding import Finding, step_report
 from lockstep.steps.forced import judge as judge_forced
 from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.tolerance import FixedTolerance
-from lockstep.trace import Trace, VariableRecord
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 from lockstep.training_questions import Losses, Makers, TrainingQuestions, TrainingWishes
 
 _FURTHER_CALLS = 2
@@ -70,6 +70,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     rename: Sequence[Rename] = (),
     transforms: Sequence[TransformRule | Sequence[str]] = (),
     parts: Sequence[PartRule | Sequence[Any]] = (),
+    ignore: Sequence[str] = (),
     checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
@@ -92,6 +93,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             whose name the pattern is found in are made, as in `("/kernel$", "transpose(1,0)")`.
         parts: `(pattern, axis, sizes)`: how variables of the candidate that hold several of the reference's are cut,
             as in `("^gru/kernel$", 1, [16, 8])`; rules speak of `gru/kernel[0]` and `gru/kernel[1]` then.
+        ignore: Regular expressions: a variable in whose name one is found is neither compared nor filled, on either
+            side. The report says how many there are.
         checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
@@ -120,7 +123,12 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         subject_of(reference, "reference"),
         in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts))),
         checked_inputs(inputs),
-        Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint)),
+        Rules(
+            tuple(rename),
+            tuple(map(TransformRule.of, transforms)),
+            _settings(checkpoint),
+            ignore=checked_ignore(ignore),
+        ),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
@@ -138,6 +146,7 @@ class Rules:
     rename: tuple[Rename, ...] = ()
     transforms: tuple[TransformRule, ...] = ()
     checkpoint: CheckpointSettings | None = None
+    ignore: tuple[str, ...] = ()
 
 
 Reload = Callable[[Instance, Traces, Callable[[str], None]], Trace]
@@ -251,7 +260,10 @@ class _Check:
     ) -> None:
         self._subjects = {"reference": reference, "candidate": candidate}
         self._inputs, self._rules, self._tolerance, self._progress = inputs, rules.rename, tolerance, progress
-        self._transforms = rules.transforms
+        self._transforms, self._ignore = rules.transforms, rules.ignore
+        for subject in self._subjects.values():
+            if hasattr(subject, "ignore"):  # one that is filled in a process of its own
+                subject.ignore = rules.ignore
         self._checkpoint = from_checkpoint.Source(rules.checkpoint)
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
@@ -297,7 +309,7 @@ class _Check:
             )
             again = dataclasses.replace(candidate, outputs=again.outputs)
             here = built.here.run(Setting("given", reference.before))
-            forced = self._forced(built, alignment, first.reference)
+            forced = self._forced(built, alignment, first)
             found = self._judge.results(Traces(reference, again, here), alignment, built.movable, forced)
             found += dependence.judge(forced, (plan.reference, plan.candidate))
             # The values of a checkpoint may hide which is which: the pairs are proved at distinct values too.
@@ -339,17 +351,19 @@ class _Check:
                 self._steady(mode, built, first, [match]),
                 "exact; initial distributions: Kolmogorov-Smirnov",
             )
-            forced = self._forced(built, alignment, first.reference)
+            forced = self._forced(built, alignment, first)
             self._fixed(built, alignment, forced, first)
             found = self._random(mode, first, built, alignment, forced)
             self._report("inference-random", self._steady(mode, built, first, found), self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
 
-    def _forced(self, built: _Built, alignment: Alignment, reference: Trace, *, training: bool = False) -> ForcedRuns:
+    def _forced(self, built: _Built, alignment: Alignment, both: Traces, *, training: bool = False) -> ForcedRuns:
         ours = programmed((built.here.instance, built.recorded, getattr(built.reference, "movable", None)))
         theirs = programmed((getattr(built.candidate, "movable", None),))
-        forced = ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory, training=training)
+        before = both.reference.before
+        forced = ForcedRuns(ours, theirs, alignment, before, self._say, self.max_memory, training=training)
         forced.positive(self._positive)
+        forced.draws = both.base.forward_draws
         return forced
 
     def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns, initial: Traces) -> None:
@@ -414,13 +428,14 @@ class _Check:
             self._say("inference, every variable from the checkpoint")
             reference = built.reference.run(plan.reference)
             here = built.here.run(Setting("given", reference.before))
-            both = Traces(reference, built.candidate.run(plan.candidate), here)
+            candidate = built.candidate.run(plan.candidate, draws=(here or reference).forward_draws)
+            both = Traces(reference, candidate, here)
             found = self._judge.results(both, alignment, built.movable, forced)
             self._checkpoint.judged([*found, *dependence.judge(forced, (plan.reference, plan.candidate))])
         self._clock = self._checkpoint.stopped(self._clock)
 
     def _align(self, both: Traces) -> Alignment:
-        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms)
+        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms, self._ignore)
 
     def _training(self) -> None:
         findings: list[Finding] = []
@@ -434,7 +449,7 @@ class _Check:
                 built = self._build(stack, mode)
                 both = self._initial(built)
                 alignment = self._align(both)
-                forced = self._forced(built, alignment, both.reference, training=True)
+                forced = self._forced(built, alignment, both, training=True)
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))
@@ -467,38 +482,37 @@ class _Check:
     def _random(
         self, mode: Mode, both: Traces, built: _Built, alignment: Alignment, forced: ForcedRuns
     ) -> list[Finding]:
-        """Judges runs from initial values; where both sides did not start alike, from the reference's values too."""
+        """Judges runs from initial values; where both sides did not start or draw alike, from the reference's too."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
         own = own_values.judge(both.reference, both.candidate, initial)
         apart = bool(start.apart(both.reference, both.candidate, alignment))
         results: list[Finding] = []
-        within_loops = repeated_draws.cannot_be_aligned(both.reference, both.candidate)
-        # Other initial values tell nothing by their results, whose noise takes seconds to measure.
-        if within_loops or not apart:
+        drawing = native_order.draws(both.base, both.candidate)
+        # Other initial values, or other draws, tell nothing by their results, whose noise takes seconds to measure.
+        if not apart and (self._agree(both) or not drawing or not built.candidate.free):
             results = self._judge.results(both, alignment, built.movable, forced)
-        if within_loops:
-            initial, *results = repeated_draws.undecided([initial, *results], both.reference)
-        elif both.reference.draws != both.candidate.draws and mode.randomness != "constant":
-            located = forced.distinct
-            initial = numbers.behind_other_draws(initial, located.culprits if located is not None else ())
-        differ = native_order.may_differ(both.candidate) and any(f.verdict is Verdict.DIVERGED for f in results)
-        if not (apart or differ) or within_loops:
-            return [*own, initial, *self._unordered(built, results), *_notes(both, built.here, results)]
+            if not drawing or not _in_doubt(results) or not built.candidate.free:
+                return [*own, initial, *self._unordered(built, results), *_notes(both, built.here, results)]
         self._say("candidate, with the initial values and the draws of the reference")
         values = filling.copied(both.reference, alignment)
         # A graph's draws are known from its first run, and it would only give the same again.
-        known = both.reference.forward_draws is not None
+        known = both.base.forward_draws is not None
         reference = both.reference if known else built.reference.run(values[0])
-        again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
+        drawn = (both if known else Traces(reference, both.candidate)).base.forward_draws
+        again = Traces(reference, built.candidate.run(values[1], draws=drawn), both.here)
         results = self._judge.results(again, alignment, built.movable, forced)
-        results = native_order.excused(again.reference, again.candidate, results)
-        if own:
-            told = own
-        elif native_order.may_differ(both.candidate):
-            told = native_order.initial_values(initial, mode.randomness)
-        else:
-            told = [initial]
+        results = native_order.excused(again.base, again.candidate, results)
+        if repeated_draws.cannot_be_aligned(again.base):
+            results = repeated_draws.undecided(results, again.base)
+        traces = both.reference, both.candidate
+        told = own or (
+            [initial] if not drawing else native_order.initial_values(initial, traces, alignment, mode.randomness)
+        )
         return [*told, *self._unordered(built, results), *_notes(both, built.here, results)]
+
+    def _agree(self, both: Traces) -> bool:
+        """Tells whether outputs are equal as they were drawn: else the draws have to be aligned, not noise measured."""
+        return numbers.outputs(both.base, both.candidate, self._tolerance).verdict is Verdict.EQUIVALENT
 
     def _unordered(self, built: _Built, results: Sequence[Finding]) -> list[Finding]:
         """Returns findings, undecided where the reference's own result depends on an order that nothing defines."""
@@ -635,7 +649,7 @@ class _Sided:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
     ) -> Trace:
         return on_side(
@@ -678,6 +692,10 @@ def subject_of(given: Subject | Mapping[str, Any], side: str) -> Subject:
             "lockstep.keras(build) for a function that makes a Keras layer or model."
         )
     return given
+
+
+def _in_doubt(findings: Sequence[Finding]) -> bool:
+    return overall([finding.verdict for finding in findings]) in (Verdict.DIVERGED, Verdict.UNDECIDED)
 
 
 def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:

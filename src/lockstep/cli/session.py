@@ -70,6 +70,7 @@ def _check(
         inputs,
         rename=configuration.rename,
         transforms=configuration.transforms,
+        ignore=configuration.ignore,
         checkpoint=configuration.checkpoint,
         tolerance=configuration.tolerance,
         progress=progress,

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
@@ -138,7 +139,8 @@ def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build
         wanted = request.get("taps") if setting in build.get("tapped", ()) else None
         try:
             names, given = request.get("fill_names"), request.get("given")
-            description["runs"].append(_run(writer, model, inputs, setting, names, wanted, given, say))
+            filling = heeded(model.variables, request.get("ignore") or ())
+            description["runs"].append(_run(writer, model, inputs, setting, names, wanted, given, filling, say))
         except (RecordingError, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -164,9 +166,9 @@ def _differentiated(model: Any, loss: Any, mode: str) -> str:
 
 
 def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
-    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, given: Any, say: Say
+    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, given: Any, filling: Any, say: Say
 ) -> Dict[str, Any]:  # fmt: skip
-    values = _given(model.variables, given) if setting == "given" else filled(model.variables, setting, names)
+    values = _given(model.variables, given) if setting == "given" else filled(filling, setting, names)
     plan = taps.plan(model, wanted["patterns"], wanted["max_bytes"]) if wanted else taps.Plan([], {}, [])
     start = time.time()
     first = model.run(values, inputs, plan.blocks[0] if plan.blocks else (),
@@ -189,6 +191,11 @@ def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
         differing_between_blocks=sorted(set(differing)),
         duration_s=duration,
     )
+
+
+def heeded(variables: Any, ignore: Any) -> List[Any]:
+    """Returns the records of the variables in whose names none of the patterns is found."""
+    return [record for record in variables if not any(re.search(pattern, record.name) for pattern in ignore)]
 
 
 def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> Dict[str, np.ndarray]:
