@@ -16,6 +16,7 @@ from lockstep.tf1.citizenship import StatelessCallError
 from lockstep.tf1.enabling import disable, enable
 from lockstep.tf1.owners import NoOwnerError
 from lockstep.tf1.ownership import UntrackedVariablesError
+from lockstep.tf1.package_imports import AlreadyImportedError, give_tensorflow_1_to
 from lockstep.tf1.store import VariableStore
 from lockstep.tf1.tracking import (
     TF1GraphError,
@@ -27,6 +28,7 @@ from lockstep.tf1.tracking import (
 )
 
 __all__ = [
+    "AlreadyImportedError",
     "NoOwnerError",
     "StatelessCallError",
     "TF1GraphError",
@@ -37,6 +39,7 @@ __all__ = [
     "disable",
     "enable",
     "get_or_create_layer",
+    "give_tensorflow_1_to",
     "layers",
     "rnn_cell",
     "store_of",
