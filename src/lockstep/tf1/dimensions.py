@@ -63,5 +63,5 @@ def _iterate_sized(self: tf.TensorShape) -> Iterator[Any]:
     return map(_sized, _iterate(self))
 
 
-REPLACEMENTS = {"__getitem__": _get_sized, "__iter__": _iterate_sized}
-"""Methods of `tf.TensorShape`, which `lockstep.tf1.enable` puts in place and `disable` takes back."""
+REPLACEMENTS = [(tf.TensorShape, "__getitem__", _get_sized), (tf.TensorShape, "__iter__", _iterate_sized)]
+"""(class, method, stand-in), which `lockstep.tf1.enable` puts in place and `disable` takes back."""

@@ -15,7 +15,7 @@ from lockstep.tf1 import private
 _lock = threading.Lock()
 _ABSENT = object()
 _replaced: list[tuple[Any, Any]] = []
-_methods: list[tuple[str, Any]] = []
+_methods: list[tuple[type, str, Any]] = []
 _undo: list[tuple[dict[str, Any], str, Any]] = []
 
 
@@ -23,8 +23,9 @@ def enable() -> None:
     """Makes the guide's own calls work: `tf.compat.v1.keras.utils.*`, `layers.*`, `nn.rnn_cell.*`, and tf_slim.
 
     TensorFlow's and Keras's modules stay as they are: only the lazy `tf.compat.v1` entries and tf_slim's
-    own modules are given names, and `tensor.shape[1].value` works while TF1-style code runs. Calling it again changes
-    nothing; `disable()` takes everything back.
+    own modules are given names. While TF1-style code runs, and nowhere else, sizes of shapes have a `value`, and
+    tensors and variables may be keys, as in TensorFlow 1. Calling it again changes nothing; `disable()` takes
+    everything back.
 
     Example:
         >>> enable()
@@ -34,7 +35,7 @@ def enable() -> None:
     with _lock:
         if _undo:
             return
-        from lockstep.tf1 import dimensions, layers, rnn_cell, slim
+        from lockstep.tf1 import dimensions, hashing, layers, rnn_cell, slim
         from lockstep.tf1.layers import experimental
 
         utils = _Overlay(tf.keras.utils, _GUIDE_TOOLS)
@@ -50,9 +51,9 @@ def enable() -> None:
             dir(v1.keras.utils)
             _replaced.append((v1, v1.keras))
             v1.keras = _Overlay(v1.keras, {"utils": lambda: utils})
-        for name, method in dimensions.REPLACEMENTS.items():
-            _methods.append((name, getattr(tf.TensorShape, name)))
-            setattr(tf.TensorShape, name, method)
+        for kind, name, method in (*dimensions.REPLACEMENTS, *hashing.REPLACEMENTS):
+            _methods.append((kind, name, vars(kind).get(name, _ABSENT)))
+            setattr(kind, name, method)
         slim.enable()
 
 
@@ -63,7 +64,11 @@ def disable() -> None:
 
         slim.disable()
         while _methods:
-            setattr(tf.TensorShape, *_methods.pop())
+            kind, name, method = _methods.pop()
+            if method is _ABSENT:
+                delattr(kind, name)
+            else:
+                setattr(kind, name, method)
         while _replaced:
             v1, keras_before = _replaced.pop()
             v1.keras = keras_before

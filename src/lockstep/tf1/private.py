@@ -72,6 +72,7 @@ NAMES = (
     _Name("tensorflow.python.eager.context", "context", "tells the scope that runs eagerly"),
     _Name("tensorflow.python.eager.context", "eager_mode", "runs eagerly where TensorFlow 2's behaviour is off"),
     _Name("tensorflow.python.framework.function_def_to_graph", "function_def_to_graph", "opens a graph's function"),
+    _Name("tensorflow.python.framework.ops", "EagerTensor", "lets eager tensors be keys of dictionaries"),
     _Name("tensorflow.python.framework.ops.EagerTensor", "_id", "tells one eager tensor from another"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
 )
@@ -407,6 +408,11 @@ def eager_scope() -> str:
 def tensor_id(tensor: Any) -> int:
     """Returns a number that no other eager tensor of this process has or will have."""
     return int(tensor._id)
+
+
+def eager_tensor_class() -> Any:
+    """Returns the class of all eager tensors."""
+    return _private("tensorflow.python.framework.ops", "EagerTensor")
 
 
 def graph_of_function(definition: Any) -> Any:
