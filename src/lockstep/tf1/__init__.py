@@ -18,6 +18,7 @@ from lockstep.tf1.owners import NoOwnerError
 from lockstep.tf1.ownership import UntrackedVariablesError
 from lockstep.tf1.package_imports import AlreadyImportedError, give_tensorflow_1_to
 from lockstep.tf1.store import VariableStore
+from lockstep.tf1.tensorflow_1 import GoneFromTensorFlowError
 from lockstep.tf1.tracking import (
     TF1GraphError,
     VariableScopeLayer,
@@ -29,6 +30,7 @@ from lockstep.tf1.tracking import (
 
 __all__ = [
     "AlreadyImportedError",
+    "GoneFromTensorFlowError",
     "NoOwnerError",
     "StatelessCallError",
     "TF1GraphError",

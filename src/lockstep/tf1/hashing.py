@@ -23,7 +23,6 @@ def _by_identity(original: Callable[[Any], int]) -> Callable[[Any], int]:
 
 
 REPLACEMENTS = [
-    (kind, "__hash__", _by_identity(kind.__hash__))
-    for kind in (tf.Variable, tf.Tensor, private.eager_tensor_class())
+    (kind, "__hash__", _by_identity(kind.__hash__)) for kind in (tf.Variable, tf.Tensor, private.eager_tensor_class())
 ]
 """(class, method, stand-in), which `lockstep.tf1.enable` puts in place and `disable` takes back."""

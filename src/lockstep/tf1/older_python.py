@@ -10,9 +10,16 @@ from typing import Any
 
 import numpy as np
 
+ArgSpec = collections.namedtuple("ArgSpec", "args varargs keywords defaults")
+
+
+def _getargspec(function: Callable[..., Any]) -> ArgSpec:
+    return ArgSpec(*inspect.getfullargspec(function)[:4])
+
+
 ADDED: dict[str, dict[str, Any]] = {
     "collections": {name: getattr(collections.abc, name) for name in collections.abc.__all__},
-    "inspect": {"getargspec": lambda function: inspect.getfullargspec(function)[:4]},
+    "inspect": {"getargspec": _getargspec},
     "numpy": {
         **{kind.__name__: kind for kind in (bool, int, float, complex, object, str)},
         "Inf": np.inf,

@@ -1,8 +1,9 @@
 """What a package of TF1 code is given as `tensorflow`: `tensorflow.compat.v1`, with `tf.contrib` where it lives on.
 
-Most of `tf.contrib` became tf_slim. `CONTRIB` lists what each of its modules is today. A name that is gone for good may be
-imported, as packages do whatever of it they use later; its first use is a `GoneFromTensorFlowError`. `MOVED` lists the private TensorFlow names that TF1 packages import and that are
-elsewhere today. TensorFlow's own modules stay as they are.
+Most of `tf.contrib` became tf_slim: `CONTRIB` lists what each of its modules is today. A name that is gone for good may
+be imported, as packages import more than a model uses; its first use is a `GoneFromTensorFlowError`. `CHANGED` lists
+private names of TensorFlow that TF1 packages import and that are elsewhere today, or answer otherwise. TensorFlow's own
+modules stay as they are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 import types
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import tensorflow as tf
@@ -49,6 +51,7 @@ CONTRIB: dict[str, tuple[str, ...]] = {
     "metrics": ("tf_slim.metrics",),
     "rnn": ("lockstep.tf1.rnn_cell", "tensorflow.compat.v1.nn"),
     "slim": ("tf_slim",),
+    "slim.nets": ("tf_slim.nets",),
 }
 """Module of `tf.contrib` -> the modules that have its names today, the first that has one counts."""
 
@@ -74,21 +77,24 @@ ADDED: dict[str, dict[str, Callable[[], Any]]] = {
 }
 """Module of `tf.contrib` -> names of it that today's modules do not have."""
 
+
 def _tf2() -> Any:
     return StandIn(
         "tensorflow.python.tf2", importlib.import_module("tensorflow.python.tf2"), {"enabled": lambda: lambda: False}
     )
 
 
-MOVED: dict[str, dict[str, Callable[[], Any]]] = {
+CHANGED: dict[str, dict[str, Callable[[], Any]]] = {
     # A package that asks is told that it runs in TensorFlow 1: else it takes Keras's layers, which nobody owns.
     "tensorflow.python": {"tf2": _tf2},
     "tensorflow.python.tf2": {"enabled": lambda: lambda: False},
     "tensorflow.python.ops.rnn": {"rnn_cell_impl": _rnn_cell},
     "tensorflow.python.ops.rnn_cell_impl": {
         name: lambda name=name: getattr(_rnn_cell(), name)  # type: ignore[misc]
-        for name in ("BasicLSTMCell", "BasicRNNCell", "DropoutWrapper", "GRUCell", "LSTMCell", "LSTMStateTuple")
-        + ("MultiRNNCell", "ResidualWrapper", "RNNCell")
+        for name in (
+            *("BasicLSTMCell", "BasicRNNCell", "DropoutWrapper", "GRUCell", "LSTMCell", "LSTMStateTuple"),
+            *("MultiRNNCell", "ResidualWrapper", "RNNCell"),
+        )
     },
     "tensorflow.python.util.nest": {"is_sequence": lambda: _nest().is_sequence},
 }
@@ -117,7 +123,7 @@ class GoneFromTensorFlowError(LockstepError, NotImplementedError):
 class _GoneType(type):
     """The class of what is gone. Packages name such things while they are imported; only use is an error."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, *_: Any, **__: Any) -> Any:
         raise GoneFromTensorFlowError(
             f"{cls.__qualname__} is gone from TensorFlow, and Lockstep knows nothing that has taken its place (it has "
             f"most of tf.contrib's {', '.join(sorted(name for name in CONTRIB if '.' not in name))}). "
@@ -151,16 +157,18 @@ class _Contrib(types.ModuleType):
         if any(known == path or known.startswith(f"{path}.") for known in CONTRIB):
             return _Contrib(path)
         for place in CONTRIB.get(self._path, ()):
-            found = getattr(_imported(place, path), name, None)
-            if found is not None:
-                return found
+            module = _imported(place, path)
+            if not hasattr(module, name) and _has_module(module, name):
+                importlib.import_module(f"{place}.{name}")
+            if hasattr(module, name):
+                return getattr(module, name)
         if name == "python" and self._path:
             return _Inside(self)
         return _gone(f"tf.contrib.{path}")
 
 
 class _Inside(types.ModuleType):
-    """`tf.contrib.layers.python` and what is below: TF1's folders, in which every name is one of `tf.contrib.layers`."""
+    """`tf.contrib.layers.python` and below: TF1's folders, in which every name is one of `tf.contrib.layers`."""
 
     def __init__(self, contrib: _Contrib) -> None:
         super().__init__(f"{contrib.__name__}.python")
@@ -186,6 +194,12 @@ def _imported(place: str, wanted: str) -> Any:
         if error.name != "tf_slim":
             raise
         raise AttributeError(f"tf.contrib.{wanted} is tf_slim's today; run: pip install tf-slim==1.1.0") from error
+
+
+def _has_module(module: Any, name: str) -> bool:
+    """Tells whether a folder of tf_slim has a module that nobody has imported yet."""
+    place = module.__name__
+    return place.startswith("tf_slim") and hasattr(module, "__path__") and bool(find_spec(f"{place}.{name}"))
 
 
 def _do_nothing() -> None:
@@ -223,8 +237,8 @@ def imported(name: str, *, leaf: bool) -> Any:
     _, _, below = name.partition(".")
     if not below.startswith(("compat", "contrib")) and below:
         module = importlib.import_module(name)
-        if name in MOVED:
-            module = StandIn(name, module, MOVED[name])
+        if name in CHANGED:
+            module = StandIn(name, module, CHANGED[name])
         return module if leaf else TENSORFLOW_1
     found: Any = TENSORFLOW_1
     for part in filter(None, below.split(".")):
