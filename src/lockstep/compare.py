@@ -71,10 +71,24 @@ class TensorComparison:
         return line
 
 
-def compare_tensor(
-    name: str, reference: np.ndarray, candidate: np.ndarray, tolerance: FixedTolerance, budget: float = 0.0
+def compare_tensor(  # noqa: PLR0913, PLR0917 - two arrays, and what they are judged by
+    name: str,
+    reference: np.ndarray,
+    candidate: np.ndarray,
+    tolerance: FixedTolerance,
+    budget: float = 0.0,
+    most: float = float("inf"),
 ) -> TensorComparison:
-    """Compares two arrays by the tolerance that fits the reference, or by a budget in absolute terms."""
+    """Compares two arrays by the tolerance that fits the reference, or by a budget in absolute terms.
+
+    Args:
+        name: What the report calls it.
+        reference: The reference's.
+        candidate: The candidate's.
+        tolerance: The tolerance.
+        budget: The largest absolute error that rounding explains.
+        most: What the absolute part of the tolerance may be at most.
+    """
     if reference.shape != candidate.shape:
         return TensorComparison(name, None, f"shape {reference.shape} against {candidate.shape}")
     if reference.dtype != candidate.dtype:
@@ -82,8 +96,10 @@ def compare_tensor(
     extent = measure_extent(reference, candidate)
     if extent is None:
         rtol, atol = tolerance.for_tensor(reference)
+        atol = min(atol, most)
     else:
         rtol, atol = tolerance.at(reference.dtype, extent.max_abs_reference)
+        atol = min(atol, most)
         if extent.max_abs_error <= _CERTAIN * atol:
             return TensorComparison(name, extent, budget=budget)
     return TensorComparison(name, compare_arrays(reference, candidate, rtol=rtol, atol=atol), budget=budget)
@@ -142,11 +158,19 @@ def compare_named(
 
 
 def compare_pairs(
-    pairs: Iterable[tuple[str, np.ndarray, np.ndarray]], tolerance: FixedTolerance, budgets: Budgets | None = None
+    pairs: Iterable[tuple[str, np.ndarray, np.ndarray]],
+    tolerance: FixedTolerance,
+    budgets: Budgets | None = None,
+    most: Mapping[str, float] | None = None,
 ) -> Comparison:
-    """Compares tensors given as `(name, reference, candidate)`."""
-    allowed = budgets or {}
-    return Comparison(tuple(compare_tensor(name, r, c, tolerance, allowed.get(name, 0.0)) for name, r, c in pairs))
+    """Compares tensors given as `(name, reference, candidate)`; `most` is as of `compare_tensor`, by name."""
+    allowed, bounds = budgets or {}, most or {}
+    return Comparison(
+        tuple(
+            compare_tensor(name, r, c, tolerance, allowed.get(name, 0.0), bounds.get(name, float("inf")))
+            for name, r, c in pairs
+        )
+    )
 
 
 def _difference(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> tuple[str, ...]:

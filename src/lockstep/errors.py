@@ -30,6 +30,10 @@ class ProgramError(LockstepError):
         self.operation = operation
 
 
+class KernelError(LockstepError):
+    """The framework cannot run a single operation: it has no such kernel, or the inputs do not fit."""
+
+
 class SubjectError(LockstepError):
     """The user's own code failed while Lockstep ran it; `__cause__` is the original exception.
 

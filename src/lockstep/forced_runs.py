@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from lockstep.align import Alignment
-from lockstep.errors import LockstepError
+from lockstep.arrays import Arrays
+from lockstep.errors import KernelError, LockstepError, ProgramError
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import localise
-from lockstep.localise.matching import reads_all, without_duplicates
+from lockstep.localise.matching import alike_draws, reads_all, without_duplicates
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.program import Program
+from lockstep.proof import whole
 from lockstep.steps import filling
 from lockstep.steps.forced import Located
+from lockstep.subjects import Setting
 from lockstep.trace import Trace
 
 
 class Programmed(Protocol):
     """An instance whose run can be told operation by operation."""
 
-    def program(self, values: Mapping[str, np.ndarray]) -> Program:
-        """Runs it once from these values and returns what it computed."""
+    def program(self, values: Mapping[str, np.ndarray], *, inputs: Arrays | None = None) -> Program:
+        """Runs it once from these values, on other inputs where they are given, and returns what it computed."""
         ...
 
 
@@ -53,15 +56,31 @@ class ForcedRuns:
         self._reference, self._candidate, self._alignment = reference, candidate, alignment
         self._base, self._say, self._max_memory = base, say, max_memory
         self._done: list[tuple[Trace, Located]] = []
+        self._whole: list[tuple[Trace, whole.Whole | None]] = []
+        self._positive: frozenset[str] = frozenset()
+        self._of_distinct: list[Located | None] = []
 
-    @functools.cached_property
+    def positive(self, keys: Collection[str]) -> None:
+        """Says which of the reference's variables have to be positive among the distinct values."""
+        if set(keys) != set(self._positive):
+            self._positive = frozenset(keys)
+            self._of_distinct.clear()
+
+    @property
     def distinct(self) -> Located | None:
         """With distinct values in every variable: no mistake hides behind a zero or a one."""
-        ours, theirs = filling.filled("distinct", self._alignment)
-        return self._at({**self._base, **ours.values}, theirs.values)
+        if not self._of_distinct:
+            ours, theirs = filling.filled("distinct", self._alignment, self._positive)
+            self._of_distinct.append(self._at({**self._base, **ours.values}, theirs.values))
+        return self._of_distinct[0]
 
-    def explain(self, base: Trace) -> Located | None:
-        """Returns what is to blame for a difference from a trace: at distinct values first, then at its own."""
+    def explain(self, base: Trace, inputs: Arrays | None = None) -> Located | None:
+        """Returns what is to blame for a difference from a trace: at distinct values first, then at its own.
+
+        Args:
+            base: The trace.
+            inputs: What it ran on, where that is not what both sides were built for.
+        """
         found = self.distinct
         if found is None or found.culprits:
             return found
@@ -69,12 +88,52 @@ class ForcedRuns:
             if known is base:
                 return before
         theirs = filling.copied(base, self._alignment)[1].values
-        located = self._at(base.before, theirs)
+        located = self._at(base.before, theirs, inputs)
         if located is not None:
             self._done.append((base, located))
         return located
 
-    def _at(self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> Located | None:
+    def on(self, inputs: Arrays) -> OnInputs:
+        """Returns the same about runs on other inputs."""
+        return OnInputs(self, inputs)
+
+    def in_double(self, base: Trace, inputs: Arrays | None = None) -> whole.Whole | None:
+        """Runs both programs in float64 from the values of a trace, once for each trace.
+
+        Args:
+            base: The trace.
+            inputs: As of `explain`.
+
+        Returns:
+            What came of it; None where there is no program of a side, where one cannot be followed or run in float64, or
+            where the candidate draws what the reference does not.
+        """
+        if not self._has_both:
+            return None
+        if not any(known is base for known, _ in self._whole):
+            self._say("both sides from start to end in float64")
+            self._whole[:] = [(base, self._in_double(base, inputs))]
+        return self._whole[0][1]
+
+    def _in_double(self, base: Trace, inputs: Arrays | None) -> whole.Whole | None:
+        from lockstep.adapters.kernels import TensorFlowKernels
+
+        try:
+            reference, candidate, partners = self._programs(
+                base.before, filling.copied(base, self._alignment)[1].values, inputs
+            )
+            drawn = alike_draws(reference, candidate)
+            if drawn is None or reference.limits or candidate.limits:
+                return None
+            sources = {theirs: reference.sources[ours].value for theirs, ours in drawn.items()}
+            names = {c.key: r.key for r, c in self._alignment.pairs if c.key not in self._alignment.transforms}
+            return whole.compare(reference, candidate, TensorFlowKernels(), sources=sources, names=names)
+        except (ProgramError, KernelError):
+            return None
+
+    def _at(
+        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], inputs: Arrays | None = None
+    ) -> Located | None:
         if self._reference is None or self._candidate is None:
             return None
         from lockstep.adapters.kernels import TensorFlowKernels
@@ -82,7 +141,7 @@ class ForcedRuns:
         kernels = TensorFlowKernels()
         self._say("forced lockstep: taking down both sides, operation by operation")
         try:
-            reference, candidate, partners = self._programs(ours, theirs)
+            reference, candidate, partners = self._programs(ours, theirs, inputs)
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
             found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)
             return Located(found, culprits(found, reference, candidate, kernels))
@@ -98,26 +157,56 @@ class ForcedRuns:
         Raises:
             ProgramError: One cannot be followed.
         """
-        ours, theirs = filling.filled("distinct", self._alignment)
+        ours, theirs = filling.filled("distinct", self._alignment, self._positive)
         return self._programs({**self._base, **ours.values}, theirs.values) if self._has_both else None
+
+    def programs_from(self, ours: Setting, theirs: Setting) -> tuple[Program, Program] | None:
+        """Returns both programs at the values and the inputs of two settings; None where there is none of a side.
+
+        Raises:
+            ProgramError: One cannot be followed.
+        """
+        if not self._has_both:
+            return None
+        assert self._reference is not None
+        assert self._candidate is not None
+        reference = self._reference.program({**self._base, **ours.values}, inputs=ours.inputs)
+        candidate = self._candidate.program(theirs.values, inputs=theirs.inputs)
+        return reference.without_the_unused(), candidate.without_the_unused()
 
     @property
     def _has_both(self) -> bool:
         return self._reference is not None and self._candidate is not None
 
     def _programs(
-        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
+        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], inputs: Arrays | None = None
     ) -> tuple[Program, Program, dict[str, str]]:
         assert self._reference is not None
         assert self._candidate is not None
-        reference = self._reference.program(ours).without_the_unused()
-        candidate = self._candidate.program(theirs).without_the_unused()
+        reference = self._reference.program(ours, inputs=inputs).without_the_unused()
+        candidate = self._candidate.program(theirs, inputs=inputs).without_the_unused()
         # What a transform makes has another value, and is no partner.
         made = self._alignment.transforms
         partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
         if reads_all(reference, candidate, partners):
             candidate = without_duplicates(candidate, reference)
         return reference, candidate, partners
+
+
+@dataclass(frozen=True)
+class OnInputs:
+    """What is known of both sides on other inputs than they were built for."""
+
+    forced: ForcedRuns
+    inputs: Arrays
+
+    def explain(self, base: Trace) -> Located | None:
+        """See `ForcedRuns.explain`."""
+        return self.forced.explain(base, self.inputs)
+
+    def in_double(self, base: Trace) -> whole.Whole | None:
+        """See `ForcedRuns.in_double`."""
+        return self.forced.in_double(base, self.inputs)
 
 
 def programmed(instances: Sequence[Any]) -> Programmed | None:

@@ -119,6 +119,9 @@ class IsolatedKeras:
 class RemoteInstance:
     """One model, in the other process."""
 
+    free = True
+    unordered: tuple[str, ...] = ()
+
     def __init__(self, process: _Process, mode: Mode, inputs: Arrays) -> None:
         self._process, self._mode = process, mode
         self._variables: tuple[VariableRecord, ...] = ()
@@ -146,6 +149,8 @@ class RemoteInstance:
         del objective
         with self._process.folder() as place:
             values = self._process.write(place / "values", "values", setting.values)
+            other = setting.inputs
+            inputs = None if other is None else self._process.write(place / "inputs", "inputs", named(other))
             self._process.ask(
                 {
                     "do": "run",
@@ -153,6 +158,7 @@ class RemoteInstance:
                     "kind": setting.kind,
                     "names": dict(setting.names),
                     "values": values,
+                    "inputs": inputs,
                     "repeats": repeats,
                     "compiler": execution.compiler,
                     "off": list(execution.off),

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lockstep import sensitivity
 from lockstep.align import Alignment, Rename
 from lockstep.arrays import Arrays, largest_magnitude
 from lockstep.compare import Budgets
+from lockstep.proof import start
+from lockstep.proof.whole import Whole
+from lockstep.recorder.structure import same_bits
 from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import Movable, Noise
 from lockstep.steps import gradients, numbers, shares
@@ -22,7 +26,33 @@ from lockstep.subjects import Objective
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 
-Explain = Callable[[Trace], Located | None]
+
+
+class Evidence(Protocol):
+    """What is known of both sides besides their traces."""
+
+    def explain(self, base: Trace, /) -> Located | None:
+        """Returns what forced lockstep finds at the values of a trace; None where it cannot be had."""
+        ...
+
+    def in_double(self, base: Trace, /) -> Whole | None:
+        """Returns both sides from start to end in float64; None where that cannot be had."""
+        ...
+
+
+class NoEvidence:
+    """Where nothing is known besides the traces."""
+
+    def explain(self, _: Trace) -> Located | None:
+        """Returns nothing."""
+        return None
+
+    def in_double(self, _: Trace) -> Whole | None:
+        """Returns nothing."""
+        return None
+
+
+NO_EVIDENCE = NoEvidence()
 NOISE_RULE = f"noise budget ({sensitivity.FACTOR:g} x the reference's own movement)"
 """How the report names the rule where the budget decided."""
 
@@ -70,7 +100,7 @@ class Judge:
     _measured: list[tuple[Trace, Noise]] = field(default_factory=list)
 
     def results(
-        self, traces: Traces, alignment: Alignment, movable: Movable | None, explain: Explain = lambda _: None
+        self, traces: Traces, alignment: Alignment, movable: Movable | None, evidence: Evidence = NO_EVIDENCE
     ) -> list[Finding]:
         """Compares losses, outputs and the state left behind.
 
@@ -79,7 +109,7 @@ class Judge:
             alignment: Reference's variables -> candidate's.
             movable: What `traces.base` is of, to be run again where a difference has to be explained; None if it
                 cannot be.
-            explain: Returns what forced lockstep finds at the values of a trace; None where it cannot be had.
+            evidence: What else is known of both sides.
         """
         losses = numbers.losses(traces.reference, traces.candidate, alignment, self.rules)
 
@@ -90,12 +120,12 @@ class Judge:
 
         return [
             losses,
-            self._judged("output", traces, self._outputs, self._outputs, noise, explain),
-            self.state(traces, alignment, movable, explain),
+            self._judged("output", _Case(traces, alignment, noise, evidence), self._outputs, self._outputs),
+            self.state(traces, alignment, movable, evidence),
         ]
 
     def state(
-        self, traces: Traces, alignment: Alignment, movable: Movable | None, explain: Explain = lambda _: None
+        self, traces: Traces, alignment: Alignment, movable: Movable | None, evidence: Evidence = NO_EVIDENCE
     ) -> Finding:
         """Compares the state that runs left behind."""
 
@@ -104,9 +134,16 @@ class Judge:
 
         of_pairs = functools.partial(self._state, alignment)
         of_itself = functools.partial(self._state, _identity(traces.reference))
-        return self._judged("state", traces, of_pairs, of_itself, noise, explain)
+        return self._judged("state", _Case(traces, alignment, noise, evidence), of_pairs, of_itself)
 
-    def gradients(self, traces: Traces, alignment: Alignment, movable: Movable | None, objective: Objective) -> Finding:
+    def gradients(  # noqa: PLR0913, PLR0917 - what a comparison of gradients takes
+        self,
+        traces: Traces,
+        alignment: Alignment,
+        movable: Movable | None,
+        objective: Objective,
+        scale: float = 0.0,
+    ) -> Finding:
         """Compares training losses and gradients.
 
         Args:
@@ -114,6 +151,7 @@ class Judge:
             alignment: Reference's variables -> candidate's.
             movable: What `traces.base` is of; None if it cannot be run again.
             objective: What the gradients were taken of.
+            scale: How large gradients of this model are known to be elsewhere.
         """
 
         def judged(*, other_kernels: bool) -> Finding:
@@ -124,9 +162,9 @@ class Judge:
                     movable, traces.base, self.inputs, self.say, objective=objective, other_kernels=other_kernels
                 )
 
-            of_pairs = functools.partial(self._gradients, alignment)
-            of_itself = functools.partial(self._gradients, _identity(traces.reference))
-            return self._judged("gradient", traces, of_pairs, of_itself, noise, lambda _: None)
+            of_pairs = functools.partial(self._gradients, alignment, scale)
+            of_itself = functools.partial(self._gradients, _identity(traces.reference), scale)
+            return self._judged("gradient", _Case(traces, alignment, noise), of_pairs, of_itself)
 
         # Other kernels take a process of their own, which nothing but a close case is worth.
         found = judged(other_kernels=False)
@@ -155,17 +193,18 @@ class Judge:
             keyed = ((key if names is None else names.get(key, ""), m) for key, m in found.state.items())
             return dataclasses.replace(found, outputs=outputs, state={k: m for k, m in keyed if k in first.after})
 
-        traces = Traces(first, second)
-        of_itself = functools.partial(self._state, _identity(first))
+        identity = _identity(first)
+        case = _Case(Traces(first, second), identity, known)
+        of_itself = functools.partial(self._state, identity)
         return [
-            self._judged("output", traces, self._outputs, self._outputs, known, lambda _: None),
-            self._judged("state", traces, of_itself, of_itself, known, lambda _: None),
+            self._judged("output", case, self._outputs, self._outputs),
+            self._judged("state", case, of_itself, of_itself),
         ]
 
     def _gradients(
-        self, alignment: Alignment, reference: Trace, candidate: Trace, budgets: Budgets | None = None
+        self, alignment: Alignment, scale: float, reference: Trace, candidate: Trace, budgets: Budgets | None = None
     ) -> Finding:
-        return gradients.compare(reference, candidate, alignment, self.tolerance, budgets)
+        return gradients.compare(reference, candidate, alignment, self.tolerance, budgets, scale)
 
     def noise(self, movable: Movable, base: Trace) -> Noise:
         """Measures once for one trace: outputs, state, and a candidate's second run are held against the same."""
@@ -182,14 +221,11 @@ class Judge:
         return numbers.state(reference, candidate, alignment, self.tolerance, budgets)
 
     def _judged(
-        self,
-        kind: str,
-        traces: Traces,
-        compared: Callable[..., Finding],
-        with_itself: Callable[..., Finding],
-        noise: Callable[[], Noise | None],
-        explain: Explain,
+        self, kind: str, case: _Case, compared: Callable[..., Finding], with_itself: Callable[..., Finding]
     ) -> Finding:
+        """Judges one kind of tensor; the table in docs/design/noise.md has its verdicts row by row."""
+        traces = case.traces
+
         def of_code(budgets: Budgets | None = None) -> Finding:
             return compared(traces.base, traces.candidate, budgets=budgets)
 
@@ -205,15 +241,19 @@ class Judge:
 
         fixed = differences()
         total = shares.told(fixed, kind, self.runtimes())
-        if total.verdict is not Verdict.DIVERGED or self.tolerance.alone:
+        if total.verdict is not Verdict.DIVERGED or self.tolerance.alone or total.exact:
             return total
-        located = explain(traces.base)
+        located = case.evidence.explain(traces.base)
         if located is not None and located.culprits:
             return dataclasses.replace(total, culprits=(*_moved_alone(total.culprits), *located.culprits))
-        explained = located is not None and located.explains
-        if explained and (fixed.runtime is None or fixed.runtime.verdict is Verdict.EQUIVALENT):
-            return shares.explained(total, kind)
-        found = noise()
+        elsewhere = start.told(start.apart(traces.base, traces.candidate, case.alignment), len(case.alignment.pairs))
+        if elsewhere:
+            return shares.started_apart(total, elsewhere)
+        same = self._same_function(kind, fixed.code, case)
+        runtime_within = fixed.runtime is None or fixed.runtime.verdict is Verdict.EQUIVALENT
+        if same and runtime_within:
+            return shares.rounding_alone(total, kind)
+        found = case.noise()
         if found is None:
             return total
         moved = {"output": found.outputs, "state": found.state, "gradient": found.gradients}[kind]
@@ -222,12 +262,70 @@ class Judge:
         tensors = {"output": traces.base.outputs, "state": traces.base.after, "gradient": traces.base.gradients}[kind]
         hidden = gradients.hidden(budgets, traces.base) if kind == "gradient" else _hidden(budgets, tensors)
         fixed = shares.Differences(total, fixed.code, fixed.runtime)
-        budgeted = differences(budgets, {**budgets, **sensitivity.of_peers(budgets, tensors)})
-        if hidden and not explained:
+        budgeted = differences(budgets, _of_runtimes(kind, budgets, tensors, case))
+        if hidden and same is None:
             clear = of_code(sensitivity.sharpened(budgets, hidden, tensors))
             hidden = {} if clear.verdict is Verdict.EQUIVALENT else hidden
-        judged = shares.judged(fixed, budgeted, {} if explained else hidden, kind, explained=explained)
+        known = shares.Known(same_function=same, operations_right=located is not None and located.explains)
+        judged = shares.judged(fixed, budgeted, hidden, kind, known)
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
+
+    def _same_function(self, kind: str, code: Finding, case: _Case) -> bool | None:
+        """Tells whether the code computes the same but for rounding, by running it in float64; None: it cannot be told."""
+        if code.verdict is Verdict.EQUIVALENT:
+            return True
+        whole = None if kind == "gradient" else case.evidence.in_double(case.traces.base)
+        if whole is None:
+            return None
+        ends = whole.of(kind)
+        differing = case.differing(kind)
+        if not differing <= set(ends):
+            return None
+        return all(ends[name].same for name in differing)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What one kind of tensor is judged by.
+
+    Attributes:
+        traces: The traces.
+        alignment: Reference's variables -> candidate's.
+        noise: Measures how far rounding alone moves the reference; gives None where it cannot be.
+        evidence: What else is known.
+    """
+
+    traces: Traces
+    alignment: Alignment
+    noise: Callable[[], Noise | None]
+    evidence: Evidence = NO_EVIDENCE
+
+    def differing(self, kind: str) -> set[str]:
+        """Returns the names of the outputs, or of the reference's variables, that have other bits in the candidate."""
+        base, candidate = self.traces.base, self.traces.candidate
+        if kind == "output":
+            both = ((n, v, candidate.outputs[n]) for n, v in base.outputs.items() if n in candidate.outputs)
+        else:
+            both = (
+                (r.key, _left(base, r.key), _left(candidate, c.key))
+                for r, c in self.alignment.pairs
+                if r.key in base.after or c.key in candidate.after
+            )
+        return {name for name, ours, theirs in both if not same_bits(np.asarray(ours), np.asarray(theirs))}
+
+
+def _of_runtimes(kind: str, budgets: Budgets, tensors: Mapping[str, np.ndarray], case: _Case) -> dict[str, float]:
+    """Returns how far two runtimes may differ: as far as any tensor of the kind moves, or as rounding moved this very run."""
+    found = {**budgets, **sensitivity.of_peers(budgets, tensors)}
+    whole = None if kind == "gradient" or case.traces.here is None else case.evidence.in_double(case.traces.base)
+    for name, end in (whole.of(kind) if whole is not None else {}).items():
+        found[name] = max(found.get(name, 0.0), sensitivity.FACTOR * end.rounding[0])
+    return found
+
+
+def _left(trace: Trace, key: str) -> np.ndarray:
+    """The value of a variable after a run."""
+    return trace.after[key] if key in trace.after else trace.before[key]
 
 
 def _moved_alone(culprits: Sequence[Culprit]) -> list[Culprit]:

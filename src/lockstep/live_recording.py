@@ -213,6 +213,8 @@ def _run(writer: TraceWriter, setting: Setting, trace: Trace, transformed: Colle
             "native_initializers": trace.native_initializers,
             "native_draws": trace.native_draws,
             "unaligned_draws": trace.unaligned_draws,
+            "overwritten": list(trace.overwritten),
+            "loads": list(trace.loads),
             "notes": list(trace.notes),
         },
     }

@@ -158,6 +158,14 @@ class _CutInstance:
         self._before: Mapping[str, np.ndarray] = {}
 
     @property
+    def free(self) -> bool:
+        return self.behind.free
+
+    @property
+    def unordered(self) -> tuple[str, ...]:
+        return self.behind.unordered
+
+    @property
     def variables(self) -> tuple[VariableRecord, ...]:
         return cut_by(self._rules, self.behind.variables)
 
@@ -185,7 +193,7 @@ class _CutInstance:
     def __getattr__(self, name: str) -> Any:  # what only some instances have
         found = getattr(self.behind, name)
         if name == "program":  # it takes values; the whole variables are its program's sources
-            return lambda values, draws=None: found(self.joined(values), draws)
+            return lambda values, **options: found(self.joined(values), **options)
         return found
 
     def _cut(self, trace: Trace) -> Trace:
@@ -204,6 +212,9 @@ class _CutInstance:
             before=before,
             after={key: value for key, value in after.items() if not same_bits(value, before[key])},
             gradients=parts(trace.gradients),
+            overwritten=tuple(
+                name for key in trace.overwritten for name in (cuts[key].names() if key in cuts else (key,))
+            ),
             unconnected=tuple(
                 name for key in trace.unconnected for name in (cuts[key].names() if key in cuts else (key,))
             ),

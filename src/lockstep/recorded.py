@@ -171,6 +171,8 @@ class RecordedBuild:
             "native_initializers": bool(live["native_initializers"]),
             "native_draws": bool(live["native_draws"]),
             "unaligned_draws": bool(live["unaligned_draws"]),
+            "overwritten": tuple(str(key) for key in live.get("overwritten", ())),
+            "loads": tuple(str(line) for line in live.get("loads", ())),
             "notes": tuple(str(note) for note in live["notes"]),
         }
 
@@ -356,6 +358,9 @@ class RecordedInstance:
     Attributes:
         build: The record itself.
     """
+
+    free = False
+    unordered: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, build: RecordedBuild) -> None:
         self._folder, self.build = folder, build

@@ -63,7 +63,7 @@ class _Served:
 
     def __init__(self) -> None:
         self._subject: Subject | None = None
-        self._built: dict[int, tuple[Mode, Instance]] = {}
+        self._built: dict[int, tuple[Mode, Instance, bool]] = {}
 
     def imports(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         _say("importing TensorFlow and Keras")
@@ -75,15 +75,16 @@ class _Served:
 
     def builds(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         assert self._subject is not None
-        given = _read(asked["inputs"], "inputs")
-        inputs: Arrays = given[ONLY_INPUT] if asked["single_input"] else given
+        single = bool(asked["single_input"])
         mode = Mode(**asked["mode"])
-        self._built[asked["number"]] = mode, self._subject.build(mode, inputs)
+        instance = self._subject.build(mode, _inputs(asked["inputs"], single=single))
+        self._built[asked["number"]] = mode, instance, single
         return {}
 
     def runs(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        mode, instance = self._built[asked["number"]]
-        setting = Setting(asked["kind"], _read(asked["values"], "values"), asked["names"])
+        mode, instance, single = self._built[asked["number"]]
+        inputs = None if asked["inputs"] is None else _inputs(asked["inputs"], single=single)
+        setting = Setting(asked["kind"], _read(asked["values"], "values"), asked["names"], inputs)
         how = Execution(asked["compiler"], tuple(asked["off"]))
         running: Any = instance  # a Keras model, which alone is built here
         trace = running.run(setting, repeats=asked["repeats"], draws=asked["draws"], execution=how)
@@ -97,9 +98,14 @@ class _Served:
         return {}
 
     def closes(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        _, instance = self._built.pop(asked["number"])
+        _, instance, _ = self._built.pop(asked["number"])
         instance.close()
         return {}
+
+
+def _inputs(folder: str, *, single: bool) -> Arrays:
+    given = _read(folder, "inputs")
+    return given[ONLY_INPUT] if single else given
 
 
 def _read(folder: str, group: str) -> dict[str, np.ndarray]:

@@ -41,11 +41,13 @@ class Setting:
         kind: `"initial"` (what the initializers give), `"constant"`, `"distinct"`, or `"given"`.
         values: Variable keys -> values to be set before; empty for `"initial"`.
         names: Variable keys -> the name that the distinct values are a hash of.
+        inputs: Other inputs than the subject was built for, of the same shapes; None: those.
     """
 
     kind: str
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    inputs: Arrays | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,16 @@ class Objective:
 
 class Instance(Protocol):
     """One built subject."""
+
+    @property
+    def free(self) -> bool:
+        """Whether it can be run from any values and on any inputs; what was recorded answers what it was asked then."""
+        ...
+
+    @property
+    def unordered(self) -> tuple[str, ...]:
+        """Keys of the variables whose value after a run depends on an order of writes that nothing defines."""
+        ...
 
     @property
     def variables(self) -> tuple[VariableRecord, ...]:

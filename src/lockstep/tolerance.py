@@ -18,6 +18,10 @@ UPDATE_RTOL = 1e-4
 """For what an optimizer adds to a variable: `1 - 0.999^t`, by which Adam corrects its second moment, has a relative
 error of 6e-5 in float32 at the first updates, whichever way the power is computed."""
 
+CHANGE_RTOL = 2e-4
+"""For what a run adds to a variable, relative to the largest change in it: `1 - decay` of a moving average has a relative
+error of 1e-4 in float32 at a decay of 0.9997 (2**-25 / 3e-4)."""
+
 # Spacing of 1.0 in the narrow formats, as IEEE 754 (float16) and bfloat16's seven stored bits of fraction give it.
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -54,6 +58,30 @@ class FixedTolerance:
 
     def __str__(self) -> str:
         return f"rtol {self.rtol:g}, atol {self.atol:g} x scale"
+
+
+def change_atol(before: np.ndarray, after: np.ndarray) -> float:
+    """Returns how far a variable may be off after a run because of what the run added to it.
+
+    A moving variance with a decay of 0.999 hides a missing factor n / (n - 1) in its value, but not in its step. What it
+    is added to has a rounding of its own, which the relative tolerance of the value allows for.
+
+    Args:
+        before: The variable before the run, of the reference.
+        after: The same after it.
+
+    Returns:
+        An absolute tolerance; infinite where the dtype is not float32 or float64, or nothing finite changed.
+
+    >>> round(change_atol(np.array([1.0, 2.0]), np.array([1.001, 2.0])), 10)
+    2e-07
+    """
+    if after.dtype not in (np.float32, np.float64) or before.shape != after.shape:
+        return float("inf")
+    with np.errstate(invalid="ignore"):
+        change = np.abs(after.astype(np.float64) - before.astype(np.float64))
+    largest = float(np.max(np.where(np.isfinite(change), change, 0.0), initial=0.0))
+    return CHANGE_RTOL * largest if largest else float("inf")
 
 
 def update_tolerance(before: np.ndarray, after: np.ndarray) -> np.ndarray:

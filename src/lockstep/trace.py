@@ -19,7 +19,8 @@ class Trace:
 
     Attributes:
         variables: The inventory, in order of creation.
-        before: Variable key -> value before the run.
+        before: Variable key -> value before the run: what the run really starts from, read right before it, or where a
+            variable is made within the run, when it is first read.
         outputs: Path in the returned structure (`0`, `1/logits`; empty for a single tensor) -> value.
         losses: The regularization losses.
         total_loss: Their sum as the framework computes it (0-d); None where there is none.
@@ -37,6 +38,9 @@ class Trace:
             before the forward pass draws, so their draws may have another order than a TF1 program's.
         native_draws: Whether the model holds Keras's own seed generators (its dropout, say).
         unaligned_draws: Whether the run drew from such a generator past the random tool.
+        overwritten: Keys of the variables that were given another value after their initializers had run and before the
+            run: by weights that are loaded or set.
+        loads: What is to be said of files that were loaded while the model was made: one that changed nothing, say.
         notes: What a reader of the report has to know about this run.
         duration_s: Seconds that the run took.
     """
@@ -58,5 +62,7 @@ class Trace:
     native_initializers: bool = False
     native_draws: bool = False
     unaligned_draws: bool = False
+    overwritten: tuple[str, ...] = ()
+    loads: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     duration_s: float = 0.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from lockstep.align import Alignment
 from lockstep.arrays import numpy_dtype
-from lockstep.errors import InputError
+from lockstep.errors import InputError, SubjectError
 from lockstep.judging import Judge, Traces
 from lockstep.recorder import training, trials
 from lockstep.report.model import Verdict, overall
@@ -57,9 +57,22 @@ class Built(Protocol):
         ...
 
     @property
+    def original(self) -> Instance | None:
+        """The reference, or its own graph here, as something that runs from any values; None if there is neither."""
+        ...
+
+    @property
     def movable(self) -> Movable | None:
         """What can be run again with other values."""
         ...
+
+
+class _NoGradientsError(Exception):
+    """There is nothing to compare; the finding says why."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.phrase)
+        self.finding = finding
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,8 @@ class TrainingQuestions:
         steps: How many training steps are compared.
         judge: What judges.
         on_side: Runs something of a side.
+        by_default: Whether gradients are compared though nobody asked: what cannot be differentiated is no failure then.
+        positive: Keys of the reference's variables that have to be positive.
     """
 
     subjects: Mapping[str, Subject]
@@ -91,6 +106,8 @@ class TrainingQuestions:
     steps: int
     judge: Judge
     on_side: OnSide
+    by_default: bool = False
+    positive: frozenset[str] = frozenset()
 
     def answers(
         self, both: Traces, built: Built, alignment: Alignment
@@ -109,18 +126,49 @@ class TrainingQuestions:
     def _gradients(self, both: Traces, built: Built, alignment: Alignment) -> list[Finding]:
         """Takes gradients on both sides, from distinct values or, where these give no finite ones, initial ones."""
         if self.objectives is None:
-            return [_not_asked("no loss was given, and gradients were not asked for")]
+            return [_not_asked("gradients were not asked for")]
+        if not any(r.trainable and c.trainable for r, c in alignment.pairs):
+            return [_not_asked("there is no variable that both sides train")]
+        try:
+            return self._compared_gradients(both, built, alignment)
+        except _NoGradientsError as error:
+            return [error.finding]
+
+    def _differentiated(self, side: str, run: Callable[[], Trace]) -> Trace:
+        """Takes gradients of one side; where nobody asked for them, a side that cannot be differentiated is told."""
+        try:
+            return run()
+        except (InputError, SubjectError) as error:
+            if not self.by_default:
+                raise
+            said = str(error).splitlines()[0]
+            if side == "reference":
+                raise _NoGradientsError(_not_asked(f"the reference cannot be differentiated: {said}")) from error
+            phrase = f"the reference can be differentiated, and the candidate cannot: {said}"
+            raise _NoGradientsError(Finding(Verdict.UNDECIDED, phrase, (phrase,))) from error
+
+    def _compared_gradients(self, both: Traces, built: Built, alignment: Alignment) -> list[Finding]:
+        assert self.objectives is not None
         self.judge.say("gradients of the training loss")
         mine, theirs = self.objectives["reference"], self.objectives["candidate"]
-        for values in (filling.filled("distinct", alignment), filling.copied(both.reference, alignment)):
-            initial = values[0].kind == "given"
-            reference = built.reference.run(INITIAL if initial else values[0], objective=mine)
+        source: Instance = built.reference
+        if self.positive and built.original is not None:
+            source = built.original
+        distinct = filling.filled("distinct", alignment, self.positive)
+        for values in (distinct, filling.copied(both.reference, alignment)):
+            initial = values is not distinct
+            reference = self._differentiated(
+                "reference", functools.partial(source.run, INITIAL if initial else values[0], objective=mine)
+            )
             if reference.training_loss is None:
                 return [_not_asked("the recording of the reference holds no gradients")]
             if initial or gradients.finite(reference):
                 break
         here = built.here.run(Setting("given", reference.before), objective=mine)
-        candidate = built.candidate.run(values[1], draws=both.reference.forward_draws, objective=theirs)
+        candidate = self._differentiated(
+            "candidate",
+            lambda: built.candidate.run(values[1], draws=both.reference.forward_draws, objective=theirs),
+        )
         if candidate.training_loss is None:
             return [_not_asked("the candidate is a recording without gradients, or runs in another process")]
         found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.movable, mine)]
@@ -183,6 +231,7 @@ class TrainingQuestions:
         names = {r.key: c.key for r, c in alignment.pairs}
         shapes = {k: s for k, s in training.shapes_of(steps[0].run.gradients).items() if k in names}
         found: list[list[Finding]] = []
+        scale = 0.0
         with ExitStack() as stack:
             candidate = self._make_optimizer("candidate", shapes, names)
             stack.callback(candidate.close)
@@ -191,9 +240,10 @@ class TrainingQuestions:
                 state = training.state_after(step.run)
                 given = [{key: source[key] for key in shapes} for source in (state, step.run.gradients)]
                 done = self.on_side("candidate", functools.partial(candidate.apply, *given))
+                scale = max(scale, gradients.largest(step.run))
                 found.append(
                     [
-                        *self._forced_run(step, both, built, alignment),
+                        *self._forced_run(step, both, built, alignment, scale),
                         trajectory.update(step, state, done.variables, names),
                     ]
                 )
@@ -202,7 +252,7 @@ class TrainingQuestions:
         return trajectory.forced(found, len(steps))
 
     def _forced_run(
-        self, step: training.TrainingStep, both: Traces, built: Built, alignment: Alignment
+        self, step: training.TrainingStep, both: Traces, built: Built, alignment: Alignment, scale: float
     ) -> list[Finding]:
         assert self.objectives is not None
         mine, theirs = self.objectives["reference"], self.objectives["candidate"]
@@ -213,7 +263,7 @@ class TrainingQuestions:
         here = built.here.run(Setting("given", {key: start[key] for key in start}), objective=mine)
         traces = Traces(step.run, run, here)
         return [
-            self.judge.gradients(traces, alignment, built.movable, mine),
+            self.judge.gradients(traces, alignment, built.movable, mine, scale),
             self.judge.state(traces, alignment, built.movable),
         ]
 
@@ -257,7 +307,7 @@ def chosen(subjects: Mapping[str, Subject], wishes: TrainingWishes, judge: Judge
         InputError: A wish cannot be met.
     """
     losses, with_loss, one_sided = _losses(subjects, wishes.loss)
-    wanted = (bool(wishes.gradients) or (wishes.gradients is None and with_loss)) and not one_sided
+    wanted = wishes.gradients is not False and not one_sided
     objectives = {side: Objective(loss) for side, loss in losses.items()} if wanted else None
     makers = _makers(subjects, wishes.optimizers)
     steps = (
@@ -266,7 +316,8 @@ def chosen(subjects: Mapping[str, Subject], wishes: TrainingWishes, judge: Judge
     for subject in subjects.values():
         if hasattr(subject, "wanted_of_training"):
             subject.wanted_of_training(gradients=wanted, steps=steps)  # before anything is recorded
-    return TrainingQuestions(subjects, objectives, makers, steps, judge, on_side)
+    by_default = wishes.gradients is None and not with_loss
+    return TrainingQuestions(subjects, objectives, makers, steps, judge, on_side, by_default)
 
 
 def rule(step: str, findings: Sequence[Finding], tolerance: str) -> str:

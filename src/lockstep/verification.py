@@ -23,10 +23,21 @@ from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.parts import PartRule, in_parts
+from lockstep.proof import dependence, start
+from lockstep.proof.trials import Trials, labelled
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
 from lockstep.steps import checkpoint as from_checkpoint
-from lockstep.steps import created_once, filling, native_order, numbers, repeated_draws, variables_match
+from lockstep.steps import (
+    created_once,
+    filling,
+    native_order,
+    numbers,
+    own_values,
+    repeated_draws,
+    unordered,
+    variables_match,
+)
 from lockstep.steps.finding import Finding, step_report
 from lockstep.steps.forced import judge as judge_forced
 from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
@@ -65,6 +76,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     optimizers: Makers | None = None,
     trajectory: int | None = None,
     max_memory: int | None = None,
+    also_generic: bool = True,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -86,12 +98,14 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             sides, or one for each as `(reference's, candidate's)`. `outputs` is what the model returned, `batch` what
             it was given.
         gradients: Whether gradients are compared: of the loss, or, where there is none, of the outputs weighted with
-            a fixed random vector; regularization is added. By default they are where there is a loss.
+            a fixed random vector; regularization is added. By default they are, where both sides can be differentiated.
         optimizers: The reference's and the candidate's `optimizer()`, each of which returns a new optimizer of
             `tf.compat.v1.train` or Keras, or a function that is given (gradient, variable) pairs and applies them.
         trajectory: How many training steps are compared; 20 by default where there are a loss and optimizers.
         max_memory: Bytes of the reference's values that forced lockstep may hold in memory, the rest being in a
             temporary file; 2 GiB by default.
+        also_generic: Whether both sides are run on a second, generic input too, of the same shapes and range: the
+            given one may hide something (ones, a constant along an axis).
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -109,6 +123,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         progress or (lambda _: None),
     )
     check.max_memory = max_memory or MAX_MEMORY
+    check.also_generic = also_generic
     check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     return check.run()
 
@@ -190,11 +205,26 @@ def paired(  # noqa: PLR0913 - as of `verify`
 
 @dataclass(frozen=True)
 class _Built:
-    """Both sides built in one mode, and the reference's graph on the candidate's runtime where that is another one."""
+    """Both sides built in one mode, and the reference's graph on the candidate's runtime where that is another one.
 
-    reference: Instance
-    candidate: Instance
+    Attributes:
+        reference: The reference.
+        candidate: The candidate.
+        here: The reference's graph on the candidate's runtime.
+        recorded: The same where both ran on one TensorFlow, of a reference that was recorded; None elsewhere.
+    """
+
+    reference: _Sided
+    candidate: _Sided
     here: _Here
+    recorded: Instance | None = None
+
+    @property
+    def original(self) -> Instance | None:
+        """The reference, or its own graph here, as something that runs from any values; None if there is neither."""
+        if self.here.instance is not None or self.recorded is not None:
+            return self.here.instance or self.recorded
+        return self.reference if self.reference.free else None
 
     @property
     def movable(self) -> Movable | None:
@@ -226,6 +256,8 @@ class _Check:
         self._beyond: TrainingQuestions | None = None
         self._later: dict[str, tuple[list[Finding], float]] = {}
         self.max_memory = MAX_MEMORY
+        self.also_generic = True
+        self._positive: frozenset[str] = frozenset()
 
     def ask_about_training(self, wishes: TrainingWishes) -> None:
         """Says what is asked beyond the forward pass; see `verify`."""
@@ -261,7 +293,12 @@ class _Check:
             )
             again = dataclasses.replace(candidate, outputs=again.outputs)
             here = built.here.run(Setting("given", reference.before))
-            self._checkpoint.judged(self._judge.results(Traces(reference, again, here), alignment, built.movable))
+            forced = self._forced(built, alignment, first.reference)
+            found = self._judge.results(Traces(reference, again, here), alignment, built.movable, forced)
+            found += dependence.judge(forced, (plan.reference, plan.candidate))
+            # The values of a checkpoint may hide which is which: the pairs are proved at distinct values too.
+            trials = Trials(built, alignment, forced, self._judge, self._inputs, first.reference)
+            self._checkpoint.judged([*found, *trials.asked("distinct")])
         self._report("checkpoint", self._checkpoint.findings, self._rule)
         return self._whole(start)
 
@@ -294,29 +331,23 @@ class _Check:
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
-            forced = self._forced(mode, built, alignment, first.reference)
-            self._fixed(built, alignment, forced)
+            forced = self._forced(built, alignment, first.reference)
+            self._fixed(built, alignment, forced, first.reference)
             found = self._random(mode, first, built, alignment, forced)
             self._report("inference-random", found, self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
 
-    def _forced(self, mode: Mode, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
-        ours = programmed((built.here.instance, getattr(built.reference, "movable", None)))
-        recorded = getattr(self._subjects["reference"], "graph_here", None)
-        if ours is None and recorded is not None and not built.here.note:
-            ours = recorded(mode, self._inputs)  # of the same TensorFlow, which told nothing new until now
+    def _forced(self, built: _Built, alignment: Alignment, reference: Trace) -> ForcedRuns:
+        ours = programmed((built.here.instance, built.recorded, getattr(built.reference, "movable", None)))
         theirs = programmed((getattr(built.candidate, "movable", None),))
-        return ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory)
+        forced = ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory)
+        forced.positive(self._positive)
+        return forced
 
-    def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
-        findings: list[Finding] = []
-        for kind in ("distinct", "constant"):
-            self._say(f"inference, every variable set to {kind} values")
-            values = filling.filled(kind, alignment)
-            both = Traces(built.reference.run(values[0]), built.candidate.run(values[1]), built.here.run(values[0]))
-            # The constant comes last: its figures are the guide's, and stay in the report.
-            found = self._judge.results(both, alignment, built.movable, forced.explain)
-            findings.extend(_labelled(finding, f"{kind} values") for finding in found)
+    def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns, initial: Trace) -> None:
+        trials = Trials(built, alignment, forced, self._judge, self._inputs, initial, self.also_generic)
+        findings = trials.findings()
+        self._positive = trials.positive
         findings.extend(self._located(forced))
         self._report("inference-fixed", findings, self._rule)
 
@@ -344,7 +375,8 @@ class _Check:
             reference = built.reference.run(plan.reference)
             here = built.here.run(Setting("given", reference.before))
             both = Traces(reference, built.candidate.run(plan.candidate), here)
-            self._checkpoint.judged(self._judge.results(both, alignment, built.movable, forced.explain))
+            found = self._judge.results(both, alignment, built.movable, forced)
+            self._checkpoint.judged([*found, *dependence.judge(forced, (plan.reference, plan.candidate))])
         self._clock = self._checkpoint.stopped(self._clock)
 
     def _align(self, both: Traces) -> Alignment:
@@ -353,6 +385,7 @@ class _Check:
     def _training(self) -> None:
         findings: list[Finding] = []
         verdicts: list[Verdict] = []
+        first = "num_random_ops"
         for mode in (
             Mode(training=True, randomness="num_random_ops"),
             Mode(training=True, randomness="constant", functional=True),
@@ -361,17 +394,19 @@ class _Check:
                 built = self._build(stack, mode)
                 both = self._initial(built)
                 alignment = self._align(both)
-                forced = self._forced(mode, built, alignment, both.reference)
+                forced = self._forced(built, alignment, both.reference)
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))
                 if not mode.functional and self._beyond is not None:
-                    for name, answer in self._beyond.answers(both, built, alignment):
+                    beyond = dataclasses.replace(self._beyond, positive=self._positive)
+                    for name, answer in beyond.answers(both, built, alignment):
                         self._answer_later(name, answer)
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
-            findings.extend(_labelled(finding, label) for finding in found)
+            told = {finding.phrase for finding in findings}
+            findings.extend(labelled(f, label) for f in found if f"{first}: {f.phrase}" not in told or not f.details)
             verdicts.append(overall([finding.verdict for finding in found]))
         culprits = [culprit for finding in findings for culprit in finding.culprits]
         if not any(native_order.is_explained_by(culprit) for culprit in culprits):
@@ -389,31 +424,43 @@ class _Check:
     def _random(
         self, mode: Mode, both: Traces, built: _Built, alignment: Alignment, forced: ForcedRuns
     ) -> list[Finding]:
-        """Judges runs from initial values; where Keras may have drawn in another order, draw by draw."""
+        """Judges runs from initial values; where both sides did not start alike, from the reference's values too."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
+        own = own_values.judge(both.reference, both.candidate, initial)
+        apart = bool(start.apart(both.reference, both.candidate, alignment))
         results: list[Finding] = []
         within_loops = repeated_draws.cannot_be_aligned(both.reference, both.candidate)
-        # Other initial values from other draws tell nothing by their results, whose noise takes seconds to measure.
-        if within_loops or not (native_order.may_differ(both.candidate) and initial.verdict is Verdict.DIVERGED):
-            results = self._judge.results(both, alignment, built.movable, forced.explain)
+        # Other initial values tell nothing by their results, whose noise takes seconds to measure.
+        if within_loops or not apart:
+            results = self._judge.results(both, alignment, built.movable, forced)
         if within_loops:
             initial, *results = repeated_draws.undecided([initial, *results], both.reference)
         elif both.reference.draws != both.candidate.draws and mode.randomness != "constant":
             located = forced.distinct
             initial = numbers.behind_other_draws(initial, located.culprits if located is not None else ())
-        if not native_order.may_differ(both.candidate) or not any(
-            finding.verdict is Verdict.DIVERGED for finding in (initial, *results)
-        ):
-            return [initial, *results, *_notes(both, built.here, results)]
+        differ = native_order.may_differ(both.candidate) and any(f.verdict is Verdict.DIVERGED for f in results)
+        if not (apart or differ) or within_loops:
+            return [*own, initial, *self._unordered(built, results), *_notes(both, built.here, results)]
         self._say("candidate, with the initial values and the draws of the reference")
         values = filling.copied(both.reference, alignment)
         # A graph's draws are known from its first run, and it would only give the same again.
         known = both.reference.forward_draws is not None
         reference = both.reference if known else built.reference.run(values[0])
         again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
-        results = self._judge.results(again, alignment, built.movable, forced.explain)
+        results = self._judge.results(again, alignment, built.movable, forced)
         results = native_order.excused(again.reference, again.candidate, results)
-        return [*native_order.initial_values(initial, mode.randomness), *results, *_notes(both, built.here, results)]
+        if own:
+            told = own
+        elif native_order.may_differ(both.candidate):
+            told = native_order.initial_values(initial, mode.randomness)
+        else:
+            told = [initial]
+        return [*told, *self._unordered(built, results), *_notes(both, built.here, results)]
+
+    def _unordered(self, built: _Built, results: Sequence[Finding]) -> list[Finding]:
+        """Returns findings, undecided where the reference's own result depends on an order that nothing defines."""
+        names = built.original.unordered if built.original is not None else ()
+        return unordered.judge(names, results)
 
     def _build(self, stack: ExitStack, mode: Mode) -> _Built:
         built: dict[str, _Sided] = {}
@@ -428,7 +475,18 @@ class _Check:
             built[side] = _Sided(side, instance)
         here = self._here(mode)
         stack.callback(here.close)
-        return _Built(built["reference"], built["candidate"], here)
+        recorded = self._recorded(mode, here, built["reference"])
+        if recorded is not None:
+            stack.callback(recorded.close)
+        return _Built(built["reference"], built["candidate"], here, recorded)
+
+    def _recorded(self, mode: Mode, here: _Here, reference: _Sided) -> Instance | None:
+        """Returns the graph of a reference that was recorded on this process's TensorFlow; None of any other."""
+        graph: Any = getattr(self._subjects["reference"], "graph_here", None)
+        if reference.free or graph is None or here.instance is not None or here.note:
+            return None
+        found: Instance | None = graph(mode, self._inputs)
+        return found
 
     def _here(self, mode: Mode) -> _Here:
         """Builds the reference's graph on the candidate's runtime."""
@@ -521,6 +579,14 @@ class _Sided:
     def variables(self) -> tuple[VariableRecord, ...]:
         return self._instance.variables
 
+    @property
+    def free(self) -> bool:
+        return self._instance.free
+
+    @property
+    def unordered(self) -> tuple[str, ...]:
+        return self._instance.unordered
+
     def run(
         self,
         setting: Setting,
@@ -569,16 +635,6 @@ def subject_of(given: Subject | Mapping[str, Any], side: str) -> Subject:
             "lockstep.keras(build) for a function that makes a Keras layer or model."
         )
     return given
-
-
-def _labelled(finding: Finding, label: str) -> Finding:
-    if not finding.phrase:
-        return finding
-    return dataclasses.replace(
-        finding,
-        phrase=f"{label}: {finding.phrase}",
-        details=tuple(f"{label}: {line}" for line in finding.details),
-    )
 
 
 def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:

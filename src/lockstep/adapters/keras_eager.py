@@ -19,6 +19,7 @@ import tensorflow as tf
 from lockstep.adapters import grappler, running
 from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
 from lockstep.adapters.layer_lines import LayerLines
+from lockstep.adapters.loading import Loads
 from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
 from lockstep.draws import RecordedDraws
@@ -30,6 +31,7 @@ from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.fill import cotangent, takes_values
 from lockstep.recorder.objective import scalar
 from lockstep.recorder.records import ONLY_INPUT
+from lockstep.recorder.structure import same_bits
 from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
@@ -69,13 +71,14 @@ class EagerInstance:
         self._initial: dict[int, np.ndarray] = {}
         self._notes: tuple[str, ...] = ()
         self._lines = LayerLines()
+        self._loads = Loads()
         self._compiled: dict[bool, Any] = {}
         self._called = False
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
         with self._tool.scope(), _noting_initial_values(self._initial), self._users_code("building"):
-            with self._lines.noting():
+            with self._lines.noting(), self._loads.noting():
                 self._layer = build()
             if not callable(self._layer):
                 raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
@@ -83,6 +86,9 @@ class EagerInstance:
             if mode.functional:
                 self._model, self._notes = _functional(self._layer, inputs)
         self._takes_training = _takes_training(self._layer)
+
+    free = True
+    unordered: tuple[str, ...] = ()
 
     @property
     def layer(self) -> Any:
@@ -150,6 +156,28 @@ class EagerInstance:
         in a `tf.function`, which is traced by the first such run: its Python code is executed then, and its
         draws take their seeds, for all runs of that compiler that follow.
         """
+        with self._on(setting.inputs):
+            return self._run(setting, repeats, draws, objective, execution)
+
+    @contextlib.contextmanager
+    def _on(self, inputs: Arrays | None) -> Iterator[None]:
+        """Has the model called on other inputs inside, where there are any."""
+        before = self._inputs
+        if inputs is not None:
+            self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+        try:
+            yield
+        finally:
+            self._inputs = before
+
+    def _run(
+        self,
+        setting: Setting,
+        repeats: int,
+        draws: Sequence[int] | None,
+        objective: Objective | None,
+        execution: Execution,
+    ) -> Trace:
         start = time.perf_counter()
         tool = self._tool
         initial = setting.kind == "initial"
@@ -158,6 +186,7 @@ class EagerInstance:
             self._assign(setting.values)
             before = self._values()
             tool = RecordedDraws(self._mode.randomness, draws or ())
+        in_use = self._values() if initial else {}
         generators = self._generator_states()
         compiled, added = bool(execution.compiler), None
         functions = _functions_run(eagerly=False) if compiled else _untraced(draws is not None)
@@ -170,8 +199,9 @@ class EagerInstance:
                 total = self._training_loss(objective, returned) if objective else None
             outputs = _arrays(returned)
             differentials = self._gradients(tape, total) if objective else {}
+        overwritten: tuple[str, ...] = ()
         if initial:
-            before = self._initial_values()
+            before, overwritten = self._initial_values(in_use)
         after = changed(before, self._values()) if self._mode.training else {}
         losses, total_loss = self._losses(added)
         return Trace(
@@ -191,17 +221,30 @@ class EagerInstance:
             native_initializers=self._native_initializers(),
             native_draws=bool(self._generator_states()),
             unaligned_draws=self._generators_moved(generators),
+            overwritten=overwritten,
+            loads=self._loads.told(),
             notes=self._notes,
             duration_s=time.perf_counter() - start,
         )
 
-    def program(self, values: Mapping[str, np.ndarray], draws: Sequence[int] | None = None) -> Program:
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[int] | None = None,
+        *,
+        inputs: Arrays | None = None,
+    ) -> Program:
         """Calls the model once and returns what it computed, operation by operation; its variables end as before.
 
         Args:
             values: Variable key -> value to start from.
             draws: As of `run`.
+            inputs: Other inputs than it was built for; None: those.
         """
+        with self._on(inputs):
+            return self._program(values, draws)
+
+    def _program(self, values: Mapping[str, np.ndarray], draws: Sequence[int] | None) -> Program:
         self._make_variables()
         # A buffer of its own for each: it is what tells a variable's value from another's.
         self._assign({key: np.array(value) for key, value in values.items()})
@@ -316,9 +359,25 @@ class EagerInstance:
             if key in values:
                 variable.assign(values[key])
 
-    def _initial_values(self) -> dict[str, np.ndarray]:
-        noted = {key: (v, self._initial.get(id(private.raw_variable(v)))) for key, v in self._keyed()}
-        return {key: _numpy(v) if value is None else value for key, (v, value) in noted.items()}
+    def _initial_values(self, in_use: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Returns what the first call started from, and the keys of what had been given other values than initializers gave.
+
+        Args:
+            in_use: Variable key -> value right before the call, of those that there were then. Of the others the value
+                that their initializers gave counts, unless the call changed it though nothing is trained: their layer's
+                `build` set it.
+        """
+        values: dict[str, np.ndarray] = {}
+        overwritten = []
+        for key, variable in self._keyed():
+            made = self._initial.get(id(private.raw_variable(variable)))
+            now = in_use.get(key)
+            if now is None:
+                now = _numpy(variable) if made is None or not self._mode.training else made
+            if made is not None and not same_bits(made, now) and takes_values(_dtype_name(variable)):
+                overwritten.append(key)
+            values[key] = now
+        return values, tuple(overwritten)
 
     def _values(self) -> dict[str, np.ndarray]:
         return {key: _numpy(variable) for key, variable in self._keyed()}

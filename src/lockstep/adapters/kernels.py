@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from lockstep.errors import KernelError
 from lockstep.program import Operation, Spec
 from lockstep.tf1 import private
 
@@ -59,20 +61,36 @@ class TensorFlowKernels:
     """Runs operations of both programs; see `lockstep.localise.forcing.Kernels`."""
 
     def run(self, operation: Operation, inputs: Sequence[Any]) -> list[Any]:
-        """Runs an operation as it is."""
-        given = [tf.convert_to_tensor(value) for value in inputs]
-        if operation.type == "Reshape":
-            return [tf.reshape(given[0], operation.attributes["shape"])]
-        return _execute(operation.call, given)
+        """Runs an operation as it is.
+
+        Raises:
+            KernelError: TensorFlow cannot run it on these inputs.
+        """
+        with _refusals(operation):
+            return self._run(operation, inputs)
 
     def run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool = False) -> list[Any]:
         """Runs an operation in float64, with `halves` what is in half precision too.
 
         Raises:
-            Exception: TensorFlow's own, where it has no such kernel.
+            KernelError: TensorFlow has no such kernel, or cannot run it on these inputs.
         """
+        with _refusals(operation):
+            return self._run_double(operation, inputs, halves=halves)
+
+    def execute(self, call: Call, inputs: list[Any]) -> list[Any]:
+        """Runs what an operation comes to."""
+        return _execute(call, inputs)
+
+    def _run(self, operation: Operation, inputs: Sequence[Any]) -> list[Any]:
+        given = [tf.convert_to_tensor(value) for value in inputs]
+        if operation.type == "Reshape":
+            return [tf.reshape(given[0], operation.attributes["shape"])]
+        return self.execute(operation.call, given)
+
+    def _run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool) -> list[Any]:
         if operation.type in _OF_BITS:
-            return self.run(operation, [_as_it_was(operation, value) for value in inputs])
+            return self._run(operation, [_as_it_was(operation, value) for value in inputs])
         narrow = _SINGLE | _HALF if halves else _SINGLE
         given = [_double(tf.convert_to_tensor(value), narrow) for value in inputs]
         if operation.type == "Reshape":
@@ -84,7 +102,7 @@ class TensorFlowKernels:
         flat = operation.call.attributes
         widened = tuple(_widened(value, narrow) for value in flat[1::2])
         attributes = tuple(item for pair in zip(flat[::2], widened, strict=True) for item in pair)
-        return _execute(Call(operation.call.type, attributes, operation.call.outputs), given)
+        return self.execute(Call(operation.call.type, attributes, operation.call.outputs), given)
 
     def numpy(self, value: Any) -> np.ndarray:
         """Returns a value as an array."""
@@ -101,6 +119,18 @@ class TensorFlowKernels:
         return Operation(
             operation.index, operation.type, merged, operation.inputs, operation.outputs, operation.place, other
         )
+
+
+@contextlib.contextmanager
+def _refusals(operation: Operation) -> Iterator[None]:
+    """Turns what TensorFlow raises about one operation into an error of ours.
+
+    A kernel refuses by an `OpError`, an attribute or an input that does not fit by a `TypeError` or a `ValueError`.
+    """
+    try:
+        yield
+    except (tf.errors.OpError, TypeError, ValueError) as error:
+        raise KernelError(f"TensorFlow cannot run {operation.type}: {error}") from error
 
 
 def has_state(kind: str) -> bool:

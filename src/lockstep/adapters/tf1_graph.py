@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.adapters import grappler, running
+from lockstep.adapters.graph_races import races
 from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
 from lockstep.errors import InputError
@@ -68,6 +70,13 @@ class GraphInstance:
         self._label, self._model, self._mode, self._taken = label, model, mode, seeds_taken
         self._inputs, self._sources = named(inputs), sources
 
+    free = True
+
+    @functools.cached_property
+    def unordered(self) -> tuple[str, ...]:
+        """Keys of the variables that a training run writes several times, in no defined order."""
+        return tuple(races(self._model)) if self._mode.training else ()
+
     @property
     def variables(self) -> tuple[VariableRecord, ...]:
         """The inventory, in order of creation."""
@@ -83,7 +92,7 @@ class GraphInstance:
     ) -> Trace:
         """Runs the graph once; see `GraphModel.run`."""
         del repeats, draws  # a graph cannot make variables when it runs, and its seeds are part of it
-        return self.run_changed(setting.values, {}, threads=0, objective=objective)
+        return self.run_changed(setting.values, _named(setting.inputs), threads=0, objective=objective)
 
     def run_changed(
         self,
@@ -167,11 +176,12 @@ class GraphInstance:
 
         return rerun(self._model, values, self._inputs, variables)
 
-    def program(self, values: Mapping[str, np.ndarray]) -> Program:
+    def program(self, values: Mapping[str, np.ndarray], *, inputs: Arrays | None = None) -> Program:
         """Follows what the graph computes, operation by operation.
 
         Args:
             values: Variable key -> value before the run.
+            inputs: Other inputs than it was built for; None: those.
 
         Raises:
             ProgramError: It cannot be followed.
@@ -179,8 +189,13 @@ class GraphInstance:
         from lockstep.adapters.graph_program import program_of
 
         with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
-            return program_of(self._model, values, self._inputs, sources=self._sources)
+            given = {**self._inputs, **_named(inputs)}
+            return program_of(self._model, values, given, sources=self._sources)
 
     def close(self) -> None:
         """Drops the graph."""
         del self._model
+
+
+def _named(inputs: Arrays | None) -> Mapping[str, np.ndarray]:
+    return {} if inputs is None else named(inputs)

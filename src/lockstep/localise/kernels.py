@@ -14,14 +14,18 @@ class Kernels(Protocol):
     """Runs operations of both programs. Tensors are what the framework holds; the core only hands them on."""
 
     def run(self, operation: Operation, inputs: Sequence[Any]) -> list[Any]:
-        """Runs an operation as it is."""
+        """Runs an operation as it is.
+
+        Raises:
+            KernelError: The framework cannot run it on these inputs.
+        """
         ...
 
     def run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool = False) -> list[Any]:
         """Runs an operation in float64, with `halves` what is in half precision too.
 
         Raises:
-            Exception: The framework's own, where it has no such kernel.
+            KernelError: The framework has no such kernel, or cannot run it on these inputs.
         """
         ...
 

@@ -77,6 +77,14 @@ def places_of_draws(program: Program) -> dict[int, int]:
     return places
 
 
+def alike_draws(reference: Program, candidate: Program) -> dict[int, int] | None:
+    """Returns the candidate's draws -> the reference's; None where one of them is like none of the reference's."""
+    ours = {(reference.sources[t].name, reference.specs[t], n): t for t, n in places_of_draws(reference).items()}
+    theirs = {t: (candidate.sources[t].name, candidate.specs[t], n) for t, n in places_of_draws(candidate).items()}
+    found = {tensor: ours.get(like) for tensor, like in theirs.items()}
+    return None if None in found.values() else {tensor: known for tensor, known in found.items() if known is not None}
+
+
 def without_duplicates(program: Program, reference: Program) -> Program:
     """Returns a program in which no layer computes anything twice, as one does that is called again on the same.
 

@@ -18,9 +18,28 @@ def takes_values(dtype: str) -> bool:
     return dtype.startswith(("float", "bfloat", "complex"))
 
 
-def values(kind: str, name: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Returns the `"constant"` or `"distinct"` values of a variable."""
-    return constant(shape, dtype) if kind == "constant" else distinct(name, shape, dtype)
+def values(kind: str, name: str, shape: Tuple[int, ...], dtype: Any, positive: bool = False) -> np.ndarray:
+    """Returns the values of a variable.
+
+    Args:
+        kind: `"constant"`, `"distinct"`, `"even"`, or `"wide/1"` and so on (see `WIDE`).
+        name: The variable's name.
+        shape: Its shape.
+        dtype: Its dtype.
+        positive: Whether it is read as what has to be positive, whatever its name says.
+    """
+    if kind == "constant":
+        return constant(shape, dtype)
+    if kind == "even":
+        return even(name, shape, dtype, positive)
+    if kind.startswith("wide/"):
+        return wide(int(kind[len("wide/") :]), name, shape, dtype, positive)
+    return distinct(name, shape, dtype, positive)
+
+
+WIDE = (4.0, 32.0, 32.0, 512.0)
+"""How far values reach that are chosen to meet what the distinct ones do not: all by 4, two halves of the variables by 32
+(all of them would overflow in a deep network), all by 512 for what is dead otherwise."""
 
 
 _VARIANCE = re.compile(r"(^|[/_])(moving_|running_)?(variance|var)$|second_moment|stddev", re.IGNORECASE)
@@ -32,7 +51,39 @@ def constant(shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.full(shape, GUIDE_CONSTANT, dtype)
 
 
-def distinct(name: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
+def even(name: str, shape: Tuple[int, ...], dtype: Any, positive: bool = False) -> np.ndarray:
+    """Returns one value for all elements that a deep network neither amplifies nor loses, where the guide's does.
+
+    Kernels (rank 2 and more) have 1 / fan-in, so that a layer gives means of what it reads; variances and scales have 1,
+    other vectors the guide's constant.
+    """
+    if positive or _VARIANCE.search(name) or _SCALE.search(name):
+        return np.full(shape, 1.0, dtype)
+    if len(shape) >= 2:
+        return np.full(shape, 1.0 / _fan_in(shape), dtype)
+    return constant(shape, dtype)
+
+
+def wide(number: int, name: str, shape: Tuple[int, ...], dtype: Any, positive: bool = False) -> np.ndarray:
+    """Returns values that reach further than the distinct ones, `WIDE[number]` times for the variables of its choice."""
+    reach = WIDE[number]
+    if number in (1, 2) and (hashed_uniform("half/" + name, 1)[0] < 0.5) != (number == 1):
+        reach = 1.0
+    salted = "wide/%d/%s" % (number, name)
+    found = distinct(salted, shape, np.float64, positive)
+    if np.dtype(dtype).kind == "c":
+        found = distinct(salted, shape, dtype, positive)
+    grown = positive or bool(_VARIANCE.search(name)) or len(shape) >= 2
+    # A vector lies in [-0.1, 0.1): as wide as a kernel makes its neighbours, so that a bias crosses a kink.
+    return np.asarray(found * (reach if grown else 10.0 * reach)).astype(dtype)
+
+
+def _fan_in(shape: Tuple[int, ...]) -> int:
+    count = int(np.prod(shape, dtype=np.int64))
+    return max(count // max(shape[-1], 1), 1)
+
+
+def distinct(name: str, shape: Tuple[int, ...], dtype: Any, positive: bool = False) -> np.ndarray:
     """Returns values that depend on the variable's name and on each element's place in it.
 
     A constant hides a transposed kernel, two swapped weights and a wrong axis; these values show them.
@@ -44,14 +95,14 @@ def distinct(name: str, shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
         name: The variable's name; two names give unrelated values.
         shape: The variable's shape; fan-in is the product of all dimensions but the last.
         dtype: A floating or complex dtype (complex values get equal parts, half the variance each).
+        positive: Whether it is read as a variance is, whatever its name says.
     """
     count = int(np.prod(shape, dtype=np.int64))
     unit = hashed_uniform(name, count)
-    if _VARIANCE.search(name) or _SCALE.search(name):
+    if positive or _VARIANCE.search(name) or _SCALE.search(name):
         values = unit + 0.5
     elif len(shape) >= 2:
-        fan_in = max(count // max(shape[-1], 1), 1)
-        values = (2.0 * unit - 1.0) * np.sqrt(3.0 / fan_in)
+        values = (2.0 * unit - 1.0) * np.sqrt(3.0 / _fan_in(shape))
     else:
         values = 0.2 * unit - 0.1
     if np.dtype(dtype).kind == "c":

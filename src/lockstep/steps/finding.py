@@ -10,13 +10,23 @@ from lockstep.report.model import Culprit, StepReport, Verdict, overall
 
 @dataclass(frozen=True)
 class Finding:
-    """One part of a step: its verdict, a phrase for the summary, and the lines of the diff."""
+    """One part of a step: its verdict, a phrase for the summary, and the lines of the diff.
+
+    Attributes:
+        verdict: The verdict.
+        phrase: What was seen, for the summary.
+        details: The lines of the diff.
+        figures: The numbers behind it.
+        culprits: What is to blame.
+        exact: Whether no rounding can be the reason: another shape or dtype, an entry on one side only.
+    """
 
     verdict: Verdict
     phrase: str
     details: tuple[str, ...] = ()
     figures: dict[str, object] = field(default_factory=dict)
     culprits: tuple[Culprit, ...] = ()
+    exact: bool = False
 
 
 def step_report(name: str, findings: Sequence[Finding], judged_by: str, duration_s: float) -> StepReport:

@@ -62,6 +62,7 @@ def compare(
     alignment: Alignment,
     tolerance: FixedTolerance,
     budgets: Budgets | None = None,
+    scale: float = 0.0,
 ) -> Finding:
     """Compares the training losses and the gradients of all variables that both sides train.
 
@@ -71,6 +72,8 @@ def compare(
         alignment: Reference's variables -> candidate's.
         tolerance: The fixed tolerance; what it does not pass may still be below `MODEL_FLOOR`.
         budgets: Variable key, or `TRAINING_LOSS` -> the largest absolute error that rounding explains.
+        scale: How large gradients of this model are known to be elsewhere. Where a loss is nearly zero, a gradient is the
+            difference of terms that are as large as they were before, and so is its rounding.
     """
     if reference.training_loss is None or candidate.training_loss is None:
         return Finding(Verdict.NOT_ASKED, "")
@@ -78,7 +81,7 @@ def compare(
     both = {p.label: p for p in trained if p.reference in reference.gradients and p.candidate in candidate.gradients}
     if not both:
         return Finding(Verdict.UNDECIDED, "the training loss of one side or both depends on no variable that both have")
-    floor = MODEL_FLOOR * largest(reference)
+    floor = MODEL_FLOOR * max(largest(reference), scale)
     allowed = {label: max(floor, (budgets or {}).get(p.reference, 0.0)) for label, p in both.items()}
     allowed[TRAINING_LOSS] = (budgets or {}).get(TRAINING_LOSS, 0.0)
     pairs = [(TRAINING_LOSS, reference.training_loss, candidate.training_loss)]

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lockstep.align import Alignment, Rename, rename
-from lockstep.compare import Budgets, Comparison, compare_named, compare_pairs
+from lockstep.compare import Budgets, Comparison, TensorComparison, compare_named, compare_pairs
 from lockstep.localise.pitfalls import Pitfall
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
-from lockstep.tolerance import LOSS_RTOL, FixedTolerance
+from lockstep.tolerance import LOSS_RTOL, FixedTolerance, change_atol
 from lockstep.trace import LossRecord, Trace
 
 VALUE_DIFFERS = "its value after the call differs"
@@ -35,6 +35,12 @@ def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budge
         "reference_first_output": _first(reference.outputs),
         "candidate_first_output": _first(candidate.outputs),
     }
+    others = [pair for pair in comparison.pairs if pair.figures is None]
+    if others:
+        details = [f"{_output(pair.name)}: {pair.problem}" for pair in others] + _structure(comparison)
+        phrase = f"{_output(others[0].name)} has another {others[0].problem}"
+        phrase += f", and so have {len(others) - 1} more" if len(others) > 1 else ""
+        return Finding(Verdict.DIVERGED, phrase, tuple(details), figures, _of_another_kind(others), exact=True)
     if comparison.failed:
         details = [pair.describe() for pair in comparison.failed] + _structure(comparison)
         phrase = (
@@ -53,6 +59,20 @@ def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budge
         return Finding(Verdict.UNDECIDED, "nothing to compare in " + ", ".join(map(_output, vacuous)), lines, figures)
     equal = "bit-equal" if comparison.bit_equal else f"differ by {comparison.largest_error:.2g} at most"
     return Finding(Verdict.EQUIVALENT, f"{_count(len(comparison.pairs), 'output')} {equal}", (), figures)
+
+
+def _of_another_kind(pairs: Sequence[TensorComparison]) -> tuple[Culprit, ...]:
+    """Returns the culprits for outputs of another shape or dtype."""
+    return tuple(
+        Culprit(
+            _output(pair.name),
+            _output(pair.name),
+            "output",
+            f"the reference returns {pair.problem.replace(' against ', ', the candidate ', 1)}",
+            fix="return it as the reference does: reshape, squeeze, or cast it",
+        )
+        for pair in pairs
+    )
 
 
 def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename]) -> Finding:
@@ -157,6 +177,7 @@ def state(
     """Compares what the run left behind: every variable that either side changed."""
     pairs = []
     moved_alone: dict[str, str] = {}
+    most: dict[str, float] = {}
     for r, c in alignment.pairs:
         sides = r.key in reference.after, c.key in candidate.after
         if any(sides):
@@ -164,11 +185,12 @@ def state(
             before = reference.before[r.key], candidate.before[c.key]
             ours = alignment.carried(c, before[0] if after[0] is None else after[0])
             pairs.append((r.key, ours, before[1] if after[1] is None else after[1]))
+            most[r.key] = change_atol(np.asarray(alignment.carried(c, before[0])), np.asarray(ours))
             if not all(sides):
                 moved_alone[r.key] = NEVER_CHANGED if sides[0] else CHANGED_ALONE
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
-    comparison = compare_pairs(pairs, tolerance, budgets)
+    comparison = compare_pairs(pairs, tolerance, budgets, most)
     figures: dict[str, object] = {
         "state_variables": len(pairs),
         "largest_state_error": comparison.largest_error,

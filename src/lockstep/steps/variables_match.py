@@ -65,6 +65,8 @@ def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> It
         before = reference.before.get(r.key), candidate.before.get(c.key)
         if alignment.shape(r, c) != tuple(c.shape) or before[0] is None or before[1] is None:
             continue
+        if r.key in reference.overwritten or c.key in candidate.overwritten:
+            continue  # values that were loaded or set have no distribution; the random steps say so
         carried = alignment.carried(c, before[0])
         if not distributions.same_distribution(carried, before[1]):
             cause = f"initial values: {distributions.describe(carried)} against {distributions.describe(before[1])}"

@@ -67,6 +67,7 @@ NAMES = (
     _Name("tensorflow.__internal__.nest", "get_traverse_shallow_structure", "tells where a structure ends"),
     _Name("tensorflow.python.framework.op_def_registry", "get", "tells which operations have a state"),
     _Name("tensorflow.python.eager.execute", "execute", "runs one operation by its type"),
+    _Name("tensorflow.python.eager.execute", "record_gradient", "differentiates what ran by its type"),
     _Name("tensorflow.python.framework.op_callbacks", "add_op_callback", "sees every operation that runs eagerly"),
     _Name("tensorflow.python.framework.op_callbacks", "remove_op_callback", "ends that"),
     _Name("tensorflow.python.eager.context", "context", "tells the scope that runs eagerly"),
@@ -388,6 +389,11 @@ def execute(kind: str, outputs: int, inputs: list[Any], attributes: tuple[Any, .
     context = _private("tensorflow.python.eager.context", "context")()
     with tf.init_scope():
         return list(run(kind.encode(), outputs, inputs, attributes, context))
+
+
+def record_gradient(kind: str, inputs: list[Any], attributes: tuple[Any, ...], outputs: list[Any]) -> None:
+    """Shows an operation that `execute` ran to the open gradient tapes."""
+    _private("tensorflow.python.eager.execute", "record_gradient")(kind, inputs, attributes, outputs)
 
 
 @contextlib.contextmanager

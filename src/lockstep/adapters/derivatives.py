@@ -1,0 +1,67 @@
+"""Derivatives of what a program returns, by everything that goes into it: operation by operation, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lockstep.adapters.kernels import Call, TensorFlowKernels, execute
+from lockstep.errors import KernelError
+from lockstep.program import Operation, Program
+from lockstep.proof.evaluating import evaluate
+from lockstep.recorder.fill import cotangent
+from lockstep.tf1 import private
+
+
+class _RecordingKernels(TensorFlowKernels):
+    """Runs operations so that an open gradient tape sees them."""
+
+    def execute(self, call: Call, inputs: list[Any]) -> list[Any]:
+        outputs = execute(call, inputs)
+        private.record_gradient(call.type, inputs, call.attributes, outputs)
+        return outputs
+
+
+def derivatives(program: Program) -> dict[int, np.ndarray]:
+    """Differentiates all floating outputs, weighted with numbers that are a hash of their paths.
+
+    Args:
+        program: The program; what it leaves in variables is not differentiated.
+
+    Returns:
+        Source (variable or input, floating) -> derivative in its shape, float64; zeros where no path leads from it to
+        an output.
+
+    Raises:
+        KernelError: An operation cannot be run, or has no derivative.
+    """
+    wanted = {
+        tensor: source
+        for tensor, source in program.sources.items()
+        if source.kind in ("variable", "input") and program.specs[tensor].dtype.startswith(("float", "bfloat"))
+    }
+    given = {t: tf.cast(tf.convert_to_tensor(s.value), tf.float64) for t, s in wanted.items() if s.value is not None}
+    ends: dict[int, Any] = dict(given)
+    outputs = set(program.outputs.values())
+
+    def keep(operation: Operation, read: Sequence[Any], gave: Sequence[Any]) -> None:
+        ends.update({t: value for t, value in zip(operation.outputs, gave, strict=True) if t in outputs})
+
+    with tf.GradientTape() as tape:
+        tape.watch(list(given.values()))
+        evaluate(program, _RecordingKernels(), double=True, sources=given, observe=keep)
+        terms = [
+            tf.reduce_sum(tf.cast(ends[t], tf.float64) * cotangent(path, tuple(ends[t].shape), np.float64))
+            for path, t in program.outputs.items()
+            if t in ends and ends[t].dtype.is_floating
+        ]
+        total = tf.add_n(terms) if terms else tf.zeros((), tf.float64)
+    try:
+        found = tape.gradient(total, given, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    except (LookupError, NotImplementedError, ValueError, TypeError, tf.errors.OpError) as error:
+        # An operation without a gradient is a LookupError; gradient functions refuse what they do not cover otherwise.
+        raise KernelError(f"it cannot be differentiated: {error}") from error
+    return {tensor: np.asarray(tf.convert_to_tensor(value)) for tensor, value in found.items()}

@@ -1,0 +1,1 @@
+"""What makes an `equivalent` a proof: docs/design/proof.md."""

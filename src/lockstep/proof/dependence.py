@@ -1,0 +1,39 @@
+"""Whether the outputs at given values depend on what these values are: a checkpoint with a dead output proves nothing."""
+
+from __future__ import annotations
+
+from lockstep.errors import KernelError, ProgramError
+from lockstep.forced_runs import ForcedRuns
+from lockstep.proof import reach
+from lockstep.report.model import Verdict
+from lockstep.steps.finding import Finding
+from lockstep.subjects import Setting
+
+
+def judge(forced: ForcedRuns, settings: tuple[Setting, Setting]) -> list[Finding]:
+    """Says for how many variables the outputs at these values prove something.
+
+    Args:
+        forced: Both sides' programs.
+        settings: The values, of the reference and of the candidate.
+
+    Returns:
+        `undecided` where an output depends on variables and none moves it; a note about single variables.
+    """
+    from lockstep.adapters.derivatives import derivatives
+    from lockstep.adapters.kernels import TensorFlowKernels
+
+    try:
+        programs = forced.programs_from(*settings)
+        if programs is None:
+            return []
+        found = reach.Reach()
+        found.observe(programs[0], TensorFlowKernels(), derivatives)
+    except (ProgramError, KernelError) as error:
+        return [Finding(Verdict.NOT_ASKED, f"whether the outputs depend on these values was not seen: {error}")]
+    if found.dead:
+        some = ", ".join(path or "the output" for path in found.dead[:3])
+        phrase = f"{some}: the same whatever the variables are, at these values, so nothing is proved"
+        return [Finding(Verdict.UNDECIDED, phrase, (phrase,))]
+    note = reach.told(found)
+    return [Finding(Verdict.NOT_ASKED, note)] if note else []

@@ -1,0 +1,59 @@
+"""What an input cannot show, and a second, generic input of the same shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from lockstep.arrays import Arrays, named
+from lockstep.recorder.fill import hashed_uniform
+
+
+def blind_spots(inputs: Arrays) -> list[str]:
+    """Returns what inputs cannot show, as phrases.
+
+    >>> blind_spots({"x": np.ones((1, 3), np.float32)})
+    ['x is 1 everywhere', 'x is a batch of one']
+    """
+    return [line for name, array in named(inputs).items() for line in _blind(name, np.asarray(array))]
+
+
+def _blind(name: str, array: np.ndarray) -> Iterator[str]:
+    if array.dtype.kind in "OSUV" or not array.ndim:
+        return
+    if array.size > 1 and bool((array == array.reshape(-1)[0]).all()):
+        yield f"{name} is {array.reshape(-1)[0]:g} everywhere" if array.dtype.kind in "fiu" else f"{name} is constant"
+    else:
+        alike = [a for a, size in enumerate(array.shape) if size > 1 and bool((array == array.take([0], a)).all())]
+        if alike:
+            yield f"{name} is constant along axis {alike[0]}"
+    if array.shape[0] == 1:
+        yield f"{name} is a batch of one"
+
+
+def generic(inputs: Arrays) -> Arrays:
+    """Returns inputs of the same names, shapes and dtypes, and of the same range, which are constant along no axis.
+
+    Floating values lie between the smallest and the largest of those given; a constant c becomes values between 0 and
+    2 c, zeros become values between -1 and 1. Of floating values that are all whole numbers, and of whole numbers, each is
+    one of the range. Text, and single numbers (a rate, say), stay as they are.
+    """
+    made = {name: _generic(name, np.asarray(array)) for name, array in named(inputs).items()}
+    return made if isinstance(inputs, Mapping) else next(iter(made.values()))
+
+
+def _generic(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "fiub" or array.size <= 1:
+        return array
+    unit = hashed_uniform(f"generic/{name}", array.size).reshape(array.shape)
+    if array.dtype.kind == "b":
+        return unit < 0.5
+    low, high = float(array.min()), float(array.max())
+    whole = bool((array == np.floor(array)).all())
+    if array.dtype.kind != "f" or (whole and low != high):
+        low, high = (min(0.0, low), max(0.0, high)) if low == high else (low, high)
+        return np.asarray(np.floor(low + unit * (high - low + 1)), np.float64).clip(low, high).astype(array.dtype)
+    if low == high:
+        low, high = (min(0.0, 2.0 * low), max(0.0, 2.0 * low)) if low else (-1.0, 1.0)
+    return np.asarray(low + unit * (high - low), np.float64).astype(array.dtype)

@@ -1,0 +1,74 @@
+"""Whether a side differs from itself: it is called several times from the same values."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from lockstep.judging import Judge
+from lockstep.report.model import Culprit, Verdict
+from lockstep.steps import numbers
+from lockstep.steps.finding import Finding
+from lockstep.subjects import Instance, Setting
+from lockstep.trace import Trace
+
+CALLS = 3
+"""How many further calls are made in any case: a counter that changes something at every second or third is found."""
+
+MOST_CALLS = 12
+"""How many are made while they take no time: what happens by chance in three calls of ten is missed by all in one of
+seventy."""
+
+_SHORT_S = 0.5
+
+
+class Built(Protocol):
+    """Both sides built."""
+
+    @property
+    def candidate(self) -> Instance:
+        """The candidate."""
+        ...
+
+    @property
+    def original(self) -> Instance | None:
+        """The reference, or its own graph here."""
+        ...
+
+
+def judge(built: Built, settings: tuple[Setting, Setting], by: Judge) -> list[Finding]:
+    """Calls each side several times, and says which gives other outputs than before.
+
+    Args:
+        built: Both sides.
+        settings: The values, of the reference and of the candidate.
+        by: What judges.
+    """
+    found = []
+    sides = {"reference": (built.original, settings[0]), "candidate": (built.candidate, settings[1])}
+    for side, (instance, setting) in sides.items():
+        if instance is None or not instance.free:
+            continue
+        by.say(f"{side}: calling it again from the same values")
+        other = _other(instance, setting, by)
+        if other is not None:
+            phrase = f"the {side} differs from itself: {other}"
+            found.append((side, phrase))
+    if not found:
+        return []
+    if any(side == "reference" for side, _ in found):
+        return [Finding(Verdict.UNDECIDED, phrase, (phrase,)) for _, phrase in found]
+    culprit = Culprit(None, "the outputs", "output", "they change from call to call though nothing else does")
+    return [Finding(Verdict.DIVERGED, phrase, (phrase,), {}, (culprit,), exact=True) for _, phrase in found]
+
+
+def _other(instance: Instance, setting: Setting, by: Judge) -> str | None:
+    start = time.perf_counter()
+    first: Trace = instance.run(setting)
+    for call in range(2, MOST_CALLS + 2):
+        if call > CALLS + 1 and time.perf_counter() - start > _SHORT_S:
+            return None
+        again = numbers.outputs(first, instance.run(setting), by.tolerance)
+        if again.verdict is Verdict.DIVERGED:
+            return f"call {call} from the same values gives other outputs ({again.phrase})"
+    return None
