@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import types
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -67,6 +68,10 @@ def _rnn_cell() -> Any:
     return rnn_cell
 
 
+def _cell(name: str) -> Any:
+    return getattr(_rnn_cell(), name)
+
+
 def _smart_cond() -> Any:
     return importlib.import_module("tensorflow.python.framework.smart_cond").smart_cond
 
@@ -78,19 +83,12 @@ ADDED: dict[str, dict[str, Callable[[], Any]]] = {
 """Module of `tf.contrib` -> names of it that today's modules do not have."""
 
 
-def _tf2() -> Any:
-    return StandIn(
-        "tensorflow.python.tf2", importlib.import_module("tensorflow.python.tf2"), {"enabled": lambda: lambda: False}
-    )
-
-
 CHANGED: dict[str, dict[str, Callable[[], Any]]] = {
     # A package that asks is told that it runs in TensorFlow 1: else it takes Keras's layers, which nobody owns.
-    "tensorflow.python": {"tf2": _tf2},
     "tensorflow.python.tf2": {"enabled": lambda: lambda: False},
     "tensorflow.python.ops.rnn": {"rnn_cell_impl": _rnn_cell},
     "tensorflow.python.ops.rnn_cell_impl": {
-        name: lambda name=name: getattr(_rnn_cell(), name)  # type: ignore[misc]
+        name: partial(_cell, name)
         for name in (
             *("BasicLSTMCell", "BasicRNNCell", "DropoutWrapper", "GRUCell", "LSTMCell", "LSTMStateTuple"),
             *("MultiRNNCell", "ResidualWrapper", "RNNCell"),
@@ -210,14 +208,23 @@ def _compat() -> Any:
     return StandIn("tensorflow.compat", tf.compat, {"v1": lambda: TENSORFLOW_1})
 
 
+def _private_module(name: str) -> Any:
+    """Returns a module below `tensorflow`, with what `CHANGED` says of it and of the modules in it."""
+    module = importlib.import_module(name)
+    below = {path.removeprefix(f"{name}.").partition(".")[0] for path in CHANGED if path.startswith(f"{name}.")}
+    within = {part: partial(_private_module, f"{name}.{part}") for part in below}
+    added = {**within, **CHANGED.get(name, {})}
+    return StandIn(name, module, added) if added else module
+
+
 TENSORFLOW_1 = StandIn(
     "tensorflow",
     _v1,
     {
         "compat": _compat,
         "contrib": _Contrib,
-        "core": lambda: importlib.import_module("tensorflow.core"),
-        "python": lambda: imported("tensorflow.python", leaf=True),
+        "core": partial(_private_module, "tensorflow.core"),
+        "python": partial(_private_module, "tensorflow.python"),
         **{name: lambda: _do_nothing for name in SWITCHES},
     },
 )
@@ -236,9 +243,7 @@ def imported(name: str, *, leaf: bool) -> Any:
     """
     _, _, below = name.partition(".")
     if not below.startswith(("compat", "contrib")) and below:
-        module = importlib.import_module(name)
-        if name in CHANGED:
-            module = StandIn(name, module, CHANGED[name])
+        module = _private_module(name)
         return module if leaf else TENSORFLOW_1
     found: Any = TENSORFLOW_1
     for part in filter(None, below.split(".")):
