@@ -71,7 +71,7 @@ class TensorComparison:
         return line
 
 
-def compare_tensor(  # noqa: PLR0913, PLR0917 - two arrays, and what they are judged by
+def compare_tensor(
     name: str,
     reference: np.ndarray,
     candidate: np.ndarray,

@@ -105,8 +105,8 @@ class ForcedRuns:
             inputs: As of `explain`.
 
         Returns:
-            What came of it; None where there is no program of a side, where one cannot be followed or run in float64, or
-            where the candidate draws what the reference does not.
+            What came of it; None where there is no program of a side, where one cannot be followed or run in float64,
+            or where the candidate draws what the reference does not.
         """
         if not self._has_both:
             return None
@@ -119,7 +119,7 @@ class ForcedRuns:
         from lockstep.adapters.kernels import TensorFlowKernels
 
         try:
-            reference, candidate, partners = self._programs(
+            reference, candidate, _ = self._programs(
                 base.before, filling.copied(base, self._alignment)[1].values, inputs
             )
             drawn = alike_draws(reference, candidate)

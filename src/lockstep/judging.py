@@ -27,7 +27,6 @@ from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 
 
-
 class Evidence(Protocol):
     """What is known of both sides besides their traces."""
 
@@ -136,7 +135,7 @@ class Judge:
         of_itself = functools.partial(self._state, _identity(traces.reference))
         return self._judged("state", _Case(traces, alignment, noise, evidence), of_pairs, of_itself)
 
-    def gradients(  # noqa: PLR0913, PLR0917 - what a comparison of gradients takes
+    def gradients(
         self,
         traces: Traces,
         alignment: Alignment,
@@ -271,7 +270,7 @@ class Judge:
         return dataclasses.replace(judged, details=(*judged.details, *found.failed))
 
     def _same_function(self, kind: str, code: Finding, case: _Case) -> bool | None:
-        """Tells whether the code computes the same but for rounding, by running it in float64; None: it cannot be told."""
+        """Tells whether the code computes the same but for rounding, as float64 shows; None: it cannot be told."""
         if code.verdict is Verdict.EQUIVALENT:
             return True
         whole = None if kind == "gradient" else case.evidence.in_double(case.traces.base)
@@ -315,7 +314,7 @@ class _Case:
 
 
 def _of_runtimes(kind: str, budgets: Budgets, tensors: Mapping[str, np.ndarray], case: _Case) -> dict[str, float]:
-    """Returns how far two runtimes may differ: as far as any tensor of the kind moves, or as rounding moved this very run."""
+    """Returns how far two runtimes may differ: as any tensor of the kind moves, or as rounding moved this run."""
     found = {**budgets, **sensitivity.of_peers(budgets, tensors)}
     whole = None if kind == "gradient" or case.traces.here is None else case.evidence.in_double(case.traces.base)
     for name, end in (whole.of(kind) if whole is not None else {}).items():

@@ -19,8 +19,8 @@ UPDATE_RTOL = 1e-4
 error of 6e-5 in float32 at the first updates, whichever way the power is computed."""
 
 CHANGE_RTOL = 2e-4
-"""For what a run adds to a variable, relative to the largest change in it: `1 - decay` of a moving average has a relative
-error of 1e-4 in float32 at a decay of 0.9997 (2**-25 / 3e-4)."""
+"""For what a run adds to a variable, relative to the largest change in it: `1 - decay` of a moving average has a
+relative error of 1e-4 in float32 at a decay of 0.9997 (2**-25 / 3e-4)."""
 
 # Spacing of 1.0 in the narrow formats, as IEEE 754 (float16) and bfloat16's seven stored bits of fraction give it.
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
@@ -63,8 +63,8 @@ class FixedTolerance:
 def change_atol(before: np.ndarray, after: np.ndarray) -> float:
     """Returns how far a variable may be off after a run because of what the run added to it.
 
-    A moving variance with a decay of 0.999 hides a missing factor n / (n - 1) in its value, but not in its step. What it
-    is added to has a rounding of its own, which the relative tolerance of the value allows for.
+    A moving variance with a decay of 0.999 hides a missing factor n / (n - 1) in its value, but not in its step. What
+    it is added to has a rounding of its own, which the relative tolerance of the value allows for.
 
     Args:
         before: The variable before the run, of the reference.

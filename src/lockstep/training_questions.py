@@ -96,7 +96,7 @@ class TrainingQuestions:
         steps: How many training steps are compared.
         judge: What judges.
         on_side: Runs something of a side.
-        by_default: Whether gradients are compared though nobody asked: what cannot be differentiated is no failure then.
+        by_default: Whether gradients are compared though nobody asked: what cannot be differentiated is no failure.
         positive: Keys of the reference's variables that have to be positive.
     """
 

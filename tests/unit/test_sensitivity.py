@@ -148,20 +148,31 @@ EQUAL, WRONG = "equivalent", "diverged"
 
 
 @pytest.mark.parametrize(
-    ("code", "runtime", "budgeted_code", "budgeted_runtime", "hides", "expected"),
+    ("code", "runtime", "budgeted_code", "budgeted_runtime", "hides", "known", "expected"),
     [
-        (EQUAL, WRONG, EQUAL, EQUAL, {"": 0.5}, EQUAL),  # the code is exact: however chaotic, nothing is hidden
-        (WRONG, WRONG, EQUAL, EQUAL, {}, EQUAL),
-        (WRONG, WRONG, EQUAL, EQUAL, {"": 0.5}, "undecided"),
-        (WRONG, EQUAL, WRONG, EQUAL, {}, WRONG),
-        (WRONG, EQUAL, WRONG, EQUAL, {"": 0.5}, WRONG),
-        (EQUAL, WRONG, EQUAL, WRONG, {}, WRONG),
+        # What the code computes is proved: however chaotic the model is, nothing is hidden.
+        (EQUAL, WRONG, EQUAL, EQUAL, {"": 0.5}, shares.Known(True), EQUAL),
+        (WRONG, WRONG, WRONG, EQUAL, {"": 0.5}, shares.Known(True), EQUAL),
+        (EQUAL, WRONG, EQUAL, WRONG, {}, shares.Known(True), "undecided"),
+        # It is not known.
+        (WRONG, WRONG, EQUAL, EQUAL, {}, shares.Known(None), EQUAL),
+        (WRONG, WRONG, EQUAL, WRONG, {}, shares.Known(None), WRONG),
+        (WRONG, WRONG, EQUAL, EQUAL, {"": 0.5}, shares.Known(None), "undecided"),
+        (WRONG, EQUAL, WRONG, EQUAL, {}, shares.Known(None), WRONG),
+        (WRONG, EQUAL, WRONG, EQUAL, {"": 0.5}, shares.Known(None), WRONG),
+        # No operation is wrong by itself: that may not make a pass of any size.
+        (WRONG, EQUAL, WRONG, EQUAL, {}, shares.Known(None, operations_right=True), "undecided"),
+        (WRONG, EQUAL, WRONG, EQUAL, {}, shares.Known(False, operations_right=True), "undecided"),
+        (WRONG, EQUAL, EQUAL, EQUAL, {"": 0.5}, shares.Known(None, operations_right=True), "undecided"),
+        # It is known to be another function: rounding hides it, or does not.
+        (WRONG, EQUAL, EQUAL, EQUAL, {}, shares.Known(False), "undecided"),
+        (WRONG, EQUAL, WRONG, EQUAL, {}, shares.Known(False), WRONG),
     ],
 )
-def test_a_difference_is_judged_by_whose_it_is(code, runtime, budgeted_code, budgeted_runtime, hides, expected):
+def test_each_row_of_the_table(code, runtime, budgeted_code, budgeted_runtime, hides, known, expected):
     fixed = shares.Differences(finding(WRONG, 0.1), finding(code, 0.0, code == EQUAL), finding(runtime, 0.1))
     budgeted = shares.Differences(finding(WRONG, 0.1), finding(budgeted_code, 0.0), finding(budgeted_runtime, 0.1))
-    assert shares.judged(fixed, budgeted, hides, "output").verdict == expected
+    assert shares.judged(fixed, budgeted, hides, "output", known).verdict == expected
 
 
 def test_the_shares_are_told_in_one_sentence():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ import tensorflow as tf
 
 from lockstep.adapters.kernels import Call, TensorFlowKernels, execute
 from lockstep.errors import KernelError
-from lockstep.program import Operation, Program
-from lockstep.proof.evaluating import evaluate
+from lockstep.program import Program
+from lockstep.proof.evaluating import Ran, evaluate
 from lockstep.recorder.fill import cotangent
 from lockstep.tf1 import private
 
@@ -47,8 +46,8 @@ def derivatives(program: Program) -> dict[int, np.ndarray]:
     ends: dict[int, Any] = dict(given)
     outputs = set(program.outputs.values())
 
-    def keep(operation: Operation, read: Sequence[Any], gave: Sequence[Any]) -> None:
-        ends.update({t: value for t, value in zip(operation.outputs, gave, strict=True) if t in outputs})
+    def keep(ran: Ran) -> None:
+        ends.update({t: value for t, value in zip(ran.operation.outputs, ran.gave, strict=True) if t in outputs})
 
     with tf.GradientTape() as tape:
         tape.watch(list(given.values()))

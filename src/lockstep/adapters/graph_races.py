@@ -16,13 +16,15 @@ _READS = frozenset({"ReadVariableOp", "Identity"})
 def races(model: GraphModel) -> list[str]:
     """Returns the keys of the variables that a training run writes several times, in an order that nothing defines.
 
-    Two sums that are added to one variable commute. Where what is written was computed from the variable itself (a moving
-    average), or replaces it, the result depends on which comes first.
+    Two sums that are added to one variable commute. Where what is written was computed from the variable itself (a
+    moving average), or replaces it, the result depends on which comes first.
     """
     fetched = [tensor.op for tensor in model.outputs.values()]
     fetched += [update.op if hasattr(update, "op") else update for update in model.updates]
     needed = _ancestors(fetched)
-    names = {variable.op.name: record.key for variable, record in zip(model.raw_variables, model.variables, strict=True)}
+    names = {
+        variable.op.name: record.key for variable, record in zip(model.raw_variables, model.variables, strict=True)
+    }
     writes: dict[str, list[Any]] = {}
     for operation in needed:
         if operation.type in _PLAIN | _STEPS | _SCATTERED:

@@ -360,7 +360,7 @@ class EagerInstance:
                 variable.assign(values[key])
 
     def _initial_values(self, in_use: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-        """Returns what the first call started from, and the keys of what had been given other values than initializers gave.
+        """Returns what the first call started from, and the keys of what was set after its initializer ran.
 
         Args:
             in_use: Variable key -> value right before the call, of those that there were then. Of the others the value

@@ -44,8 +44,8 @@ class Loads:
     def told(self) -> tuple[str, ...]:
         """Returns a sentence for each file that changed nothing."""
         return tuple(
-            f"build() calls load_weights({name!r}{', ' + how if how else ''}), which changed none of {count:,} variables: "
-            "nothing was loaded, and what the model starts from is not what is in the file"
+            f"build() calls load_weights({name!r}{', ' + how if how else ''}), which changed none of {count:,} "
+            "variables: nothing was loaded, and what the model starts from is not what is in the file"
             for name, how, moved, count in self._seen
             if count and not moved
         )

@@ -46,6 +46,7 @@ def compare(reference: Path, candidate: Path, configuration: Path | None, json_f
             tolerance=settings.tolerance if settings else None,
             progress=progress,
             gradients=settings.gradients if settings else None,
+            also_generic=settings.also_generic if settings else True,
         )
     session.deliver(report, json_file, title="lockstep compare")
     session.leave(report.verdict)

@@ -77,6 +77,7 @@ def _check(
         optimizers=_functions(configuration, "optimizer"),
         trajectory=configuration.trajectory,
         max_memory=max_memory,
+        also_generic=configuration.also_generic,
     )
 
 

@@ -53,6 +53,7 @@ class Configuration:
         gradients: Whether gradients are compared; None: as Lockstep chooses.
         trajectory: How many training steps are compared where there are a loss and optimizers; None: as Lockstep
             chooses.
+        also_generic: Whether both sides are run on a second, generic input too.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Configuration:
     checkpoint: CheckpointSettings | None = None
     gradients: bool | None = None
     trajectory: int | None = None
+    also_generic: bool = True
 
     @property
     def environments(self) -> dict[str, EnvironmentSpec | None]:
@@ -102,6 +104,7 @@ def read(path: Path) -> Configuration:
         checkpoint=_checkpoint(top, folder),
         gradients=_flag(top, "gradients"),
         trajectory=_steps(top),
+        also_generic=_also_generic(top.table("inputs")),
     )
 
 
@@ -160,18 +163,25 @@ def _side(top: Table, side: str, folder: Path) -> dict[str, str]:
     return checked if loss is None else {"loss": loss, **checked}
 
 
+def _also_generic(inputs: Table) -> bool:
+    # An input may bear that name; it is a table then.
+    value = inputs.values.get("also_generic", True)
+    return value if isinstance(value, bool) else True
+
+
 def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:
     inputs = top.table("inputs")
-    if not inputs.values:
+    described = {n: v for n, v in inputs.values.items() if n != "also_generic" or not isinstance(v, bool)}
+    if not described:
         raise InputError(
             f"{top.place} describes no input; add a table such as [inputs.image] with shape = [2, 299, 299, 3]."
         )
-    for name, value in inputs.values.items():
+    for name, value in described.items():
         if not isinstance(value, Mapping):
             raise InputError(
                 f"{inputs.place}: {name} is {type_name(value)}; each input is a table of its own, as in [inputs.image]."
             )
-    return {name: read_input(inputs.table(name), folder) for name in inputs.values}
+    return {name: read_input(inputs.table(name), folder) for name in described}
 
 
 def _rename(variables: Table) -> tuple[tuple[str, str], ...]:

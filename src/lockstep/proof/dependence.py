@@ -1,4 +1,4 @@
-"""Whether the outputs at given values depend on what these values are: a checkpoint with a dead output proves nothing."""
+"""Whether the outputs at given values depend on these values: a checkpoint with a dead output proves nothing."""
 
 from __future__ import annotations
 

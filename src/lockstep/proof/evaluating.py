@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,17 @@ from lockstep.errors import KernelError
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 
-Observe = Callable[[Operation, Sequence[Any], Sequence[Any]], None]
-"""Is shown an operation, what it read and what it gave."""
+
+class Ran(NamedTuple):
+    """An operation that ran, what it read and what it gave."""
+
+    operation: Operation
+    read: Sequence[Any]
+    gave: Sequence[Any]
+
+
+Observe = Callable[[Ran], None]
+"""Is shown an operation that ran."""
 
 Moved = Callable[[np.ndarray, str], np.ndarray]
 """Changes a source: its value and its name -> another value."""
@@ -83,10 +92,12 @@ def evaluate(
         except KernelError:
             if not double:
                 raise
-            outputs = kernels.run(operation, [_as_it_was(program, kernels, *pair) for pair in zip(operation.inputs, inputs, strict=True)])
+            outputs = kernels.run(
+                operation, [_as_it_was(program, kernels, *pair) for pair in zip(operation.inputs, inputs, strict=True)]
+            )
             narrow = True
         if observe is not None:
-            observe(operation, inputs, outputs)
+            observe(Ran(operation, inputs, outputs))
         values.update(zip(operation.outputs, outputs, strict=True))
         for tensor in operation.inputs:
             readers[tensor] -= 1

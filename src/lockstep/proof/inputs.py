@@ -36,8 +36,8 @@ def generic(inputs: Arrays) -> Arrays:
     """Returns inputs of the same names, shapes and dtypes, and of the same range, which are constant along no axis.
 
     Floating values lie between the smallest and the largest of those given; a constant c becomes values between 0 and
-    2 c, zeros become values between -1 and 1. Of floating values that are all whole numbers, and of whole numbers, each is
-    one of the range. Text, and single numbers (a rate, say), stay as they are.
+    2 c, zeros become values between -1 and 1. Whole numbers, of a floating dtype too, are whole numbers of the range.
+    Text, and single numbers (a rate, say), stay as they are.
     """
     made = {name: _generic(name, np.asarray(array)) for name, array in named(inputs).items()}
     return made if isinstance(inputs, Mapping) else next(iter(made.values()))

@@ -7,16 +7,17 @@ true and false of a selection, the first and the last row of a table.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
-from lockstep.proof.evaluating import Evaluated, evaluate
+from lockstep.proof.evaluating import Evaluated, Ran, evaluate
 
 _UNSATURATED = 8.0
 """Up to which magnitude a sigmoid or a tanh moves its result visibly: sigmoid(8) is 3e-4 from 1, float32's last place
@@ -25,13 +26,24 @@ there is 6e-8."""
 _Met = Mapping[str, bool]
 
 
-def _around(*bounds: float) -> Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], _Met]:
+class _Seen(NamedTuple):
+    """What an operation read and gave, as arrays."""
+
+    read: Sequence[np.ndarray]
+    gave: Sequence[np.ndarray]
+
+
+def _truths(values: np.ndarray) -> _Met:
+    return {"true": bool(values.any()), "false": not bool(values.all())}
+
+
+def _around(*bounds: float) -> Callable[[_Seen], _Met]:
     """Sides of what has a kink at each of these numbers."""
 
-    def met(read: Sequence[np.ndarray], gave: Sequence[np.ndarray]) -> _Met:
-        x = read[0]
+    def met(seen: _Seen) -> _Met:
+        x = seen.read[0]
         found = {f"below {bounds[0]:g}": bool((x < bounds[0]).any())}
-        for low, high in zip(bounds, bounds[1:], strict=False):
+        for low, high in itertools.pairwise(bounds):
             found[f"between {low:g} and {high:g}"] = bool(((x > low) & (x < high)).any())
         found[f"above {bounds[-1]:g}"] = bool((x > bounds[-1]).any())
         return found
@@ -39,35 +51,36 @@ def _around(*bounds: float) -> Callable[[Sequence[np.ndarray], Sequence[np.ndarr
     return met
 
 
-def _larger(read: Sequence[np.ndarray], gave: Sequence[np.ndarray]) -> _Met:
-    a, b = read[:2]
+def _larger(seen: _Seen) -> _Met:
+    a, b = seen.read[:2]
     return {"the first is larger": bool((a > b).any()), "the second is larger": bool((a < b).any())}
 
 
-def _condition(read: Sequence[np.ndarray], gave: Sequence[np.ndarray]) -> _Met:
-    return {"true": bool(read[0].any()), "false": not bool(read[0].all())}
+def _condition(seen: _Seen) -> _Met:
+    return _truths(seen.read[0])
 
 
-def _outcome(read: Sequence[np.ndarray], gave: Sequence[np.ndarray]) -> _Met:
-    return _condition(gave, gave)
+def _outcome(seen: _Seen) -> _Met:
+    return _truths(seen.gave[0])
 
 
-def _several(read: Sequence[np.ndarray], gave: Sequence[np.ndarray]) -> _Met:
-    return {"more than one result": bool(gave[0].size) and bool((gave[0] != gave[0].reshape(-1)[0]).any())}
+def _several(seen: _Seen) -> _Met:
+    results = seen.gave[0].reshape(-1)
+    return {"more than one result": bool((results != results[:1]).any())}
 
 
-def _unsaturated(read: Sequence[np.ndarray], gave: Sequence[np.ndarray]) -> _Met:
-    return {f"within {_UNSATURATED:g} of zero": bool((np.abs(read[0]) < _UNSATURATED).any())}
+def _unsaturated(seen: _Seen) -> _Met:
+    return {f"within {_UNSATURATED:g} of zero": bool((np.abs(seen.read[0]) < _UNSATURATED).any())}
 
 
-def _rows(read: Sequence[np.ndarray], gave: Sequence[np.ndarray]) -> _Met:
-    table, places = read[:2]
-    axis = int(np.asarray(read[2]).reshape(-1)[0]) if len(read) > 2 and np.asarray(read[2]).size else 0
+def _rows(seen: _Seen) -> _Met:
+    table, places = seen.read[:2]
+    axis = int(seen.read[2].reshape(-1)[0]) if len(seen.read) > 2 and seen.read[2].size else 0
     last = table.shape[axis] - 1 if table.ndim else 0
     return {"the first row": bool((places == 0).any()), "the last row": bool((places == last).any())}
 
 
-_SIDES: dict[str, Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], _Met]] = {
+_SIDES: dict[str, Callable[[_Seen], _Met]] = {
     **dict.fromkeys(("Relu", "LeakyRelu", "Elu", "Selu", "Abs", "Sign"), _around(0.0)),
     "Relu6": _around(0.0, 6.0),
     **dict.fromkeys(("Maximum", "Minimum"), _larger),
@@ -102,14 +115,15 @@ class Coverage:
         """
         seen: Counter[tuple[str, str]] = Counter()
 
-        def note(operation: Operation, read: Sequence[Any], gave: Sequence[Any]) -> None:
+        def note(ran: Ran) -> None:
+            operation = ran.operation
             told = _SIDES.get(operation.family)
             if told is None or (operation.family == "GatherV2" and not _is_table(program, operation)):
                 return
             name = operation.place.name, operation.type
             kink = (*name, seen[name])
             seen[name] += 1
-            met = told([kernels.numpy(value) for value in read], [kernels.numpy(value) for value in gave])
+            met = told(_Seen([kernels.numpy(v) for v in ran.read], [kernels.numpy(v) for v in ran.gave]))
             before = self.sides.setdefault(kink, {})
             before.update({side: found or before.get(side, False) for side, found in met.items()})
 

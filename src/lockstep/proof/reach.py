@@ -8,16 +8,15 @@ rounding) there is no derivative; there a variable is changed by half its size i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from lockstep.errors import KernelError
 from lockstep.localise.kernels import Kernels
-from lockstep.program import Operation, Program
-from lockstep.proof.evaluating import evaluate
+from lockstep.program import Program
+from lockstep.proof.evaluating import Ran, evaluate
 from lockstep.recorder.fill import hashed_uniform
 from lockstep.recorder.structure import same_bits
 
@@ -164,7 +163,7 @@ def told(reach: Reach, proved: Collection[str] = ()) -> str:
 
 
 def stopped_by(program: Program, kernels: Kernels, keys: Collection[str]) -> set[str]:
-    """Returns the names of the operations at which changes of some variables end: they read a change, and give the same.
+    """Returns the operations at which changes of some variables end: they read a change, and give the same.
 
     Args:
         program: The program.
@@ -181,19 +180,20 @@ def stopped_by(program: Program, kernels: Kernels, keys: Collection[str]) -> set
     }
     rest: dict[int, bytes] = {}
 
-    def keep(operation: Operation, read: Sequence[Any], gave: Sequence[Any]) -> None:
-        rest.update({t: _digest(kernels.numpy(v)) for t, v in zip(operation.outputs, gave, strict=True)})
+    def keep(ran: Ran) -> None:
+        rest.update({t: _digest(kernels.numpy(v)) for t, v in zip(ran.operation.outputs, ran.gave, strict=True)})
 
     moved = set(changes)
     found: set[str] = set()
 
-    def follow(operation: Operation, read: Sequence[Any], gave: Sequence[Any]) -> None:
-        if not moved.intersection(operation.inputs):
+    def follow(ran: Ran) -> None:
+        if not moved.intersection(ran.operation.inputs):
             return
-        here = {t for t, v in zip(operation.outputs, gave, strict=True) if _digest(kernels.numpy(v)) != rest[t]}
+        given = zip(ran.operation.outputs, ran.gave, strict=True)
+        here = {t for t, value in given if _digest(kernels.numpy(value)) != rest[t]}
         moved.update(here)
         if not here:
-            found.add(operation.place.name)
+            found.add(ran.operation.place.name)
 
     evaluate(program, kernels, double=False, observe=keep)
     evaluate(program, kernels, double=False, sources=changes, observe=follow)

@@ -7,11 +7,13 @@ from lockstep.program import Operation, Program
 _READS_POSITIVE = {"Rsqrt": 0, "Sqrt": 0, "Log": 0, "Pow": 0, "FusedBatchNorm": 4}
 """Family of operations -> which of its inputs has to be positive for a finite result."""
 
-_KEEPS_SIGN = frozenset({"Add", "Mul", "Maximum", "Reshape", "Transpose", "Cast", "GatherV2", "StridedSlice", "Split", "Squeeze"})
-"""Families of operations behind which a positive tensor still has to be positive: an epsilon is added, a channel is cut out."""
+_KEEPS_SIGN = frozenset(
+    {"Add", "Mul", "Maximum", "Reshape", "Transpose", "Cast", "GatherV2", "StridedSlice", "Split", "Squeeze"}
+)
+"""Families of operations behind which a positive tensor is still positive: an epsilon is added, a channel cut out."""
 
 _STEPS = 6
-"""How many operations lie between a variable and the square root of it: a slice, a reshape, an epsilon, a cast and such."""
+"""How many operations lie between a variable and its square root: a slice, a reshape, an epsilon, a cast and such."""
 
 
 def positive(program: Program) -> frozenset[str]:
@@ -37,7 +39,9 @@ def _variables(program: Program, tensor: int) -> set[str]:
     found: set[str] = set()
     here = {tensor}
     for _ in range(_STEPS):
-        found |= {program.sources[t].name for t in here if t in program.sources and program.sources[t].kind == "variable"}
+        found |= {
+            program.sources[t].name for t in here if t in program.sources and program.sources[t].kind == "variable"
+        }
         made = [program.producers[t] for t in here if t in program.producers]
         here = {t for operation in made if operation.family in _KEEPS_SIGN for t in operation.inputs}
     return found

@@ -23,7 +23,9 @@ def apart(reference: Trace, candidate: Trace, alignment: Alignment) -> list[str]
         if ours is None or theirs is None:
             found.append(r.key)
             continue
-        if alignment.shape(r, c) != tuple(theirs.shape) or not same_bits(alignment.carried(c, ours), np.asarray(theirs)):
+        if alignment.shape(r, c) != tuple(theirs.shape) or not same_bits(
+            alignment.carried(c, ours), np.asarray(theirs)
+        ):
             found.append(r.key)
     return list(dict.fromkeys(found))
 

@@ -126,7 +126,7 @@ class Trials:
         return filling.filled(kind, self.alignment, self.positive, inputs)
 
     def asked(self, kind: str) -> list[Finding]:
-        """Runs both sides from the distinct or the constant values, or from others where these give no finite number."""
+        """Runs both sides from distinct or constant values, or from others where these give no finite number."""
         self.judge.say(f"inference, every variable set to {kind} values")
         both = self._run(self._settings(kind))
         label, chosen = LABELS[kind], kind
@@ -198,7 +198,7 @@ class Trials:
         return [labelled(_without_figures(one), "a second, generic input") for one in found]
 
     def _wider(self, until: float) -> list[Finding]:
-        """Runs both sides from wider values until every kink and every variable was met, or nothing more comes of it."""
+        """Runs both sides from wider values until every kink and every variable was met."""
         found: list[Finding] = []
         for number in range(len(fill.WIDE)):
             last = number == len(fill.WIDE) - 1
@@ -292,7 +292,9 @@ class Trials:
             and all(path in o.outputs and same_bits(value, o.outputs[path]) for o in self._outputs[1:])
         ]
         if self._observed:
-            return [path for path in first if path in self._reach.dead or (path in self._reach.outputs and path in same)]
+            return [
+                path for path in first if path in self._reach.dead or (path in self._reach.outputs and path in same)
+            ]
         return same if len(same) == len(first) else []
 
 

@@ -104,13 +104,17 @@ def compare(
         for number in range(JITTERS)
     ]
     mine = ends_of(reference)
-    renamed = {(kind, names.get(name, "") if kind == "state" else name): t for (kind, name), t in ends_of(candidate).items()}
+    renamed = {
+        (kind, names.get(name, "") if kind == "state" else name): t for (kind, name), t in ends_of(candidate).items()
+    }
     found: dict[tuple[str, str], EndInDouble] = {}
     for end, tensor in mine.items():
         if end not in renamed:
             continue
         place = renamed[end]
-        moved = [_movement(ours, pair[0], tensor) for pair in shaken] + [_movement(theirs, pair[1], place) for pair in shaken]
+        moved = [_movement(ours, pair[0], tensor) for pair in shaken] + [
+            _movement(theirs, pair[1], place) for pair in shaken
+        ]
         size = largest_ordinary(ours.ends[tensor]) if ours.ends[tensor].dtype.kind in "fc" else 0.0
         rounding = _movement(ours, singles[0], tensor), _movement(theirs, singles[1], place)
         found[end] = EndInDouble(
@@ -120,7 +124,7 @@ def compare(
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the largest absolute difference; infinite for other shapes, and where one side alone is no finite number."""
+    """Returns the largest absolute difference; infinite for other shapes, and where one side alone is not finite."""
     if a.shape != b.shape:
         return float("inf")
     if a.dtype.kind not in "fc" or b.dtype.kind not in "fc":

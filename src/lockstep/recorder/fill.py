@@ -38,8 +38,8 @@ def values(kind: str, name: str, shape: Tuple[int, ...], dtype: Any, positive: b
 
 
 WIDE = (4.0, 32.0, 32.0, 512.0)
-"""How far values reach that are chosen to meet what the distinct ones do not: all by 4, two halves of the variables by 32
-(all of them would overflow in a deep network), all by 512 for what is dead otherwise."""
+"""How far values reach that are chosen to meet what the distinct ones do not: all by 4, two halves of the variables by
+32 (all of them would overflow in a deep network), all by 512 for what is dead otherwise."""
 
 
 _VARIANCE = re.compile(r"(^|[/_])(moving_|running_)?(variance|var)$|second_moment|stddev", re.IGNORECASE)
@@ -54,8 +54,8 @@ def constant(shape: Tuple[int, ...], dtype: Any) -> np.ndarray:
 def even(name: str, shape: Tuple[int, ...], dtype: Any, positive: bool = False) -> np.ndarray:
     """Returns one value for all elements that a deep network neither amplifies nor loses, where the guide's does.
 
-    Kernels (rank 2 and more) have 1 / fan-in, so that a layer gives means of what it reads; variances and scales have 1,
-    other vectors the guide's constant.
+    Kernels (rank 2 and more) have 1 / fan-in, so that a layer gives means of what it reads; variances and scales have
+    1, other vectors the guide's constant.
     """
     if positive or _VARIANCE.search(name) or _SCALE.search(name):
         return np.full(shape, 1.0, dtype)
@@ -65,7 +65,7 @@ def even(name: str, shape: Tuple[int, ...], dtype: Any, positive: bool = False) 
 
 
 def wide(number: int, name: str, shape: Tuple[int, ...], dtype: Any, positive: bool = False) -> np.ndarray:
-    """Returns values that reach further than the distinct ones, `WIDE[number]` times for the variables of its choice."""
+    """Returns values that reach further than the distinct ones: `WIDE[number]` times for some or all variables."""
     reach = WIDE[number]
     if number in (1, 2) and (hashed_uniform("half/" + name, 1)[0] < 0.5) != (number == 1):
         reach = 1.0

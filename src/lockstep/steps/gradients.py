@@ -72,8 +72,8 @@ def compare(
         alignment: Reference's variables -> candidate's.
         tolerance: The fixed tolerance; what it does not pass may still be below `MODEL_FLOOR`.
         budgets: Variable key, or `TRAINING_LOSS` -> the largest absolute error that rounding explains.
-        scale: How large gradients of this model are known to be elsewhere. Where a loss is nearly zero, a gradient is the
-            difference of terms that are as large as they were before, and so is its rounding.
+        scale: How large gradients of this model are known to be elsewhere. Where a loss is nearly zero, a gradient is
+            the difference of terms that are as large as they were before, and so is its rounding.
     """
     if reference.training_loss is None or candidate.training_loss is None:
         return Finding(Verdict.NOT_ASKED, "")

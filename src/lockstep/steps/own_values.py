@@ -26,8 +26,8 @@ def judge(reference: Trace, candidate: Trace, initial: Finding) -> list[Finding]
                 "initializers ran, and the other side starts from other values"
             )
             hint = (
-                "which of them are right cannot be told here; name the file that they come from as [checkpoint] path, or "
-                "leave the loading out of what is checked. What follows was run from the reference's values"
+                "which of them are right cannot be told here; name the file that they come from as [checkpoint] path, "
+                "or leave the loading out of what is checked. What follows was run from the reference's values"
             )
             found.append(Finding(Verdict.UNDECIDED, phrase, (phrase, hint)))
     return found

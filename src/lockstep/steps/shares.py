@@ -74,9 +74,7 @@ def started_apart(total: Finding, sentence: str) -> Finding:
     )
 
 
-def judged(
-    fixed: Differences, budgeted: Differences, hides: Mapping[str, float], kind: str, known: Known
-) -> Finding:
+def judged(fixed: Differences, budgeted: Differences, hides: Mapping[str, float], kind: str, known: Known) -> Finding:
     """Judges a difference beyond the fixed tolerance by noise budgets; both sides started alike.
 
     Args:
@@ -92,7 +90,9 @@ def judged(
         beyond = dataclasses.replace(budgeted.code, phrase=total.phrase, figures=total.figures)
         if not known.operations_right:
             return beyond
-        phrase = f"{total.phrase}; no operation is wrong by itself, yet this is more than rounding was measured to become"
+        phrase = (
+            f"{total.phrase}; no operation is wrong by itself, yet this is more than rounding was measured to become"
+        )
         return dataclasses.replace(beyond, verdict=Verdict.UNDECIDED, phrase=phrase, culprits=())
     if budgeted.runtime is not None and budgeted.runtime.verdict is Verdict.DIVERGED:
         phrase = f"{total.phrase}; the runtimes differ by more than rounding explains"

@@ -20,8 +20,8 @@ def judge(names: Sequence[str], results: Sequence[Finding]) -> list[Finding]:
         return list(results)
     some = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
     phrase = (
-        f"the reference differs from itself: one run updates {some} more than once, nothing orders these updates, and the "
-        "result depends on which comes first"
+        f"the reference differs from itself: one run updates {some} more than once, nothing orders these updates, and "
+        "the result depends on which comes first"
     )
     hint = "order them in the reference (tf.control_dependencies), or give the second call updates of its own"
     kept = [
@@ -30,7 +30,8 @@ def judge(names: Sequence[str], results: Sequence[Finding]) -> list[Finding]:
             verdict=Verdict.UNDECIDED,
             culprits=tuple(c for c in finding.culprits if c.kind != "state" or c.reference not in names),
         )
-        if finding.verdict is Verdict.DIVERGED and all(c.kind == "state" and c.reference in names for c in finding.culprits)
+        if finding.verdict is Verdict.DIVERGED
+        and all(c.kind == "state" and c.reference in names for c in finding.culprits)
         else finding
         for finding in results
     ]
