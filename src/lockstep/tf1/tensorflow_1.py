@@ -212,7 +212,7 @@ def _private_module(name: str) -> Any:
     """Returns a module below `tensorflow`, with what `CHANGED` says of it and of the modules in it."""
     module = importlib.import_module(name)
     below = {path.removeprefix(f"{name}.").partition(".")[0] for path in CHANGED if path.startswith(f"{name}.")}
-    within = {part: partial(_private_module, f"{name}.{part}") for part in below}
+    within: dict[str, Callable[[], Any]] = {part: partial(_private_module, f"{name}.{part}") for part in below}
     added = {**within, **CHANGED.get(name, {})}
     return StandIn(name, module, added) if added else module
 
