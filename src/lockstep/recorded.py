@@ -160,7 +160,7 @@ class RecordedBuild:
                 "draws": len(self.seeds_taken),
                 "forward_draws": drawn,
                 "repeated_draws": repeated,
-                "notes": tuple(_notes(run)),
+                "notes": (*_notes(run), *([note] if (note := str(self._reader.body.get("code_note") or "")) else [])),
             }
         drawn = live["forward_draws"]
         return {

@@ -40,6 +40,7 @@ class Trace:
         unaligned_draws: Whether the run drew from such a generator past the random tool.
         overwritten: Keys of the variables that were given another value after their initializers had run and before the
             run: by weights that are loaded or set.
+        cut: Keys of the variables that are parts of a larger one, which its draws fill in another order.
         loads: What is to be said of files that were loaded while the model was made: one that changed nothing, say.
         notes: What a reader of the report has to know about this run.
         duration_s: Seconds that the run took.
@@ -63,6 +64,7 @@ class Trace:
     native_draws: bool = False
     unaligned_draws: bool = False
     overwritten: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
     loads: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     duration_s: float = 0.0

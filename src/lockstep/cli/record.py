@@ -134,7 +134,8 @@ def _record_model(
     subject = config.subject_from_configuration(settings, side, say=progress.say)
     table = getattr(settings, side)
     loss, make = (
-        config.training_function(table, settings.folder, side, key, isolated=False) for key in ("loss", "optimizer")
+        config.training_function(table, settings.folder, side, key, isolated=False, subject=subject)
+        for key in ("loss", "optimizer")
     )
     wanted = settings.gradients is not False
     live_recording.record(

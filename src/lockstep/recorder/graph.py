@@ -6,14 +6,15 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 import numpy as np
 import tensorflow as tf
 
-from . import objective, operations
+from . import graph_losses, objective, operations, optimizer_variables
 from .failures import RecordingError
+from .generators import Generators
+from .keras_layers import Watch
 from .records import ONLY_INPUT, LossRecord, VariableRecord
 from .structure import changed, flatten, unique_keys
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
 v1 = getattr(tf.compat, "v1", tf)
-
 Run = NamedTuple(
     "Run",
     [
@@ -56,12 +57,17 @@ class GraphModel:
         self.returned: Any = None
         self.given: Any = None
         with graph.as_default():
-            self._raw = list(v1.global_variables()) + list(v1.local_variables())
-            self._losses = [tf.convert_to_tensor(loss) for loss in _collected("REGULARIZATION_LOSSES")]
+            everything = list(v1.global_variables()) + list(v1.local_variables())
+            of_optimizers = optimizer_variables.names_in(graph)
+            self._raw = [variable for variable in everything if variable.op.name not in of_optimizers]
+            self._unrecorded = [variable for variable in everything if variable.op.name in of_optimizers]
+            self._losses = graph_losses.collected(graph)
             self._total = [tf.add_n(self._losses)] if self._losses else []
-            self.updates = _collected("UPDATE_OPS") if training else []
+            self.updates = list(v1.get_collection(v1.GraphKeys.UPDATE_OPS)) if training else []
+        for variable in everything:
+            _make_trainable_bool(variable)
         names = [variable.op.name for variable in self._raw]
-        self.draws = operations.draws(graph, self._raw)
+        self.draws = operations.draws(graph, everything)
         self._owners = operations.loss_owners(self._losses, names)
         regularized = set(self._owners)
         self.variables = tuple(
@@ -70,9 +76,11 @@ class GraphModel:
         )
 
     @property
-    def regularization(self) -> List[Any]:
-        """The regularization losses."""
-        return list(self._losses)
+    def added_losses(self) -> List[Any]:
+        """What is added to a training loss: all losses but those that belong to no variable and are outputs too."""
+        returned = {_source(tensor).name for tensor in self.outputs.values()}
+        owned = zip(self._losses, self._owners)
+        return [loss for loss, owner in owned if owner is not None or _source(loss).name not in returned]
 
     @property
     def raw_variables(self) -> List[Any]:
@@ -112,7 +120,8 @@ class GraphModel:
             feed.update(objective.cotangents_of(wanted, self._output_shapes(values, inputs)))
         backward = [] if wanted is None else [wanted.loss] + list(connected.values())
         fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
-        with v1.Session(graph=self.graph, config=session_config(0) if config is None else config) as session:
+        config = session_config(0) if config is None else config
+        with Generators().active(), v1.Session(graph=self.graph, config=config) as session:  # it may call Python
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
             outputs, losses, total, tap_values, _, differentials = session.run(fetches, feed)
@@ -141,7 +150,8 @@ class GraphModel:
 
     def _initialize(self, session: Any, values: Mapping[str, np.ndarray], feed: Mapping[Any, Any]) -> None:
         keyed = list(zip((record.key for record in self.variables), self._raw))
-        session.run([v.initializer for key, v in keyed if key not in values], feed)
+        initialized = [v for key, v in keyed if key not in values] + self._unrecorded
+        session.run([v.initializer for v in initialized], feed)
         with self.graph.as_default():
             session.run(v1.tables_initializer())
         # Feeding the tensor that initializes a variable sets it without adding operations to the graph. All in one
@@ -170,15 +180,23 @@ def build(
         RecordingError: It returned something that is no tensor.
     """
     graph = tf.Graph()
-    with graph.as_default(), seeds.scope():
+    generators = Generators()
+    with graph.as_default(), seeds.scope(), generators.active(), v1.variable_creator_scope(generators.create_variable):
         if isinstance(inputs, Mapping):
             placeholders = {name: _placeholder(array, _scope_safe(name)) for name, array in inputs.items()}
             # `forward` may change the dict that it is given; the arrays of what it took out are fed all the same.
-            outputs = forward(dict(placeholders), training=training)
+            given: Any = dict(placeholders)
         else:
             placeholders = {ONLY_INPUT: _placeholder(inputs, "input")}
-            outputs = forward(placeholders[ONLY_INPUT], training=training)
-        model = GraphModel(graph, placeholders, _tensors(outputs), training)
+            given = placeholders[ONLY_INPUT]
+        watch = Watch(graph, training, placeholders)
+        with watch.open(), optimizer_variables.noted() as optimizers:
+            outputs = forward(given, training=training)
+        watch.collect()
+        tensors = _tensors(outputs)
+        losses, updates = graph_losses.collected(graph), graph.get_collection(v1.GraphKeys.UPDATE_OPS)
+        optimizer_variables.collect(graph, optimizers, list(tensors.values()) + losses + list(updates))
+        model = GraphModel(graph, placeholders, tensors, training)
         model.returned = outputs
         model.given = placeholders if isinstance(inputs, Mapping) else placeholders[ONLY_INPUT]
         return model
@@ -191,7 +209,12 @@ def export(model: GraphModel) -> bytes:
         Exception: Whatever the exporter raises, which is not documented; a graph of over 2 GB is one reason.
     """
     with model.graph.as_default():
-        exported: bytes = v1.train.export_meta_graph(graph=model.graph, clear_devices=True).SerializeToString()
+        meta_graph = v1.train.export_meta_graph(graph=model.graph, clear_devices=True)
+        for key in (v1.GraphKeys.GLOBAL_VARIABLES, v1.GraphKeys.LOCAL_VARIABLES):
+            there, written = len(v1.get_collection(key)), len(meta_graph.collection_def[key].bytes_list.value)
+            if there != written:  # the exporter logs a warning and leaves the whole collection out
+                raise RecordingError("TensorFlow writes %d of its %d %s" % (written, there, key.replace("_", " ")))
+    exported: bytes = meta_graph.SerializeToString()
     return exported
 
 
@@ -242,8 +265,11 @@ def parsed(content: bytes) -> Any:
     return exported
 
 
-def _collected(key: str) -> List[Any]:
-    return list(v1.get_collection(getattr(v1.GraphKeys, key)))
+def _source(tensor: Any) -> Any:
+    """Returns the tensor that another one is a copy of."""
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 def _shape(variable: Any) -> Tuple[int, ...]:
@@ -257,6 +283,16 @@ def _is_trainable(variable: Any, graph: Any) -> bool:
     if trainable is None:
         return any(v is variable for v in graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES))
     return bool(trainable)
+
+
+def _make_trainable_bool(variable: Any) -> None:
+    """Makes a flag out of what TF1 took for one: the name in `tf.Variable(value, "name")`.
+
+    The exporter leaves out all variables of a graph in which one has another kind of flag.
+    """
+    trainable = getattr(variable, "trainable", None)
+    if trainable is not None and not isinstance(trainable, bool):
+        variable._trainable = bool(trainable)
 
 
 def _placeholder(array: np.ndarray, name: str) -> Any:

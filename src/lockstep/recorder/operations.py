@@ -13,9 +13,9 @@ _LARGEST_ATTRIBUTE = 1000
 
 
 def ancestors(tensors: Iterable[Any]) -> List[Any]:
-    """Returns the operations that tensors are computed from, in the order in which the program made them."""
+    """Returns the operations that tensors or operations need, in the order in which the program made them."""
     found: Dict[str, Any] = {}
-    waiting = [tensor.op for tensor in tensors]
+    waiting = [getattr(tensor, "op", tensor) for tensor in tensors]
     while waiting:
         op = waiting.pop()
         if op.name not in found:
@@ -151,12 +151,14 @@ def loss_owners(losses: Sequence[Any], names: Iterable[str]) -> List[Optional[st
 
 
 def _read_variable(op: Any, known: Set[str]) -> Optional[str]:
-    """Follows the graph from a loss to the one variable that it reads; None if it reads several or none."""
+    """Follows the graph from a loss to the one variable that it reads; None if it reads several, none or an input."""
     found: Set[str] = set()
     seen = {op.name}
     waiting = [op]
     while waiting:
         current = waiting.pop()
+        if current.type == "Placeholder":
+            return None
         if current.name in known:
             found.add(current.name)
             continue
