@@ -15,21 +15,30 @@ from lockstep.errors import KernelError, LockstepError, ProgramError
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import localise
-from lockstep.localise.matching import alike_draws, reads_all, without_duplicates
+from lockstep.localise.matching import alike_draws, reads_all, with_draws_shaped_alike, without_duplicates
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.program import Program
 from lockstep.proof import whole
 from lockstep.steps import filling
 from lockstep.steps.forced import Located
 from lockstep.subjects import Setting
-from lockstep.trace import Trace
+from lockstep.trace import ForwardDraw, Trace
 
 
 class Programmed(Protocol):
     """An instance whose run can be told operation by operation."""
 
-    def program(self, values: Mapping[str, np.ndarray], *, inputs: Arrays | None = None) -> Program:
-        """Runs it once from these values, on other inputs where they are given, and returns what it computed."""
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[ForwardDraw] | None = None,
+        *,
+        inputs: Arrays | None = None,
+    ) -> Program:
+        """Runs it once from these values, on other inputs where they are given, and returns what it computed.
+
+        `draws` are as of `Instance.run`.
+        """
         ...
 
 
@@ -45,6 +54,9 @@ class ForcedRuns:
         max_memory: Bytes of the reference's values to hold in memory.
         training: Whether what the run leaves in variables counts. In inference nobody runs a graph's updates, which
             eager code does at once.
+
+    Attributes:
+        draws: What the reference's forward pass draws; by these the candidate may decide which operations run.
     """
 
     def __init__(  # noqa: PLR0913 - both sides, and how they are run
@@ -59,6 +71,7 @@ class ForcedRuns:
         training: bool = True,
     ) -> None:
         self._training = training
+        self.draws: Sequence[ForwardDraw] | None = None
         self._reference, self._candidate, self._alignment = reference, candidate, alignment
         self._base, self._say, self._max_memory = base, say, max_memory
         self._done: list[tuple[Trace, Located]] = []
@@ -197,7 +210,7 @@ class ForcedRuns:
         assert self._reference is not None
         assert self._candidate is not None
         reference = self._reference.program({**self._base, **ours.values}, inputs=ours.inputs)
-        candidate = self._candidate.program(theirs.values, inputs=theirs.inputs)
+        candidate = self._candidate.program(theirs.values, self.draws, inputs=theirs.inputs)
         return self._used(reference), self._used(candidate)
 
     def _used(self, program: Program) -> Program:
@@ -220,8 +233,9 @@ class ForcedRuns:
         assert self._candidate is not None
         reference, candidate = kept or (
             self._used(self._reference.program(ours, inputs=inputs)),
-            self._used(self._candidate.program(theirs, inputs=inputs)),
+            self._used(self._candidate.program(theirs, self.draws, inputs=inputs)),
         )
+        candidate = with_draws_shaped_alike(candidate, reference)
         # What a transform makes has another value, and is no partner.
         made = self._alignment.transforms
         partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}

@@ -24,7 +24,7 @@ from lockstep.recorder.folder import TraceReader, TraceWriter
 from lockstep.recorder.worker import PROGRESS
 from lockstep.served import ANSWER
 from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
-from lockstep.trace import Trace, VariableRecord
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 
 OLDEST_PYTHON = (3, 10)
 """Lockstep itself runs there, with what it needs to hold a Keras model: TensorFlow 2.16, Keras 3.3."""
@@ -145,7 +145,7 @@ class RemoteInstance:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
         execution: Execution = AS_WRITTEN,
     ) -> Trace:
@@ -166,7 +166,7 @@ class RemoteInstance:
                     "repeats": repeats,
                     "compiler": execution.compiler,
                     "off": list(execution.off),
-                    "draws": None if draws is None else [int(seed) for seed in draws],
+                    "draws": None if draws is None else [list(draw) for draw in draws],
                     "target": str(place / "trace"),
                 }
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,18 +148,30 @@ class Program:
     producers: dict[int, Operation] = field(default_factory=dict)
 
     def without_the_unused(self) -> Program:
-        """Returns the program without operations that lead to nothing that it returns or leaves behind."""
+        """Returns the program without operations and draws that lead to nothing that it returns or leaves behind."""
+        needed = self.needed_tensors()
+        kept = [operation for operation in self.operations if not needed.isdisjoint(operation.outputs)]
+        numbered = [replace(operation, index=index) for index, operation in enumerate(kept)]
+        producers = {tensor: operation for operation in numbered for tensor in operation.outputs}
+        draws = [tensor for tensor in self.draws if tensor in needed]
+        return replace(self, operations=numbered, producers=producers, draws=draws)
+
+    def leave_unchanged(self, keys: Iterable[str]) -> None:
+        """Forgets writes that left in a variable what was in it: an average of momentum 1, `assign(x, x)`."""
+        for key in keys:
+            del self.writes[key]
+
+    def needed_tensors(self) -> set[int]:
+        """Returns the tensors that what it returns or leaves behind is computed from, with these themselves."""
         needed: set[int] = set()
         waiting = [*self.outputs.values(), *self.writes.values()]
         while waiting:
-            made_by = self.producers.get(waiting.pop())
-            if made_by is not None and made_by.index not in needed:
-                needed.add(made_by.index)
-                waiting.extend(made_by.inputs)
-        kept = [operation for operation in self.operations if operation.index in needed]
-        numbered = [replace(operation, index=index) for index, operation in enumerate(kept)]
-        producers = {tensor: operation for operation in numbered for tensor in operation.outputs}
-        return replace(self, operations=numbered, producers=producers)
+            tensor = waiting.pop()
+            if tensor not in needed:
+                needed.add(tensor)
+                made_by = self.producers.get(tensor)
+                waiting.extend(made_by.inputs if made_by is not None else ())
+        return needed
 
     def is_constant(self, tensor: int) -> bool:
         """Whether a tensor depends on no input, variable or draw."""

@@ -18,7 +18,7 @@ from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
 from lockstep.recorder.training import TrainingStep, after_update, state_after
 from lockstep.subjects import Mode, Objective, Setting
-from lockstep.trace import Trace
+from lockstep.trace import ForwardDraw, Trace
 
 if TYPE_CHECKING:
     from lockstep.adapters.tf1_graph import GraphInstance
@@ -90,7 +90,7 @@ class RecordedBuild:
     def __init__(self, reader: TraceReader, body: Mapping[str, Any]) -> None:
         self._reader, self._body = reader, body
         self.variables = tuple(VariableRecord(n, k, tuple(s), d, t, r) for n, k, s, d, t, r in body["variables"])
-        self.draws = tuple(DrawRecord(o, t, (s[0], s[1]), f, r) for o, t, s, f, r in body["draws"])
+        self.draws = tuple(DrawRecord(o, t, (s[0], s[1]), *more) for o, t, s, *more in body["draws"])
         self.seeds_taken = tuple(int(seed) for seed in body["seeds_taken"])
         self.operations = tuple(_operation(fields) for fields in body.get("operations", ()))
         self.graph_note = str(body.get("graph_note", ""))
@@ -155,7 +155,7 @@ class RecordedBuild:
         live = run.get("live")
         if live is None:
             drawn = operations.forward_draws(self.draws, self.seeds_taken)
-            repeated = sum(draw.repeated for draw in self.draws)
+            repeated = sum(draw.repeated and draw.reaches is not False for draw in self.draws)
             return {
                 "draws": len(self.seeds_taken),
                 "forward_draws": drawn,
@@ -167,7 +167,7 @@ class RecordedBuild:
             "created": tuple(str(line) for line in live["created"]),
             "calls": int(live["calls"]),
             "draws": int(live["draws"]),
-            "forward_draws": None if drawn is None else tuple(int(seed) for seed in drawn),
+            "forward_draws": None if drawn is None else tuple(map(ForwardDraw.of, drawn)),
             "native_initializers": bool(live["native_initializers"]),
             "native_draws": bool(live["native_draws"]),
             "unaligned_draws": bool(live["unaligned_draws"]),
@@ -375,7 +375,7 @@ class RecordedInstance:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
     ) -> Trace:
         """Returns what the run in that setting did; its gradients are there where the recording took them.

@@ -20,7 +20,7 @@ from lockstep.config.entries import subject_from_table
 from lockstep.errors import LockstepError, SubjectError
 from lockstep.recorded import refused
 from lockstep.recorder.folder import TraceReader, TraceWriter
-from lockstep.recorder.records import ONLY_INPUT
+from lockstep.recorder.records import ONLY_INPUT, ForwardDraw
 from lockstep.recorder.worker import PROGRESS
 from lockstep.subjects import Execution, Instance, Mode, Setting, Subject
 from lockstep.tracebacks import users_traceback
@@ -87,7 +87,8 @@ class _Served:
         setting = Setting(asked["kind"], _read(asked["values"], "values"), asked["names"], inputs)
         how = Execution(asked["compiler"], tuple(asked["off"]))
         running: Any = instance  # a Keras model, which alone is built here
-        trace = running.run(setting, repeats=asked["repeats"], draws=asked["draws"], execution=how)
+        draws = None if asked["draws"] is None else tuple(map(ForwardDraw.of, asked["draws"]))
+        trace = running.run(setting, repeats=asked["repeats"], draws=draws, execution=how)
 
         def write() -> None:
             with TraceWriter(asked["target"]) as writer:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lockstep.arrays import Arrays
 from lockstep.errors import InputError
-from lockstep.trace import Trace, VariableRecord
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 """What TensorFlow looks for oneDNN's switch in, once, when it is imported."""
@@ -124,7 +124,7 @@ class Instance(Protocol):
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
     ) -> Trace:
         """Runs it once on its inputs, and `repeats` times more to see whether new variables appear.
@@ -132,8 +132,8 @@ class Instance(Protocol):
         Args:
             setting: Where its variables start from.
             repeats: Further calls; their results are dropped.
-            draws: With values: the operation seeds for the draws of the forward pass, in order; a subject whose
-                seeds are part of it (a graph) keeps its own. None to count from 0.
+            draws: With values: what another side's forward pass drew, in order, to be drawn in the same places; a
+                subject whose seeds are part of it (a graph) keeps its own. None to count from 0.
             objective: What gradients are taken of; None: none are.
         """
         ...

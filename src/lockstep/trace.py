@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lockstep.recorder.records import LossRecord, VariableRecord
+from lockstep.recorder.records import ForwardDraw, LossRecord, VariableRecord
 from lockstep.recorder.structure import changed, flatten, unique_keys
 
-__all__ = ["LossRecord", "Trace", "VariableRecord", "changed", "flatten", "unique_keys"]
+__all__ = ["ForwardDraw", "LossRecord", "Trace", "VariableRecord", "changed", "flatten", "unique_keys"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Trace:
         created: Descriptions of the variables that further calls made anew.
         calls: How often the subject was called.
         draws: How many seeds its random operations asked for, variable initializers included.
-        forward_draws: The operation seeds with which the forward pass alone drew, in order; None where they cannot be
-            told from those of the initializers (a model that made its variables in this run).
-        repeated_draws: How many random operations are within loops or branches of a graph.
+        forward_draws: What the forward pass alone drew, in order; None where it cannot be told from what initializers
+            drew (a model that made its variables in this run).
+        repeated_draws: How many random operations are within loops or branches of a graph, if nobody knows how often
+            each of them drew.
         native_initializers: Whether Keras's own initializers gave some initial values: Keras may build all variables
             before the forward pass draws, so their draws may have another order than a TF1 program's.
         native_draws: Whether the model holds Keras's own seed generators (its dropout, say).
@@ -58,7 +59,7 @@ class Trace:
     created: tuple[str, ...] = ()
     calls: int = 1
     draws: int = 0
-    forward_draws: tuple[int, ...] | None = None
+    forward_draws: tuple[ForwardDraw, ...] | None = None
     repeated_draws: int = 0
     native_initializers: bool = False
     native_draws: bool = False

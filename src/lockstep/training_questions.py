@@ -165,18 +165,18 @@ class TrainingQuestions:
             if initial or gradients.finite(reference):
                 break
         here = built.here.run(Setting("given", reference.before), objective=mine)
+        draws = (here or reference).forward_draws
         candidate = self._differentiated(
-            "candidate",
-            lambda: built.candidate.run(values[1], draws=both.reference.forward_draws, objective=theirs),
+            "candidate", lambda: built.candidate.run(values[1], draws=draws, objective=theirs)
         )
         if self.by_default and not reference.gradients and not candidate.gradients:
             return [_not_asked("no output depends smoothly on a variable that is trained")]
         if candidate.training_loss is None:
             return [_not_asked("the candidate is a recording without gradients, or runs in another process")]
         found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.movable, mine)]
-        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
-            return repeated_draws.undecided(found, both.reference)
-        return found if not native_order.may_differ(candidate) else native_order.excused(reference, candidate, found)
+        if repeated_draws.cannot_be_aligned(both.base):
+            return repeated_draws.undecided(found, both.base)
+        return native_order.excused(here or reference, candidate, found)
 
     def _optimizer(self, both: Traces, alignment: Alignment) -> list[Finding]:
         """Makes the optimizers of both sides go through one trial."""
@@ -203,9 +203,9 @@ class TrainingQuestions:
         """Trains both sides: each step from the reference's state, then on their own."""
         if not self.steps:
             return [_not_asked("training steps need a loss and the optimizers of both sides")]
-        if repeated_draws.cannot_be_aligned(both.reference, both.candidate):
+        if repeated_draws.cannot_be_aligned(both.base):
             unknown = Finding(Verdict.DIVERGED, "the masks of the training steps differ")
-            return repeated_draws.undecided([unknown], both.reference)
+            return repeated_draws.undecided([unknown], both.base)
         if _recorded(built.candidate) is not None or not hasattr(self.subjects["candidate"], "make_optimizer"):
             return [_not_asked("the candidate is a recording, or runs in another process, and cannot be trained")]
         course = self._course(both, built)
@@ -260,7 +260,7 @@ class TrainingQuestions:
         mine, theirs = self.objectives["reference"], self.objectives["candidate"]
         start = step.run.before
         values = filling.carried(start, alignment)
-        draws = both.reference.forward_draws
+        draws = both.base.forward_draws
         run = built.candidate.run(Setting("given", values), draws=draws, objective=theirs)
         here = built.here.run(Setting("given", {key: start[key] for key in start}), objective=mine)
         traces = Traces(step.run, run, here)
@@ -287,7 +287,7 @@ class TrainingQuestions:
         self, side: str, instance: Instance, values: Mapping[str, np.ndarray], both: Traces, count: int
     ) -> list[training.TrainingStep]:
         assert self.objectives is not None
-        objective, draws = self.objectives[side], both.reference.forward_draws
+        objective, draws = self.objectives[side], both.base.forward_draws
 
         def run(given: Mapping[str, np.ndarray]) -> Trace:
             return instance.run(Setting("given", dict(given)), draws=draws, objective=objective)

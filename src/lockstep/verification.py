@@ -44,7 +44,7 @@ from lockstep.steps.finding import Finding, step_report
 from lockstep.steps.forced import judge as judge_forced
 from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
 from lockstep.tolerance import FixedTolerance
-from lockstep.trace import Trace, VariableRecord
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 from lockstep.training_questions import Losses, Makers, TrainingQuestions, TrainingWishes
 
 _FURTHER_CALLS = 2
@@ -309,7 +309,7 @@ class _Check:
             )
             again = dataclasses.replace(candidate, outputs=again.outputs)
             here = built.here.run(Setting("given", reference.before))
-            forced = self._forced(built, alignment, first.reference)
+            forced = self._forced(built, alignment, first)
             found = self._judge.results(Traces(reference, again, here), alignment, built.movable, forced)
             found += dependence.judge(forced, (plan.reference, plan.candidate))
             # The values of a checkpoint may hide which is which: the pairs are proved at distinct values too.
@@ -351,17 +351,19 @@ class _Check:
                 self._steady(mode, built, first, [match]),
                 "exact; initial distributions: Kolmogorov-Smirnov",
             )
-            forced = self._forced(built, alignment, first.reference)
+            forced = self._forced(built, alignment, first)
             self._fixed(built, alignment, forced, first)
             found = self._random(mode, first, built, alignment, forced)
             self._report("inference-random", self._steady(mode, built, first, found), self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
 
-    def _forced(self, built: _Built, alignment: Alignment, reference: Trace, *, training: bool = False) -> ForcedRuns:
+    def _forced(self, built: _Built, alignment: Alignment, both: Traces, *, training: bool = False) -> ForcedRuns:
         ours = programmed((built.here.instance, built.recorded, getattr(built.reference, "movable", None)))
         theirs = programmed((getattr(built.candidate, "movable", None),))
-        forced = ForcedRuns(ours, theirs, alignment, reference.before, self._say, self.max_memory, training=training)
+        before = both.reference.before
+        forced = ForcedRuns(ours, theirs, alignment, before, self._say, self.max_memory, training=training)
         forced.positive(self._positive)
+        forced.draws = both.base.forward_draws
         return forced
 
     def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns, initial: Traces) -> None:
@@ -426,7 +428,8 @@ class _Check:
             self._say("inference, every variable from the checkpoint")
             reference = built.reference.run(plan.reference)
             here = built.here.run(Setting("given", reference.before))
-            both = Traces(reference, built.candidate.run(plan.candidate), here)
+            candidate = built.candidate.run(plan.candidate, draws=(here or reference).forward_draws)
+            both = Traces(reference, candidate, here)
             found = self._judge.results(both, alignment, built.movable, forced)
             self._checkpoint.judged([*found, *dependence.judge(forced, (plan.reference, plan.candidate))])
         self._clock = self._checkpoint.stopped(self._clock)
@@ -446,7 +449,7 @@ class _Check:
                 built = self._build(stack, mode)
                 both = self._initial(built)
                 alignment = self._align(both)
-                forced = self._forced(built, alignment, both.reference, training=True)
+                forced = self._forced(built, alignment, both, training=True)
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))
@@ -479,38 +482,37 @@ class _Check:
     def _random(
         self, mode: Mode, both: Traces, built: _Built, alignment: Alignment, forced: ForcedRuns
     ) -> list[Finding]:
-        """Judges runs from initial values; where both sides did not start alike, from the reference's values too."""
+        """Judges runs from initial values; where both sides did not start or draw alike, from the reference's too."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
         own = own_values.judge(both.reference, both.candidate, initial)
         apart = bool(start.apart(both.reference, both.candidate, alignment))
         results: list[Finding] = []
-        within_loops = repeated_draws.cannot_be_aligned(both.reference, both.candidate)
-        # Other initial values tell nothing by their results, whose noise takes seconds to measure.
-        if within_loops or not apart:
+        drawing = native_order.draws(both.base, both.candidate)
+        # Other initial values, or other draws, tell nothing by their results, whose noise takes seconds to measure.
+        if not apart and (self._agree(both) or not drawing or not built.candidate.free):
             results = self._judge.results(both, alignment, built.movable, forced)
-        if within_loops:
-            initial, *results = repeated_draws.undecided([initial, *results], both.reference)
-        elif both.reference.draws != both.candidate.draws and mode.randomness != "constant":
-            located = forced.distinct
-            initial = numbers.behind_other_draws(initial, located.culprits if located is not None else ())
-        differ = native_order.may_differ(both.candidate) and any(f.verdict is Verdict.DIVERGED for f in results)
-        if not (apart or differ) or within_loops:
-            return [*own, initial, *self._unordered(built, results), *_notes(both, built.here, results)]
+            if not drawing or not _in_doubt(results) or not built.candidate.free:
+                return [*own, initial, *self._unordered(built, results), *_notes(both, built.here, results)]
         self._say("candidate, with the initial values and the draws of the reference")
         values = filling.copied(both.reference, alignment)
         # A graph's draws are known from its first run, and it would only give the same again.
-        known = both.reference.forward_draws is not None
+        known = both.base.forward_draws is not None
         reference = both.reference if known else built.reference.run(values[0])
-        again = Traces(reference, built.candidate.run(values[1], draws=reference.forward_draws), both.here)
+        drawn = (both if known else Traces(reference, both.candidate)).base.forward_draws
+        again = Traces(reference, built.candidate.run(values[1], draws=drawn), both.here)
         results = self._judge.results(again, alignment, built.movable, forced)
-        results = native_order.excused(again.reference, again.candidate, results)
-        if own:
-            told = own
-        elif native_order.may_differ(both.candidate):
-            told = native_order.initial_values(initial, mode.randomness)
-        else:
-            told = [initial]
+        results = native_order.excused(again.base, again.candidate, results)
+        if repeated_draws.cannot_be_aligned(again.base):
+            results = repeated_draws.undecided(results, again.base)
+        traces = both.reference, both.candidate
+        told = own or (
+            [initial] if not drawing else native_order.initial_values(initial, traces, alignment, mode.randomness)
+        )
         return [*told, *self._unordered(built, results), *_notes(both, built.here, results)]
+
+    def _agree(self, both: Traces) -> bool:
+        """Tells whether outputs are equal as they were drawn: else the draws have to be aligned, not noise measured."""
+        return numbers.outputs(both.base, both.candidate, self._tolerance).verdict is Verdict.EQUIVALENT
 
     def _unordered(self, built: _Built, results: Sequence[Finding]) -> list[Finding]:
         """Returns findings, undecided where the reference's own result depends on an order that nothing defines."""
@@ -647,7 +649,7 @@ class _Sided:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
     ) -> Trace:
         return on_side(
@@ -690,6 +692,10 @@ def subject_of(given: Subject | Mapping[str, Any], side: str) -> Subject:
             "lockstep.keras(build) for a function that makes a Keras layer or model."
         )
     return given
+
+
+def _in_doubt(findings: Sequence[Finding]) -> bool:
+    return overall([finding.verdict for finding in findings]) in (Verdict.DIVERGED, Verdict.UNDECIDED)
 
 
 def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:

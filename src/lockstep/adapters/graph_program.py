@@ -6,7 +6,9 @@ value that one run of the session gave; everything else is computed anew, eagerl
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +23,7 @@ from lockstep.adapters.graph_values import Closed, Held, Recorder
 from lockstep.errors import ProgramError
 from lockstep.program import Program
 from lockstep.recorder.graph import GraphModel
+from lockstep.recorder.records import ForwardDraw
 from lockstep.tf1 import private
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -53,6 +56,33 @@ def program_of(
         return Following(model, values, inputs, sources, streams).program(keep_draws)
 
 
+def draws_of(
+    model: GraphModel, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]
+) -> tuple[ForwardDraw, ...]:
+    """Returns what a graph draws in one run, in the order of the program, loops round by round.
+
+    Args:
+        model: The graph.
+        values: As of `program_of`.
+        inputs: Input name -> array.
+
+    Raises:
+        ProgramError: As of `program_of`.
+    """
+    with private.eager_mode(), Streams() as streams:
+        following = Following(model, values, inputs, _NONE, streams)
+        return following.draws(following.program(keep_draws=False))
+
+
+@dataclass
+class _Drawn:
+    """What a random operation of a graph gave at one time, and which operation it was."""
+
+    draw: ForwardDraw
+    operation: str
+    tensors: tuple[int, ...]
+
+
 class Following:
     """One run, and what all graphs that take part in it have in common: the model's own, and its functions'."""
 
@@ -68,6 +98,7 @@ class Following:
         self.streams = streams
         self.variables = {record.name: record.key for record in reversed(model.variables)}
         self.limits: dict[str, None] = {}
+        self._drawn: list[_Drawn] = []
         self._functions: dict[str, GraphPart] = {}
         self._definitions: dict[str, Any] | None = None
 
@@ -96,6 +127,9 @@ class Following:
         if model.training:  # else nobody asked the session what it left in them
             for key, value in self.recorder.written.items():
                 self._compare(f"variable {key} after the run", got.after.get(key, got.before.get(key)), value)
+        program.leave_unchanged(
+            [key for key, value in self.recorder.written.items() if _same(self.recorder.before(key), np.asarray(value))]
+        )
         program.limits.extend(self.limits)
         return program
 
@@ -150,7 +184,23 @@ class Following:
             values = [run.known(value, place.name).value.numpy() for value in given]
             drawn = self.streams.draw(f"{run.prefix}{op.name}", op, values)
         kept = self.keep_draws
-        return [self.recorder.source("draw", op.type, value, kept=kept) for value in drawn]
+        sources = [self.recorder.source("draw", op.type, value, kept=kept) for value in drawn]
+        seed, dtype = int(op.get_attr("seed2")), op.outputs[0].dtype.base_dtype.name
+        draw = ForwardDraw(seed, op.type, dtype, int(np.size(drawn[0])))
+        self._drawn.append(_Drawn(draw, f"{run.prefix}{op.name}", tuple(source.tensor for source in sources)))
+        return sources
+
+    def draws(self, program: Program) -> tuple[ForwardDraw, ...]:
+        """Returns what was drawn in the run that gave a program."""
+        used = program.needed_tensors()
+        earlier: dict[str, list[int]] = defaultdict(list)
+        found = []
+        for drawn in self._drawn:
+            before = earlier[drawn.operation]
+            leads_on = not used.isdisjoint(drawn.tensors)
+            found.append(drawn.draw._replace(used=leads_on, earlier=tuple(before)))
+            before.append(drawn.draw.size)
+        return tuple(found)
 
     def opaque(self, run: GraphRun, number: int) -> Sequence[Held]:
         """Returns what an operation gave in the session's run that cannot be run again.

@@ -126,6 +126,10 @@ class Recorder:
         self.builder.write(variable.key, known.tensor)
         self._now[variable.key] = known.value
 
+    def before(self, key: str) -> np.ndarray:
+        """Returns the value of a variable before the run; an empty array where it had none."""
+        return np.asarray(self._before.get(key, np.zeros(0)))
+
     @property
     def written(self) -> dict[str, Any]:
         """Key -> value, of the variables that the run changed."""

@@ -17,12 +17,13 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import grappler, running
+from lockstep.adapters.eager_draws import DrawsFollowed
 from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
 from lockstep.adapters.layer_lines import LayerLines
 from lockstep.adapters.loading import Loads
 from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
-from lockstep.draws import RecordedDraws
+from lockstep.draws import RecordedDraws, matched
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
 from lockstep.program import Program
@@ -38,8 +39,13 @@ from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
-from lockstep.trace import LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
+from lockstep.trace import ForwardDraw, LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
 from lockstep.users_functions import for_a_build
+
+_Asked = tuple[tuple[ForwardDraw | None, ...], tuple[ForwardDraw | None, ...]]
+"""For each seed that a call asks for: the draw of another side that it is to be, and what it is asked for."""
+_MOST_BRANCHES = 5
+"""How many draws, one behind the other, may decide what is drawn next."""
 
 
 class KerasEager:
@@ -87,6 +93,7 @@ class EagerInstance:
         self._generators = Generators()
         if self._used.note:
             self._notes = (self._used.note,)
+        self._asked: dict[tuple[ForwardDraw, ...], _Asked] = {}
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
@@ -161,7 +168,7 @@ class EagerInstance:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
         execution: Execution = AS_WRITTEN,
     ) -> Trace:
@@ -178,19 +185,19 @@ class EagerInstance:
     @contextlib.contextmanager
     def _on(self, inputs: Arrays | None) -> Iterator[None]:
         """Has the model called on other inputs inside, where there are any."""
-        before = self._inputs
+        before = self._inputs, self._asked
         if inputs is not None:
-            self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+            self._inputs, self._asked = tf.nest.map_structure(tf.convert_to_tensor, inputs), {}
         try:
             yield
         finally:
-            self._inputs = before
+            self._inputs, self._asked = before
 
     def _run(
         self,
         setting: Setting,
         repeats: int,
-        draws: Sequence[int] | None,
+        draws: Sequence[ForwardDraw] | None,
         objective: Objective | None,
         execution: Execution,
     ) -> Trace:
@@ -201,7 +208,8 @@ class EagerInstance:
             self._make_variables()
             self._assign(setting.values)
             before = self._values()
-            tool, drawn = RecordedDraws(self._mode.randomness, draws or ()), self._built_generators.copy()
+            tool = RecordedDraws(self._mode.randomness, self._to_be_drawn(draws)[0] if draws else ())
+            drawn = self._built_generators.copy()
         in_use = self._values() if initial else {}
         generators = self._generator_states()
         compiled, added = bool(execution.compiler), None
@@ -234,7 +242,7 @@ class EagerInstance:
             created=tuple(str(c) for c in self._repeat(repeats)),
             calls=1 + repeats,
             draws=tool.draws,
-            forward_draws=None if initial else tool.taken,
+            forward_draws=None if initial else self._drawn(tool, draws),
             native_initializers=self._native_initializers(),
             native_draws=bool(self._generator_states()),
             unaligned_draws=self._generators_moved(generators),
@@ -247,7 +255,7 @@ class EagerInstance:
     def program(
         self,
         values: Mapping[str, np.ndarray],
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         *,
         inputs: Arrays | None = None,
     ) -> Program:
@@ -261,20 +269,59 @@ class EagerInstance:
         with self._used.active(), self._on(inputs):
             return self._program(values, draws)
 
-    def _program(self, values: Mapping[str, np.ndarray], draws: Sequence[int] | None) -> Program:
+    def _program(self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None) -> Program:
         self._make_variables()
         # A buffer of its own for each: it is what tells a variable's value from another's.
         self._assign({key: np.array(value) for key, value in values.items()})
         before = self._values()
-        tool = RecordedDraws(self._mode.randomness, draws or ())
+        tool = RecordedDraws(self._mode.randomness, self._to_be_drawn(draws)[0] if draws else ())
         around = "" if self._model is self._layer else f"{self._model.name}/"
         recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines.of, around)
         drawn = self._built_generators.copy()
         with _untraced(eagerly=True), self._running(tool, drawn), private.watched_operations(recorder):
             outputs = self._call()
         program = with_values(recorder.recorded(dict(flatten(outputs))), before)
+        program.leave_unchanged(set(program.writes) - set(changed(before, self._values())))
         self._assign(before)
         return program
+
+    def _to_be_drawn(self, draws: Sequence[ForwardDraw] | None) -> _Asked:
+        """Returns what a call draws, and what each draw is to be, given what another side drew."""
+        key = tuple(draws or ())
+        if key not in self._asked:
+            given: tuple[ForwardDraw | None, ...] = ()
+            asked = self._followed(given)
+            # What seems to lead to nothing may decide what is drawn next: a branch is taken by Python.
+            decides = any(draw is not None and not draw.used for draw in asked)
+            for _ in range(_MOST_BRANCHES if key else 0):
+                before, given = asked, matched(key, asked)
+                asked = self._followed(given) if decides else asked
+                if [draw and draw._replace(seed=0) for draw in asked] == [d and d._replace(seed=0) for d in before]:
+                    break
+            self._asked[key] = given, asked
+        return self._asked[key]
+
+    def _followed(self, given: Sequence[ForwardDraw | None]) -> tuple[ForwardDraw | None, ...]:
+        """Returns what each seed is asked for in a call that makes no variables; the variables end as before."""
+        before = self._values()
+        tool = RecordedDraws(self._mode.randomness, given)
+        followed = DrawsFollowed(variables_by_handle(self._keyed()), tool)
+        with _untraced(eagerly=True), tool.scope(), private.watched_operations(followed):
+            outputs = self._call()
+            losses = list(self._layer.losses) if isinstance(self._layer, keras.layers.Layer) else []
+            results = [*(leaf for _, leaf in flatten(outputs)), *losses]
+        self._assign(before)
+        return followed.asked_for(results)
+
+    def _drawn(self, tool: RecordedDraws, draws: Sequence[ForwardDraw] | None) -> tuple[ForwardDraw, ...]:
+        """Returns what a call drew that leads to something, given the tool that it drew with."""
+        if not tool.taken:
+            return ()
+        asked = self._to_be_drawn(draws)[1]
+        if len(tool.taken) != len(asked):  # traced, a loop's body asks once for all rounds
+            return tuple(ForwardDraw(seed) for seed in tool.taken)
+        drawn = zip(asked, tool.taken, strict=True)
+        return tuple(draw._replace(seed=seed) for draw, seed in drawn if draw is not None and draw.used)
 
     def _named_inputs(self) -> Mapping[str, Any]:
         return self._inputs if isinstance(self._inputs, Mapping) else {ONLY_INPUT: self._inputs}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +16,13 @@ from lockstep.adapters import grappler, running
 from lockstep.adapters.graph_races import races
 from lockstep.arrays import Arrays, named
 from lockstep.draws import RecordedDraws
-from lockstep.errors import InputError
+from lockstep.errors import InputError, ProgramError
 from lockstep.program import Program
 from lockstep.recorder import graph, operations, trials
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.modules import Sources
 from lockstep.subjects import Execution, Mode, Objective, Setting, other_kernels
-from lockstep.trace import Trace, VariableRecord
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 from lockstep.users_functions import NOTHING, Used, for_a_build
 
 
@@ -87,6 +89,7 @@ class GraphInstance:
         self._used = used
         self._label, self._model, self._mode, self._taken = label, model, mode, seeds_taken
         self._inputs, self._sources = named(inputs), sources
+        self._drawn: tuple[tuple[ForwardDraw, ...], int] | None = None
 
     free = True
 
@@ -105,12 +108,17 @@ class GraphInstance:
         setting: Setting,
         *,
         repeats: int = 0,
-        draws: Sequence[int] | None = None,
+        draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
     ) -> Trace:
         """Runs the graph once; see `GraphModel.run`."""
         del repeats, draws  # a graph cannot make variables when it runs, and its seeds are part of it
-        return self.run_changed(setting.values, _named(setting.inputs), threads=0, objective=objective)
+        inputs = _named(setting.inputs)
+        trace = self.run_changed(setting.values, inputs, threads=0, objective=objective)
+        if not inputs:
+            return trace
+        drawn, unknown = self._draws(trace.before, inputs)
+        return dataclasses.replace(trace, forward_draws=drawn, repeated_draws=unknown)
 
     def run_changed(
         self,
@@ -144,6 +152,8 @@ class GraphInstance:
         start = time.perf_counter()
         with self._used.active(), running.users_code(self._label, f"running ({running.describe(self._mode)})"):
             got = self._model.run(values, {**self._inputs, **inputs}, config=config, differentiated=differentiated)
+        duration_s = time.perf_counter() - start
+        drawn, unknown = self._draws(got.before)
         return Trace(
             variables=self._model.variables,
             before=got.before,
@@ -155,11 +165,32 @@ class GraphInstance:
             gradients=got.gradients,
             unconnected=got.unconnected,
             draws=len(self._taken),
-            forward_draws=operations.forward_draws(self._model.draws, self._taken),
-            repeated_draws=sum(draw.repeated for draw in self._model.draws),
+            forward_draws=drawn,
+            repeated_draws=unknown,
             notes=(self._used.note,) if self._used.note else (),
-            duration_s=time.perf_counter() - start,
+            duration_s=duration_s,
         )
+
+    def _draws(
+        self, before: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] = MappingProxyType({})
+    ) -> tuple[tuple[ForwardDraw, ...], int]:
+        """Returns what the forward pass draws, and how many operations draw nobody knows how often.
+
+        Where there are loops, the graph is followed once, from the values of the first run; on other inputs anew.
+        """
+        if self._drawn is not None and not inputs:
+            return self._drawn
+        drawn = operations.forward_draws(self._model.draws, self._taken)
+        unknown = sum(draw.repeated and draw.reaches is not False for draw in self._model.draws)
+        if unknown:
+            from lockstep.adapters.graph_program import draws_of
+
+            with contextlib.suppress(ProgramError):
+                followed = draws_of(self._model, before, {**self._inputs, **inputs})
+                drawn, unknown = tuple(draw for draw in followed if draw.seed in self._taken), 0
+        if not inputs:
+            self._drawn = drawn, unknown
+        return drawn, unknown
 
     def _differentiate(self, objective: Objective) -> None:
         try:
@@ -198,16 +229,24 @@ class GraphInstance:
 
         return rerun(self._model, values, self._inputs, variables)
 
-    def program(self, values: Mapping[str, np.ndarray], *, inputs: Arrays | None = None) -> Program:
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[ForwardDraw] | None = None,
+        *,
+        inputs: Arrays | None = None,
+    ) -> Program:
         """Follows what the graph computes, operation by operation.
 
         Args:
             values: Variable key -> value before the run.
+            draws: Not looked at: a graph's draws are part of it.
             inputs: Other inputs than it was built for; None: those.
 
         Raises:
             ProgramError: It cannot be followed.
         """
+        del draws
         from lockstep.adapters.graph_program import program_of
 
         with self._used.active(), running.users_code(self._label, f"running ({running.describe(self._mode)})"):

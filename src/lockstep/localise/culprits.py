@@ -33,6 +33,7 @@ def culprits(found: Localisation, reference: Program, candidate: Program, kernel
     """
     told = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found)
     blames = [(blame, cause) for blame, cause in told if blame.updates is None or not cause.rounded]
+    blames = _each_dropout_once(blames, candidate)
     computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
     return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
 
@@ -183,6 +184,44 @@ class _Explaining:
             ours=cut.ours_after,
             theirs=cut.theirs_after,
         )
+
+
+_OF_RATES = frozenset({"keep-prob-as-rate", "dropout-rate"})
+_COMPARING = frozenset({"GreaterEqual", "Greater", "Less", "LessEqual"})
+
+
+def _each_dropout_once(pairs: Sequence[tuple[Blame, Cause]], candidate: Program) -> list[tuple[Blame, Cause]]:
+    """Returns places without those that scale what a dropout keeps, where its rate is told by what decides to keep.
+
+    A dropout says its rate twice, as a threshold and as a factor: another rate is one mistake.
+    """
+    deciding = [
+        blame for blame, cause in pairs if cause.pitfall in _OF_RATES and _families(blame.candidate) & _COMPARING
+    ]
+
+    def repeats(blame: Blame, cause: Cause) -> bool:
+        if cause.pitfall not in _OF_RATES or any(blame is one for one in deciding):
+            return False
+        return any(_meet(candidate, mask.theirs.end, blame.theirs.end) for mask in deciding)
+
+    return [(blame, cause) for blame, cause in pairs if not repeats(blame, cause)]
+
+
+def _meet(program: Program, mask: int, scaled: int) -> bool:
+    """Tells whether what is scaled is chosen by a mask, which may be cast: before it is scaled, or after that."""
+    return scaled in _near(program, mask, 3) or not _near(program, mask, 2).isdisjoint(_near(program, scaled, 1))
+
+
+def _near(program: Program, tensor: int, steps: int) -> set[int]:
+    """Returns a tensor and what is made of it within some steps."""
+    found = {tensor}
+    for _ in range(steps):
+        found |= {made for o in program.operations if not found.isdisjoint(o.inputs) for made in o.outputs}
+    return found
+
+
+def _families(operations: Iterable[Operation]) -> set[str]:
+    return {operation.family for operation in operations}
 
 
 def _size(blame: Blame) -> int:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import bisect
 import functools
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lockstep.program import COMMUTATIVE, Operation, Program
+from lockstep.program import COMMUTATIVE, Operation, Place, Program
 
 _MODE_OF_VIEW = "Reshape"
 
@@ -49,7 +50,7 @@ def source_key(program: Program, tensor: int, partner_of: Mapping[str, str], pla
         program: What it is part of.
         tensor: The source.
         partner_of: Candidate's variable key -> the reference's; empty for the reference itself.
-        places: Draw -> its place among the draws like it.
+        places: Draw -> its place among the draws like it; what draws for nothing has none.
     """
     source, spec = program.sources[tensor], program.specs[tensor]
     if source.kind == "constant":
@@ -61,20 +62,59 @@ def source_key(program: Program, tensor: int, partner_of: Mapping[str, str], pla
         return "variable", partner_of.get(source.name, source.name if not partner_of else f"candidate's {source.name}")
     if source.kind == "input":
         return "input", source.name, spec.dtype
-    if source.kind == "draw":
+    if source.kind == "draw" and tensor in places:
         return "draw", source.name, spec, places[tensor]
     return None
 
 
 def places_of_draws(program: Program) -> dict[int, int]:
-    """Counts the draws of each type and shape."""
+    """Counts the draws of each type and number of values."""
     seen: Counter[object] = Counter()
     places = {}
     for tensor in program.draws:
-        like = (program.sources[tensor].name, program.specs[tensor])
+        like = _kind_of_draw(program, tensor)
         places[tensor] = seen[like]
         seen[like] += 1
     return places
+
+
+def _kind_of_draw(program: Program, tensor: int) -> object:
+    spec = program.specs[tensor]
+    return program.sources[tensor].name, spec.dtype, math.prod(spec.shape)
+
+
+def with_draws_shaped_alike(program: Program, reference: Program) -> Program:
+    """Returns a program whose draws have the shape that the reference's have, and are given their own behind them.
+
+    The same numbers are drawn for `[batch, length, features]` and for `[batch * length, features]`.
+
+    Args:
+        program: The program.
+        reference: The one that it is compared with.
+    """
+    shapes = {
+        (_kind_of_draw(reference, tensor), place): reference.specs[tensor]
+        for tensor, place in places_of_draws(reference).items()
+    }
+    made: list[Operation] = []
+    specs, sources, drawn = list(program.specs), dict(program.sources), list(program.draws)
+    for tensor, place in places_of_draws(program).items():
+        spec, wanted = specs[tensor], shapes.get((_kind_of_draw(program, tensor), place))
+        if wanted is None or wanted == spec:
+            continue
+        source = sources.pop(tensor)
+        value = None if source.value is None else np.asarray(source.value).reshape(wanted.shape)
+        specs.append(wanted)
+        shaped = len(specs) - 1
+        sources[shaped] = replace(source, value=value)
+        drawn[drawn.index(tensor)] = shaped
+        reader = next((o.place for o in program.operations if tensor in o.inputs), Place(source.name, ""))
+        made.append(Operation(len(made), "Reshape", {"shape": spec.shape}, (shaped,), (tensor,), reader))
+    if not made:
+        return program
+    operations = [*made, *(replace(o, index=o.index + len(made)) for o in program.operations)]
+    producers = {tensor: operation for operation in operations for tensor in operation.outputs}
+    return replace(program, operations=operations, specs=specs, sources=sources, draws=drawn, producers=producers)
 
 
 def alike_draws(reference: Program, candidate: Program) -> dict[int, int] | None:

@@ -160,13 +160,16 @@ class Trials:
             if found is not None:
                 return found
         ours, theirs = settings
-        return Traces(self.built.reference.run(ours), self.built.candidate.run(theirs), self.built.here.run(ours))
+        reference, here = self.built.reference.run(ours), self.built.here.run(ours)
+        drawn = (here or reference).forward_draws
+        return Traces(reference, self.built.candidate.run(theirs, draws=drawn), here)
 
     def _run_free(self, settings: tuple[Setting, Setting]) -> Traces | None:
         """Runs the candidate against the reference itself, or against its own graph here where it was recorded."""
         if self.built.original is None:
             return None
-        return Traces(self.built.original.run(settings[0]), self.built.candidate.run(settings[1]))
+        reference = self.built.original.run(settings[0])
+        return Traces(reference, self.built.candidate.run(settings[1], draws=reference.forward_draws))
 
     def _results(self, both: Traces) -> list[Finding]:
         return self.judge.results(both, self.alignment, self.built.movable, self.forced)
@@ -185,7 +188,7 @@ class Trials:
         if not _finite(reference):
             return [Finding(Verdict.NOT_ASKED, note)]
         try:
-            candidate = self.built.candidate.run(settings[1])
+            candidate = self.built.candidate.run(settings[1], draws=reference.forward_draws)
         except SubjectError as error:
             phrase = f"the reference runs on a generic input of the same shapes, and the candidate fails: {error}"
             return [Finding(Verdict.UNDECIDED, phrase, (phrase,))]

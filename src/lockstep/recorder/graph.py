@@ -10,6 +10,7 @@ from . import graph_losses, objective, operations, optimizer_variables
 from .failures import RecordingError
 from .generators import Generators
 from .keras_layers import Watch
+from .randomness import loops_in_order
 from .records import ONLY_INPUT, LossRecord, VariableRecord
 from .structure import changed, flatten, unique_keys
 
@@ -31,6 +32,8 @@ Run = NamedTuple(
 )
 """What one run gave: variables before, outputs, losses, their sum, variables that the run changed, tapped tensors; of a
 differentiated run the training loss, its gradients, and the variables that it does not depend on."""
+
+_WITH_ROUNDS = frozenset({"Enter", "RefEnter", "While", "StatelessWhile"})
 
 
 class GraphModel:
@@ -67,7 +70,9 @@ class GraphModel:
         for variable in everything:
             _make_trainable_bool(variable)
         names = [variable.op.name for variable in self._raw]
-        self.draws = operations.draws(graph, everything)
+        targets = list(self.outputs.values()) + self._losses + self.updates
+        self.draws = operations.draws(graph, everything, targets)
+        self._draw_in_order()
         self._owners = operations.loss_owners(self._losses, names)
         regularized = set(self._owners)
         self.variables = tuple(
@@ -87,12 +92,23 @@ class GraphModel:
         """The variables themselves, in the order of `variables`."""
         return list(self._raw)
 
+    def _draw_in_order(self) -> None:
+        """Has loops with draws run one round after the other; otherwise rounds may overtake each other when they draw.
+
+        Nothing but the order of the rounds rests on `parallel_iterations`.
+        """
+        if any(draw.repeated for draw in self.draws):
+            for op in self.graph.get_operations():
+                if op.type in _WITH_ROUNDS and op.get_attr("parallel_iterations") != 1:
+                    op._set_attr("parallel_iterations", v1.AttrValue(i=1))
+
     def differentiate(self, loss: Optional[Callable[[Any, Any], Any]]) -> None:
         """Adds the training loss and its gradients, once; see `objective.differentiate`."""
         if self.objective is None:
             if loss is not None and self.returned is None:
                 raise RecordingError("this graph was recorded without its loss; record it anew with it.")
             self.objective = objective.differentiate(self, loss)
+            self._draw_in_order()  # the gradients add what enters the same loops
 
     def run(
         self,
@@ -181,7 +197,8 @@ def build(
     """
     graph = tf.Graph()
     generators = Generators()
-    with graph.as_default(), seeds.scope(), generators.active(), v1.variable_creator_scope(generators.create_variable):
+    made = v1.variable_creator_scope(generators.create_variable)
+    with graph.as_default(), seeds.scope(), loops_in_order(), generators.active(), made:
         if isinstance(inputs, Mapping):
             placeholders = {name: _placeholder(array, _scope_safe(name)) for name, array in inputs.items()}
             # `forward` may change the dict that it is given; the arrays of what it took out are fed all the same.

@@ -225,7 +225,7 @@ class Modules:
 
     def _offered(self) -> Set[str]:
         """Returns the names that the code's own folders give modules."""
-        names = set()
+        names: Set[str] = set()
         for place in self._path:
             with contextlib.suppress(OSError):
                 names.update(entry.partition(".")[0] for entry in os.listdir(place) if "." not in entry[:-3])

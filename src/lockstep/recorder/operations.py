@@ -1,10 +1,10 @@
 """What a graph's operations are: the forward pass, its taps, its random draws, the user's lines, losses' variables."""
 
 import os
-from collections import Counter
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from .records import DrawRecord, OperationRecord
+from . import tensors
+from .records import DrawRecord, ForwardDraw, OperationRecord
 
 # An operation that hands its input on: its output is the same tensor by definition.
 PASSING_ON = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot"})
@@ -14,16 +14,9 @@ _LARGEST_ATTRIBUTE = 1000
 
 def ancestors(tensors: Iterable[Any]) -> List[Any]:
     """Returns the operations that tensors or operations need, in the order in which the program made them."""
-    found: Dict[str, Any] = {}
-    waiting = [getattr(tensor, "op", tensor) for tensor in tensors]
-    while waiting:
-        op = waiting.pop()
-        if op.name not in found:
-            found[op.name] = op
-            waiting.extend(tensor.op for tensor in op.inputs)
-            waiting.extend(op.control_inputs)
-    places = {op.name: place for place, op in enumerate(op.graph.get_operations())} if found else {}
-    return sorted(found.values(), key=lambda op: places[op.name])
+    found = leading_to(tensors)
+    places = {op.name: place for place, op in enumerate(found[0].graph.get_operations())} if found else {}
+    return sorted(found, key=lambda op: places[op.name])
 
 
 def _data_ancestors(operations: Iterable[Any]) -> List[Any]:
@@ -83,42 +76,93 @@ def seeds_of(node: Any) -> Optional[Tuple[int, int]]:
     return int(attributes["seed"].i), int(attributes["seed2"].i)
 
 
-def draws(graph: Any, variables: Iterable[Any]) -> List[DrawRecord]:
+def draws(graph: Any, variables: Iterable[Any], targets: Iterable[Any]) -> List[DrawRecord]:
     """Lists the random operations of a graph in the order of the program.
 
     What a variable's initializer is computed from belongs to initializers, wherever it was made
     (`tf.Variable(tf.random.normal(...))` draws before there is a variable); all other draws are the forward pass's.
     Loops and branches may keep theirs in functions of the graph; these come last.
+
+    Args:
+        graph: The graph.
+        variables: Its variables.
+        targets: Tensors and operations that a run is made for: what leads to none of them is drawn for nothing.
     """
     initializers = {op.name for op in _data_ancestors([variable.initializer for variable in variables])}
+    reached = leading_to(targets)
+    names = {op.name for op in reached}
     found = []
     for op in graph.get_operations():
         seeds = seeds_of(op.node_def)
         if seeds is not None:
-            found.append(DrawRecord(op.name, op.type, seeds, op.name not in initializers, not graph.is_fetchable(op)))
-    for function in graph.as_graph_def().library.function:
+            drawn = op.outputs[0]
+            forward, repeated = op.name not in initializers, not graph.is_fetchable(op)
+            found.append(
+                DrawRecord(op.name, op.type, seeds, forward, repeated, op.name in names, drawn.dtype.name, _size(drawn))
+            )
+    library = {function.signature.name: function for function in graph.as_graph_def().library.function}
+    called = _functions_called([op.node_def for op in reached], library)
+    for name, function in library.items():
         for node in function.node_def:
             seeds = seeds_of(node)
             if seeds is not None:
-                found.append(DrawRecord("%s/%s" % (function.signature.name, node.name), node.op, seeds, True, True))
+                place = "%s/%s" % (name, node.name)
+                found.append(DrawRecord(place, node.op, seeds, True, True, name in called))
     return found
 
 
-def forward_draws(drawn: Sequence[DrawRecord], taken: Sequence[int]) -> Tuple[int, ...]:
-    """Returns the operation seeds with which the forward pass draws, in the order of the program.
+def leading_to(targets: Iterable[Any]) -> List[Any]:
+    """Returns the operations that a run needs for tensors and operations."""
+    waiting = [getattr(target, "op", target) for target in targets]
+    found: Dict[str, Any] = {}
+    while waiting:
+        op = waiting.pop()
+        if op.name not in found:
+            found[op.name] = op
+            waiting.extend(tensor.op for tensor in op.inputs)
+            waiting.extend(op.control_inputs)
+    return list(found.values())
+
+
+def _functions_called(nodes: Iterable[Any], library: Dict[str, Any]) -> Set[str]:
+    """Returns the names of the functions that nodes call: loops' bodies, branches, and what these call."""
+    found: Set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        functions = [value.func.name for value in node.attr.values() if value.HasField("func")]
+        functions += [one.name for value in node.attr.values() for one in value.list.func]
+        for name in functions + [node.op]:
+            if name in library and name not in found:
+                found.add(name)
+                waiting.extend(library[name].node_def)
+    return found
+
+
+def _size(tensor: Any) -> int:
+    """Returns how many numbers a tensor holds; -1 where the graph does not tell."""
+    shape = static_shape(tensor)
+    return -1 if shape is None or -1 in shape else tensors.count(shape)
+
+
+def forward_draws(drawn: Sequence[DrawRecord], taken: Sequence[int]) -> Tuple[ForwardDraw, ...]:
+    """Returns what the forward pass draws with, in the order of the program: what leads to nothing is left out.
+
+    A draw within a loop is there once, however many rounds there are.
 
     Args:
         drawn: The random operations of the graph.
-        taken: The operation seeds that were handed out while it was built, in order. One that no operation bears was
-            asked for in vain (`tf.nn.dropout` with a rate of 0 does so since TensorFlow 2.4) and is no draw.
+        taken: The operation seeds that were handed out while it was built. One that no operation bears was asked for
+            in vain (`tf.nn.dropout` with a rate of 0 does so since TensorFlow 2.4) and is no draw.
     """
-    left = Counter(draw.seeds[1] for draw in drawn if draw.forward)
-    found = []
-    for seed in taken:
-        if left[seed] > 0:
-            left[seed] -= 1
-            found.append(seed)
-    return tuple(found)
+    handed_out = set(taken)
+    found = [
+        ForwardDraw(draw.seeds[1], draw.type, draw.dtype, draw.size)
+        for draw in drawn
+        if (draw.forward if draw.reaches is None else draw.reaches) and draw.seeds[1] in handed_out
+    ]
+    # Functions come last in the graph; where the seeds are counted, they tell the order of the program.
+    return tuple(sorted(found, key=lambda draw: draw.seed))
 
 
 def describe(op: Any, users_folder: str) -> OperationRecord:

@@ -1,6 +1,8 @@
 """Aligned seeds for the random operations of a TF1 graph, in whatever TensorFlow the recorder runs in."""
 
 import contextlib
+import functools
+import inspect
 from typing import Any, Iterator, List, Tuple
 
 MODES = ("constant", "num_random_ops")
@@ -40,3 +42,32 @@ class GraphSeeds:
         operation_seed = len(self.taken) if self._mode == "num_random_ops" else 0
         self.taken.append(operation_seed)
         return self._seed, operation_seed
+
+
+@contextlib.contextmanager
+def loops_in_order() -> Iterator[None]:
+    """Has loops within functions run one round after the other: once made, a function cannot be changed.
+
+    `parallel_iterations` decides nothing but the order of the rounds, and with it what each of them draws. TensorFlow
+    1.15 and 2.x make such functions of a loop within a loop or a branch; before, `while_v2` was an experiment that
+    took no `parallel_iterations`.
+    """
+    from tensorflow.python.framework import ops
+    from tensorflow.python.ops import while_v2
+
+    original = while_v2.while_loop
+    if "parallel_iterations" not in inspect.signature(original).parameters:
+        yield
+        return
+
+    @functools.wraps(original)
+    def in_order(*args: Any, **kwargs: Any) -> Any:
+        if ops.get_default_graph().building_function and "parallel_iterations" in kwargs:
+            kwargs["parallel_iterations"] = 1
+        return original(*args, **kwargs)
+
+    while_v2.while_loop = in_order
+    try:
+        yield
+    finally:
+        while_v2.while_loop = original

@@ -81,6 +81,9 @@ class DrawRecord(NamedTuple):
         seeds: The pair that it draws with.
         forward: Whether it belongs to the forward pass, not to an initializer.
         repeated: Whether it is within a loop or a branch, so that it may draw more than once in a run, or never.
+        reaches: Whether it leads to an output, a loss or an update; an old trace does not tell.
+        dtype: What it draws, `"float32"`; empty in an old trace.
+        size: How many numbers it draws; -1 where the graph does not tell.
     """
 
     operation: str
@@ -88,3 +91,34 @@ class DrawRecord(NamedTuple):
     seeds: Tuple[int, int]
     forward: bool
     repeated: bool
+    reaches: Optional[bool] = None
+    dtype: str = ""
+    size: int = -1
+
+
+class ForwardDraw(NamedTuple):
+    """One time that a random operation drew in a forward pass.
+
+    Attributes:
+        seed: The operation seed that it drew with.
+        type: What it draws, `"RandomUniform"`.
+        dtype: In which dtype.
+        size: How many numbers; -1 where nobody knows.
+        used: Whether they lead to an output, a loss or an update.
+        earlier: How many numbers the same operation drew in the run before, each time: in the earlier rounds of a loop.
+    """
+
+    seed: int
+    type: str = ""
+    dtype: str = ""
+    size: int = -1
+    used: bool = True
+    earlier: Tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, fields: Any) -> "ForwardDraw":
+        """Returns the draw that JSON holds as a list; an old trace holds the seed alone."""
+        if isinstance(fields, int):
+            return cls(fields)
+        seed, kind, dtype, size, used, earlier = fields
+        return cls(int(seed), str(kind), str(dtype), int(size), bool(used), tuple(int(count) for count in earlier))

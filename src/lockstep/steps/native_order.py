@@ -1,10 +1,11 @@
-"""Judging a model that Keras builds: its random draws may be right, and yet in another order than a TF1 program's.
+"""Judging a model whose random draws may be right, and yet come in another order than the reference's.
 
 A TF1 program draws in program order: the first kernel, the dropout behind it, the second kernel. Keras builds all
-variables first, so in mode `num_random_ops` the same program draws first kernel, second kernel, dropout. That is no
-mistake. Such a candidate runs again with the reference's initial values, and its forward pass draws with the seeds of
-the reference's forward pass, in order. In mode `constant` all draws have the same seeds, whatever their order, so
-there initial values that differ come from another initializer.
+variables first, so in mode `num_random_ops` the same program draws first kernel, second kernel, dropout. Today's
+`tf.nn.dropout` takes a seed for a rate of 0, TensorFlow 1.15's does not; eager code draws an initial value anew in each
+call. None of that is a mistake. Such a candidate runs again with the reference's initial values, and its forward pass
+draws what the reference's forward pass draws, place by place (`lockstep.draws`). In mode `constant` all draws have the
+same seeds, whatever their order, so there initial values that differ come from another initializer.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
+from lockstep.align import Alignment
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps.finding import Finding
 from lockstep.trace import Trace
 
-_COPIED = "initial values taken from the reference (Keras draws its own in another order)"
+_COPIED = "initial values taken from the reference (%s draws its own in another order)"
 _OF_DRAWS = frozenset({"", "wrong-input", "dropout-place", "operation-order"})
 _CAUSE = "its initial values differ though every draw has the same seeds: another initializer"
 
@@ -26,22 +30,56 @@ def may_differ(candidate: Trace) -> bool:
     return candidate.native_initializers or candidate.native_draws
 
 
-def initial_values(finding: Finding, randomness: str) -> list[Finding]:
-    """Judges initial values as they were drawn: a difference counts only where the order of draws cannot matter."""
+def draws(*traces: Trace) -> bool:
+    """Tells whether any of some runs draws random numbers."""
+    return any(trace.draws or trace.forward_draws or trace.native_draws for trace in traces)
+
+
+def initial_values(finding: Finding, both: tuple[Trace, Trace], alignment: Alignment, randomness: str) -> list[Finding]:
+    """Judges initial values as they were drawn: a difference counts only where the order of draws cannot matter.
+
+    Args:
+        finding: What their comparison found.
+        both: The reference's and the candidate's run from them.
+        alignment: Reference's variables -> candidate's.
+        randomness: The mode in which they were drawn.
+    """
     if finding.verdict is not Verdict.DIVERGED:
         return [finding]
     if randomness != "constant":
-        return [Finding(Verdict.NOT_ASKED, _COPIED)]
+        shared = _drawn_together(both[0], both[1], alignment)
+        if shared:
+            return [dataclasses.replace(finding, phrase=f"{finding.phrase}: {shared}", culprits=())]
+        return [Finding(Verdict.NOT_ASKED, _COPIED % ("Keras" if may_differ(both[1]) else "the candidate"))]
     return [
         dataclasses.replace(finding, culprits=tuple(dataclasses.replace(c, cause=_CAUSE) for c in finding.culprits))
     ]
+
+
+def _drawn_together(reference: Trace, candidate: Trace, alignment: Alignment) -> str:
+    """Tells which variables start from one draw on one side, and from a draw each on the other.
+
+    In mode `constant`, where all draws are alike, that does not show.
+    """
+    first: list[dict[bytes, str]] = [{}, {}]
+    for r, c in alignment.pairs:
+        if c.key in alignment.transforms:
+            continue
+        values = np.asarray(reference.before[r.key]), np.asarray(candidate.before[c.key])
+        if any(value.dtype.hasobject or value.size < 2 or (value == value.flat[0]).all() for value in values):
+            continue
+        ours, theirs = (known.setdefault(v.tobytes(), r.key) for known, v in zip(first, values, strict=True))
+        if ours != theirs:
+            alike, who = (ours, "reference") if ours != r.key else (theirs, "candidate")
+            return f"{alike} and {r.key} start from the same numbers in the {who} alone"
+    return ""
 
 
 def excused(reference: Trace, candidate: Trace, results: Sequence[Finding]) -> list[Finding]:
     """Returns the findings of the second run, with what the draws of both forward passes say about them."""
     if not any(finding.verdict is Verdict.DIVERGED for finding in results):
         return list(results)
-    counts = len(reference.forward_draws or ()), len(candidate.forward_draws or ())
+    counts = [sum(draw.used for draw in trace.forward_draws or ()) for trace in (reference, candidate)]
     if candidate.unaligned_draws and counts[0] > counts[1]:
         return [
             Finding(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -158,24 +157,6 @@ def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tol
         return Finding(Verdict.DIVERGED, phrase, details, {}, culprits)
     equal = "bit-equal" if comparison.bit_equal else f"within {comparison.largest_error:.2g}"
     return Finding(Verdict.EQUIVALENT, f"{_count(len(pairs), 'initial value')} {equal}")
-
-
-def behind_other_draws(initial: Finding, culprits: Sequence[Culprit]) -> Finding:
-    """Returns what is left of a finding about initial values where both sides draw another number of times.
-
-    If an operation is to blame that draws on one side alone, the variables that are made after it start from other
-    values for that reason. Their distributions are compared by themselves.
-
-    Args:
-        initial: The finding.
-        culprits: The operations to blame.
-    """
-    if initial.verdict is not Verdict.DIVERGED or not any(
-        culprit.kind == "draw" or culprit.pitfall == "dropout-place" for culprit in culprits
-    ):
-        return initial
-    note = "one side alone draws in its forward pass, and what is initialised after that starts from other values"
-    return dataclasses.replace(initial, details=(*initial.details, note), culprits=())
 
 
 def state(

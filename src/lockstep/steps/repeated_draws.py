@@ -1,4 +1,4 @@
-"""Random operations within a loop: a graph has one for all rounds, eager code draws anew with the next seeds."""
+"""Random operations within a loop: a graph has one for all rounds, eager code asks for a seed in every round."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from lockstep.steps.finding import Finding
 from lockstep.trace import Trace
 
 
-def cannot_be_aligned(reference: Trace, candidate: Trace) -> bool:
-    """Tells whether the reference draws within loops and the candidate asked for another number of seeds.
+def cannot_be_aligned(base: Trace) -> bool:
+    """Tells whether the reference draws within loops or branches, and nobody knows how often.
 
-    TensorFlow promises no order of the rounds either, unless `parallel_iterations` is 1.
+    Where its graph can be followed, each round's draw is known, and is drawn again in its place.
     """
-    return reference.repeated_draws > 0 and reference.draws != candidate.draws
+    return base.repeated_draws > 0
 
 
 def undecided(findings: Sequence[Finding], reference: Trace) -> list[Finding]:
     """Returns the findings, with those that diverged undecided and the reason told."""
     why = (
         f"the reference has {reference.repeated_draws} random operations within loops or branches (dropout in a "
-        "recurrent cell, say), whose draws cannot be aligned with eager ones"
+        "recurrent cell, say), and its graph cannot be followed: which round draws what is not known"
     )
     return [
         dataclasses.replace(finding, verdict=Verdict.UNDECIDED, phrase=f"{finding.phrase}; {why}", culprits=())

@@ -54,9 +54,9 @@ class Bench:
         traces = self._pair.traces
         both = Traces(traces.reference, trace, traces.here)
         results = self._judge.results(both, self._pair.alignment, self._pair.movable)
-        if repeated_draws.cannot_be_aligned(traces.reference, eager):
-            results = repeated_draws.undecided(results, traces.reference)
-        return native_order.excused(traces.reference, eager, results)
+        if repeated_draws.cannot_be_aligned(traces.base):
+            results = repeated_draws.undecided(results, traces.base)
+        return native_order.excused(traces.base, eager, results)
 
     def from_reference(self, reference: Trace, trace: Trace) -> Distance:
         """Returns how far a run of the candidate is from one of the reference."""

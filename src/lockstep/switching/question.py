@@ -101,7 +101,7 @@ class Question:
         first = pair.traces
         carried = filling.carried(first.reference.before, pair.alignment)
         self._setting = Setting("given", {**first.candidate.before, **carried})
-        self._draws = tuple(first.reference.forward_draws or ())
+        self._draws = tuple(first.base.forward_draws or ())
         self.rows: list[SettingReport] = []
         self.findings: list[str] = []
 

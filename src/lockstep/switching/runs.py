@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from lockstep.environments import EnvironmentSpec
 from lockstep.isolated_keras import IsolatedKeras
 from lockstep.subjects import AS_WRITTEN, ONEDNN, Execution, Setting, other_kernels
-from lockstep.trace import Trace
+from lockstep.trace import ForwardDraw, Trace
 
 PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
 """What can be left out."""
@@ -22,7 +22,9 @@ FUNCTION, WHOLE_OFF, XLA = Execution("grappler"), Execution("graph"), Execution(
 class Switchable(Protocol):
     """A built candidate that can be run in `tf.function`."""
 
-    def run(self, setting: Setting, *, draws: Sequence[int] | None = None, execution: Execution = AS_WRITTEN) -> Trace:
+    def run(
+        self, setting: Setting, *, draws: Sequence[ForwardDraw] | None = None, execution: Execution = AS_WRITTEN
+    ) -> Trace:
         """Runs it once from the values of a setting."""
         ...
 
@@ -40,10 +42,10 @@ class Runs:
     Args:
         build: Makes a model.
         setting: The values that each run starts from.
-        draws: The operation seeds of each run's draws.
+        draws: What each run draws.
     """
 
-    def __init__(self, build: Callable[[], Switchable], setting: Setting, draws: Sequence[int]) -> None:
+    def __init__(self, build: Callable[[], Switchable], setting: Setting, draws: Sequence[ForwardDraw]) -> None:
         self._build, self._setting, self._draws = build, setting, draws
         self._kind = ""
         self._instance: Switchable | None = None
