@@ -1,5 +1,7 @@
 """Packages of TF1 code that are given TensorFlow 1: what they import, what is gone, and who is left alone."""
 
+import importlib
+import inspect
 import sys
 import textwrap
 
@@ -185,6 +187,33 @@ def test_a_package_that_was_imported_before_is_refused(tmp_path, monkeypatch):
     with pytest.raises(tf1.AlreadyImportedError, match=told):
         tf1.give_tensorflow_1_to("elder")
     del sys.modules["elder"]
+
+
+def test_another_file_of_the_same_name_keeps_todays_tensorflow(tmp_path, monkeypatch):
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "legacy.py").write_text("import tensorflow as tf")
+    monkeypatch.syspath_prepend(str(tmp_path / "first"))
+    tf1.give_tensorflow_1_to("legacy")
+    import legacy
+
+    assert legacy.tf is not tf
+    del sys.modules["legacy"]
+    monkeypatch.syspath_prepend(str(tmp_path / "second"))
+    import legacy
+
+    assert legacy.tf is tf
+    del sys.modules["legacy"]
+
+
+def test_a_named_module_is_still_a_module_like_others(package):
+    package(model="import tensorflow as tf\n\n\ndef forward(x):\n    return tf.square(x)\n")
+    tf1.give_tensorflow_1_to("old")
+    from old import model
+
+    assert inspect.getsource(model.forward) == "def forward(x):\n    return tf.square(x)\n"
+    assert importlib.reload(model).tf.variable_scope
+    assert model.__spec__.loader.is_package("old.model") is False
 
 
 def test_a_package_may_be_named_twice(package):

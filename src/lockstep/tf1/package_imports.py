@@ -8,11 +8,11 @@ named packages are loaded with builtins of their own, whose `__import__` answers
 from __future__ import annotations
 
 import builtins
-import importlib.machinery
-import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -55,9 +55,9 @@ def give_tensorflow_1_to(*packages: str) -> None:
                         f"{name} has been imported already, with today's TensorFlow. Call "
                         f"lockstep.tf1.give_tensorflow_1_to({package!r}) before anything imports {name}."
                     )
+            _finder.add(package)
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
-        _finder.packages.update(packages)
 
 
 def _within(name: str, package: str) -> bool:
@@ -65,27 +65,53 @@ def _within(name: str, package: str) -> bool:
 
 
 class _Finder:
-    """Finds the named packages where Python finds them, and has `_Loader` load them."""
+    """Finds modules of the named packages as everybody else finds them, and has `_Loader` load them.
+
+    Attributes:
+        packages: name -> where packages or modules of that name were found when they were named; another file of the
+            same name (another migration's `legacy_model`) keeps today's TensorFlow.
+    """
 
     def __init__(self) -> None:
-        self.packages: set[str] = set()
+        self.packages: dict[str, set[str]] = {}
+
+    def add(self, package: str) -> None:
+        """Names a package; one that is found nowhere is meant wherever it turns up."""
+        spec = self._others(package.partition(".")[0], None, None)
+        self.packages.setdefault(package, set()).add("" if spec is None or spec.origin is None else _place(spec))
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        if not any(_within(name, package) for package in self.packages):
+        places = [place for package, places in self.packages.items() if _within(name, package) for place in places]
+        spec = self._others(name, path, target) if places else None
+        if spec is None or not spec.has_location or not str(spec.origin).startswith(tuple(places)):
             return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and type(spec.loader) is importlib.machinery.SourceFileLoader:
-            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        if hasattr(spec.loader, "get_source"):
+            spec.loader = _Loader(spec.loader)
         return spec
 
+    def _others(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> Any:
+        found = (other.find_spec(name, path, target) for other in sys.meta_path if other is not self)
+        return next((spec for spec in found if spec is not None), None)
 
-class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads a source file into a module whose import statements find TensorFlow 1."""
+
+def _place(spec: Any) -> str:
+    """Returns what the files of a package, or the file of a module, begin with."""
+    return f"{Path(spec.origin).parent}{os.sep}" if spec.submodule_search_locations else str(spec.origin)
+
+
+class _Loader:
+    """Has another loader load a source file, into a module whose import statements find TensorFlow 1."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
     def exec_module(self, module: ModuleType) -> None:
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import}
         vars(module)[_MARK] = True
-        super().exec_module(module)
+        self._loader.exec_module(module)
 
 
 def _import(
