@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 _CONTRIB = (
-    "tf.contrib is gone for good; most of contrib.layers is in tf_slim (pip install tf-slim, import tf_slim as slim), and "
-    "a package that lockstep.tf1.give_tensorflow_1_to names finds it there"
+    "tf.contrib is gone for good; most of contrib.layers is in tf_slim (pip install tf-slim, import tf_slim as slim), "
+    "and a package that lockstep.tf1.give_tensorflow_1_to names finds it there"
+)
+_V1 = (
+    "the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf, or name the module in "
+    "lockstep.tf1.give_tensorflow_1_to before it is imported"
 )
 _ENDS = 'the code ends the program; what a script runs belongs below if __name__ == "__main__":'
 _ENDINGS = ("SystemExit", "ProcessEnded")
@@ -16,8 +20,7 @@ _ADVICE = (
     (r"(No module named 'tensorflow\.contrib|has no attribute 'contrib')", _CONTRIB),
     (
         r"module 'tensorflow(\._api\.v2(?!\.compat)[.\w]*)?' has no attribute",
-        "the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf, or name the module in "
-        "lockstep.tf1.give_tensorflow_1_to before it is imported",
+        _V1,
     ),
     (r"module '__main__' has no attribute", _ENDS),
     (
