@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 
 _CONTRIB = (
-    "tf.contrib is gone for good; most of contrib.layers is in tf_slim (pip install tf-slim, import tf_slim as slim)"
+    "tf.contrib is gone for good; most of contrib.layers is in tf_slim (pip install tf-slim, import tf_slim as slim), "
+    "and a package that lockstep.tf1.give_tensorflow_1_to names finds it there"
+)
+_V1 = (
+    "the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf, or name the module in "
+    "lockstep.tf1.give_tensorflow_1_to before it is imported"
 )
 _ENDS = 'the code ends the program; what a script runs belongs below if __name__ == "__main__":'
 _ENDINGS = ("SystemExit", "ProcessEnded")
@@ -35,7 +40,7 @@ _ADVICE = (
     (r"(No module named 'tensorflow\.contrib|has no attribute 'contrib')", _CONTRIB),
     (
         r"module 'tensorflow(\._api\.v2(?!\.compat)[.\w]*)?' has no attribute",
-        "the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf",
+        _V1,
     ),
     (r"module '__main__' has no attribute", _ENDS),
     (
@@ -97,7 +102,7 @@ def hint(message: str, kind: str = "") -> str:
         kind: The name of the exception's class.
 
     >>> hint("module 'tensorflow' has no attribute 'get_variable'")
-    ' (the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf)'
+    ' (the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf, or ...'
     >>> hint("division by zero")
     ''
     """
