@@ -100,9 +100,8 @@ def draws(graph: Any, variables: Iterable[Any], targets: Iterable[Any]) -> List[
         if seeds is not None:
             drawn = op.outputs[0]
             forward, repeated = op.name not in initializers, op.name in within
-            found.append(
-                DrawRecord(op.name, op.type, seeds, forward, repeated, op.name in names, drawn.dtype.name, _size(drawn))
-            )
+            reaches, dtype = op.name in names, drawn.dtype.name
+            found.append(DrawRecord(op.name, op.type, seeds, forward, repeated, reaches, dtype, _size(drawn)))
     library = {function.signature.name: function for function in graph.as_graph_def().library.function}
     called = _functions_called([op.node_def for op in reached], library)
     for name, function in library.items():
