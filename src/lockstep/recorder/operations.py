@@ -116,7 +116,7 @@ def draws(graph: Any, variables: Iterable[Any], targets: Iterable[Any]) -> List[
 def _within_loops(graph: Any) -> Set[str]:
     """Returns the names of the operations that may run more than once, or never.
 
-    A graph that was imported does not tell what its loops and branches hold; there, what may come out of one counts too.
+    A graph that was imported does not tell what its loops and branches hold; there, what may come out of one counts.
     """
     operations = graph.get_operations()
     within = {op.name for op in operations if not graph.is_fetchable(op)}
