@@ -25,10 +25,8 @@ from lockstep.steps.finding import Finding
 from lockstep.subjects import Instance, Setting
 from lockstep.trace import Trace
 
-ASKED = ("distinct", "constant")
+LABELS = {"distinct": "distinct values", "constant": "constant values"}
 """What every check runs. The constant comes last: its figures are the guide's, and stay in the report."""
-
-LABELS = {"distinct": "distinct values", "constant": "constant values", "even": "even values"}
 
 _MOST_S = 5.0
 """How long wider values are tried for: they find what hides at a kink, which small models show within a second."""
@@ -112,15 +110,13 @@ class Trials:
     def findings(self) -> list[Finding]:
         """Runs all of it."""
         start = time.perf_counter()
-        found: list[Finding] = []
-        for kind in ASKED:
-            found += self.asked(kind)
-            if kind == "distinct":
-                took = time.perf_counter() - start
-                found += repeated.judge(self.built, self._settings("distinct"), self.judge, self.initial.drawn)
-                self._observe(None)
+        found = self.asked("distinct")
+        took = time.perf_counter() - start
+        found += repeated.judge(self.built, self._settings("distinct"), self.judge, self.initial.drawn)
+        found += self.asked("constant")
         if any(finding.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) for finding in found):
             return found  # more runs would say the same again
+        self._observe(None)
         found += self._second_input()
         found += self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))
         return [*found, *self._proved()]

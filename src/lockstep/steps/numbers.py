@@ -144,7 +144,11 @@ def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tol
     pairs = [(r.key, reference.before[r.key], candidate.before[c.key]) for r, c in untransformed]
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
-    comparison = compare_pairs(pairs, tolerance)
+    turned = [name for name, ours, theirs in pairs if but_for_signs(ours, theirs)]
+    comparison = compare_pairs([pair for pair in pairs if pair[0] not in turned], tolerance)
+    signs = f"{_count(len(turned), 'initial value')} but for the signs that an orthogonal factorization leaves free"
+    if turned and not comparison.pairs:
+        return Finding(Verdict.EQUIVALENT, f"equal: {signs}")
     if comparison.failed:
         names = {r.key: c.key for r, c in alignment.pairs}
         cause = "its initial values differ though the seeds are aligned: another initializer, or another order of draws"
@@ -156,7 +160,33 @@ def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tol
         details = tuple(f"initial value of {pair.describe()}" for pair in comparison.failed)
         return Finding(Verdict.DIVERGED, phrase, details, {}, culprits)
     equal = "bit-equal" if comparison.bit_equal else f"within {comparison.largest_error:.2g}"
-    return Finding(Verdict.EQUIVALENT, f"{_count(len(pairs), 'initial value')} {equal}")
+    phrase = f"{_count(len(comparison.pairs), 'initial value')} {equal}"
+    return Finding(Verdict.EQUIVALENT, f"{phrase}, {signs}" if turned else phrase)
+
+
+def but_for_signs(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether two orthogonal matrices are equal but for the sign of whole rows or columns.
+
+    A singular value decomposition leaves these signs free, and LAPACK's of two versions of NumPy choose otherwise. The
+    rows or the columns have to be orthogonal and of one length, as initializers make them, so that the signs mean
+    nothing to the distribution. A kernel of a convolution is taken as a matrix with its last axis as columns.
+
+    >>> turned = np.asarray([[0.6, 0.8], [-0.8, 0.6]]), np.asarray([[-0.6, -0.8], [-0.8, 0.6]])
+    >>> but_for_signs(*turned), but_for_signs(turned[0], turned[0]), but_for_signs(turned[0], np.abs(turned[1]))
+    (True, False, False)
+    """
+    if ours.shape != theirs.shape or ours.ndim < 2 or ours.dtype.kind != "f" or theirs.dtype.kind != "f":
+        return False
+    a, b = (np.asarray(each, np.float64).reshape(-1, each.shape[-1]) for each in (ours, theirs))
+    size = float(np.max(np.abs(a), initial=0.0))
+    if not size or np.array_equal(a, b) or not np.allclose(np.abs(a), np.abs(b), rtol=1e-4, atol=1e-5 * size):
+        return False
+    clear = np.abs(a) > 1e-4 * size
+    same = np.sign(a) == np.sign(b)
+    whole = any(bool((np.all(same | ~clear, axis=axis) | np.all(~same | ~clear, axis=axis)).all()) for axis in (0, 1))
+    gram = a.T @ a if a.shape[0] >= a.shape[1] else a @ a.T
+    length = float(np.mean(np.diag(gram)))
+    return whole and bool(np.allclose(gram, length * np.eye(len(gram)), atol=1e-4 * length))
 
 
 def state(

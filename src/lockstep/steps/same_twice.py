@@ -23,12 +23,15 @@ def judge(
 ) -> list[Finding]:
     """Returns the findings, or, where they diverged and a side differs from itself, that alone.
 
+    What no rounding can be the reason of stays: a candidate that changes from call to call, an output of another shape.
+
     Args:
         found: What was found.
         builds: Each side's name, and what gives the traces of two of its builds from the same values; None where it
             cannot be built again.
     """
-    if any(finding.verdict is Verdict.DIVERGED for finding in found):
+    diverged = [finding for finding in found if finding.verdict is Verdict.DIVERGED]
+    if diverged and not any(finding.exact for finding in diverged):
         for side, twice in builds:
             traces = twice()
             differs = "" if traces is None else difference(*traces)
