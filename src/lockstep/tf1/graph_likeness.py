@@ -93,8 +93,8 @@ class EagerOperation:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
         raise AttributeError(
-            f"Tensor.op has no {attribute} when eager execution is enabled; of an operation only name, graph and device "
-            "are known there."
+            f"Tensor.op has no {attribute} when eager execution is enabled; of an operation only name, graph and "
+            "device are known there."
         )
 
 
