@@ -327,7 +327,7 @@ CASES = {
 
 
 SINGULAR_VECTORS = pytest.mark.xfail(
-    reason="initial values are singular vectors, whose signs NumPy 1.21 and 2.4 choose otherwise: blamed on the candidate",
+    reason="initial values are singular vectors, whose signs differ from NumPy 1.21 to 2.4: the candidate is blamed",
     strict=True,
 )
 
