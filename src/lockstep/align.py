@@ -78,12 +78,14 @@ class Alignment:
         missing: Of the reference alone, each with its likely partner, if there is one.
         extra: Of the candidate alone, likewise.
         transforms: Key of a variable of the candidate -> how its value is made; without one it is the same.
+        ignored: How many variables of the reference and of the candidate were left out, as the user wished.
     """
 
     pairs: tuple[tuple[VariableRecord, VariableRecord], ...]
     missing: tuple[tuple[VariableRecord, Partner | None], ...]
     extra: tuple[tuple[VariableRecord, Partner | None], ...]
     transforms: Mapping[str, Transform] = field(default_factory=dict)
+    ignored: tuple[int, int] = (0, 0)
 
     def shape(self, reference: VariableRecord, candidate: VariableRecord) -> tuple[int, ...]:
         """Returns the shape that the candidate's partner of a variable must have."""
@@ -150,8 +152,11 @@ def align(
     candidate: Sequence[VariableRecord],
     rules: Sequence[Rename] = (),
     transforms: Sequence[TransformRule] = (),
+    ignore: Sequence[str] = (),
 ) -> Alignment:
     """Pairs the variables of both sides by name, after the rename rules.
+
+    A variable in whose name one of the patterns in `ignore` is found is left out, on either side.
 
     Several variables of one name are paired in their order. Nothing is paired by guess: a likely partner
     (same shape, closest name, same position) is only told.
@@ -159,6 +164,8 @@ def align(
     Raises:
         InputError: A rule cannot be applied, or names a variable that the reference does not have.
     """
+    counts = len(reference), len(candidate)
+    reference, candidate = _heeded(reference, ignore), _heeded(candidate, ignore)
     ruled = {record.key: rule for record in candidate if (rule := _rule(record.name, transforms)) is not None}
     made = _made_from(reference, candidate, ruled)
     waiting: dict[str, list[VariableRecord]] = {}
@@ -182,7 +189,28 @@ def align(
         tuple((r, _likely(r, index, extra, rules)) for index, r in enumerate(missing)),
         tuple((c, _likely(c, index, missing, ())) for index, c in enumerate(extra)),
         dict(_checked(pairs, ruled)),
+        (counts[0] - len(reference), counts[1] - len(candidate)),
     )
+
+
+def checked_ignore(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Returns patterns of names to be ignored, as they are.
+
+    Raises:
+        InputError: They are one string, or one of them is no regular expression.
+    """
+    if isinstance(patterns, str):
+        raise InputError(f"ignore is {patterns!r}; it must be a list of regular expressions, as in ['/Adam(_1)?$'].")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise InputError(f"ignore holds {pattern!r}, which is not a valid regular expression: {error}.") from None
+    return tuple(patterns)
+
+
+def _heeded(variables: Sequence[VariableRecord], ignore: Sequence[str]) -> Sequence[VariableRecord]:
+    return [record for record in variables if not any(re.search(pattern, record.name) for pattern in ignore)]
 
 
 def _rule(name: str, transforms: Sequence[TransformRule]) -> TransformRule | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -51,12 +52,14 @@ class ForcedRuns:
         base: What the reference's variables were before its first run.
         say: Told what is being done.
         max_memory: Bytes of the reference's values to hold in memory.
+        training: Whether what the run leaves in variables counts. In inference nobody runs a graph's updates, which
+            eager code does at once.
 
     Attributes:
         draws: What the reference's forward pass draws; by these the candidate may decide which operations run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - both sides, and how they are run
         self,
         reference: Programmed | None,
         candidate: Programmed | None,
@@ -64,7 +67,10 @@ class ForcedRuns:
         base: Mapping[str, np.ndarray],
         say: Callable[[str], None],
         max_memory: int = MAX_MEMORY,
+        *,
+        training: bool = True,
     ) -> None:
+        self._training = training
         self.draws: Sequence[ForwardDraw] | None = None
         self._reference, self._candidate, self._alignment = reference, candidate, alignment
         self._base, self._say, self._max_memory = base, say, max_memory
@@ -72,20 +78,35 @@ class ForcedRuns:
         self._whole: list[tuple[Trace, whole.Whole | None]] = []
         self._positive: frozenset[str] = frozenset()
         self._of_distinct: list[Located | None] = []
+        self._kept: tuple[Program, Program] | None = None
 
     def positive(self, keys: Collection[str]) -> None:
         """Says which of the reference's variables have to be positive among the distinct values."""
         if set(keys) != set(self._positive):
             self._positive = frozenset(keys)
             self._of_distinct.clear()
+            self._kept = None
 
     @property
     def distinct(self) -> Located | None:
         """With distinct values in every variable: no mistake hides behind a zero or a one."""
         if not self._of_distinct:
             ours, theirs = filling.filled("distinct", self._alignment, self._positive)
-            self._of_distinct.append(self._at({**self._base, **ours.values}, theirs.values))
+            self._of_distinct.append(self._at({**self._base, **ours.values}, theirs.values, kept=self._kept))
+            self._kept = None
         return self._of_distinct[0]
+
+    def programs_at_distinct(self) -> tuple[Program, Program] | None:
+        """Returns both programs at distinct values, and keeps them until `distinct` has been asked for.
+
+        Raises:
+            ProgramError: One cannot be followed.
+        """
+        if self._kept is None:
+            found = self.programs_from(*filling.filled("distinct", self._alignment, self._positive))
+            self._kept = None if self._of_distinct else found
+            return found
+        return self._kept
 
     def explain(self, base: Trace, inputs: Arrays | None = None) -> Located | None:
         """Returns what is to blame for a difference from a trace: at distinct values first, then at its own.
@@ -145,7 +166,12 @@ class ForcedRuns:
             return None
 
     def _at(
-        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], inputs: Arrays | None = None
+        self,
+        ours: Mapping[str, np.ndarray],
+        theirs: Mapping[str, np.ndarray],
+        inputs: Arrays | None = None,
+        *,
+        kept: tuple[Program, Program] | None = None,
     ) -> Located | None:
         if self._reference is None or self._candidate is None:
             return None
@@ -154,7 +180,7 @@ class ForcedRuns:
         kernels = TensorFlowKernels()
         self._say("forced lockstep: taking down both sides, operation by operation")
         try:
-            reference, candidate, partners = self._programs(ours, theirs, inputs)
+            reference, candidate, partners = self._programs(ours, theirs, inputs, kept=kept)
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
             found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)
             return Located(found, culprits(found, reference, candidate, kernels))
@@ -185,19 +211,30 @@ class ForcedRuns:
         assert self._candidate is not None
         reference = self._reference.program({**self._base, **ours.values}, inputs=ours.inputs)
         candidate = self._candidate.program(theirs.values, self.draws, inputs=theirs.inputs)
-        return reference.without_the_unused(), candidate.without_the_unused()
+        return self._used(reference), self._used(candidate)
+
+    def _used(self, program: Program) -> Program:
+        counted = program if self._training else dataclasses.replace(program, writes={})
+        return counted.without_the_unused()
 
     @property
     def _has_both(self) -> bool:
         return self._reference is not None and self._candidate is not None
 
     def _programs(
-        self, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], inputs: Arrays | None = None
+        self,
+        ours: Mapping[str, np.ndarray],
+        theirs: Mapping[str, np.ndarray],
+        inputs: Arrays | None = None,
+        *,
+        kept: tuple[Program, Program] | None = None,
     ) -> tuple[Program, Program, dict[str, str]]:
         assert self._reference is not None
         assert self._candidate is not None
-        reference = self._reference.program(ours, inputs=inputs).without_the_unused()
-        candidate = self._candidate.program(theirs, self.draws, inputs=inputs).without_the_unused()
+        reference, candidate = kept or (
+            self._used(self._reference.program(ours, inputs=inputs)),
+            self._used(self._candidate.program(theirs, self.draws, inputs=inputs)),
+        )
         candidate = with_draws_shaped_alike(candidate, reference)
         # What a transform makes has another value, and is no partner.
         made = self._alignment.transforms

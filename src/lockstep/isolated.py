@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lockstep import trace_cache
-from lockstep.arrays import Arrays, named
+from lockstep.arrays import Arrays, named, numpy_dtype
 from lockstep.environments import Environment, EnvironmentSpec, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
 from lockstep.hints import hint
 from lockstep.recorded import RecordedInstance, RecordedOptimizer, RecordedSubject, refused
 from lockstep.recorder.checksum import checksum
-from lockstep.recorder.folder import VERSION, TraceWriter
+from lockstep.recorder.failures import RecordingError
+from lockstep.recorder.folder import VERSION, TraceReader, TraceWriter
 from lockstep.recorder.records import FLAGS
+from lockstep.recorder.structure import same_bits
 from lockstep.recorder.tensors import stored
 from lockstep.recorder_process import RECORDER, RecorderError, run_recorder
 from lockstep.subjects import GivenValues, Mode
@@ -69,6 +72,7 @@ class IsolatedSubject:
         fresh: Whether a kept trace is left alone and replaced.
         say: Told what is being done.
         fill_names: Variable key -> the name that its distinct values are a hash of.
+        ignore: Patterns of the names of variables that are not filled.
         given: The values of the setting `"given"`; None where there is no such run.
         loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
         optimizer: `file.py:function` of the optimizer; empty where there is none.
@@ -85,6 +89,7 @@ class IsolatedSubject:
     fresh: bool = False
     say: Callable[[str], None] = field(default=lambda _: None)
     fill_names: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
     given: GivenValues | None = None
     loss: str = ""
     optimizer: str = ""
@@ -92,6 +97,7 @@ class IsolatedSubject:
     differentiated: bool = False
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
+    _second: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def label(self) -> str:
@@ -110,6 +116,20 @@ class IsolatedSubject:
         if self._recorded is None:
             self._recorded = self._find_or_record(inputs)
         return self._recorded.build(mode, inputs)
+
+    def build_again(self, mode: Mode, inputs: Arrays) -> RecordedInstance:
+        """Answers from a second recording, to see whether the code is the same twice.
+
+        Where two builds of the first one start from the same values, no second is needed.
+        """
+        first = self.build(mode, inputs)
+        if self._recorded is None or _start_alike(self._recorded):
+            return first
+        self._second = self._second or tempfile.TemporaryDirectory(prefix="lockstep-")
+        target = Path(self._second.name) / "trace"
+        if not target.exists():
+            self.record(inputs, target)
+        return RecordedSubject(target, trusted=True).build(mode, inputs)
 
     def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns its graph on the TensorFlow of this process; see `RecordedSubject.here`."""
@@ -167,6 +187,19 @@ class IsolatedSubject:
                 run_recorder(environment.python, file, variables, self.timeout_s, self.say)
             except RecorderError as error:
                 self._raise(error)
+            self._refuse_other_trace(target, request["nonce"])
+
+    def _refuse_other_trace(self, target: Path, nonce: str) -> None:
+        """Refuses a trace that is not of the request: the code may end the process before one is written."""
+        try:
+            written = TraceReader(str(target), numpy_dtype).body.get("nonce")
+        except RecordingError:
+            written = None
+        if written != nonce:
+            raise InputError(
+                f"the process that was to record {self.label} ended with status 0, but wrote no trace; does the code "
+                "end the process by itself?"
+            )
 
     def _request(
         self, inputs: Arrays, work: Path, target: Path, taps: Taps | None, *, replace: bool, key: str | None
@@ -196,7 +229,9 @@ class IsolatedSubject:
             "target": str(target),
             "replace": replace,
             "key": key,
+            "nonce": uuid.uuid4().hex,
             "fill_names": dict(self.fill_names),
+            "ignore": list(self.ignore),
             "given": None if self.given is None else str(work / "values"),
             "builds": builds if taps is None else tapped,
             "taps": None if taps is None else {"patterns": list(taps.patterns), "max_bytes": taps.max_bytes},
@@ -226,6 +261,7 @@ class IsolatedSubject:
             "packages": list(environment.packages),
             "machine": [platform.system(), platform.machine(), os.cpu_count()],
             "inputs": _digests(inputs),
+            "ignore": list(self.ignore),
             "fill_names": dict(self.fill_names),
             "builds": self._builds(),
             "given": None if self.given is None else self.given.digest,
@@ -241,9 +277,9 @@ class IsolatedSubject:
         if not failure.traceback_text:
             raise InputError(str(failure)) from None
         said = str(failure)
-        message = said.partition(": ")[2]  # behind the exception's name
+        kind, _, message = said.partition(": ")
         error = SubjectError(
-            f"{self.label} failed while {failure.doing}: {said.splitlines()[0]}{hint(message)}",
+            f"{self.label} failed while {failure.doing}: {said.splitlines()[0]}{hint(message, kind)}",
             side=self.label,
             doing=failure.doing,
         )
@@ -254,6 +290,16 @@ class IsolatedSubject:
 def log_level() -> str:
     """How much TensorFlow may say in a child process."""
     return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _start_alike(recorded: RecordedSubject) -> bool:
+    """Tells whether inference and training have the same initial values, though each was drawn for itself."""
+    modes = [mode for mode in recorded.builds if mode.randomness == "num_random_ops"]
+    starts = [recorded.builds[mode].trace("initial").before for mode in modes]
+    return all(
+        start.keys() == starts[0].keys() and all(same_bits(start[key], starts[0][key]) for key in start)
+        for start in starts[1:]
+    )
 
 
 def _digests(inputs: Arrays) -> list[object]:

@@ -78,6 +78,10 @@ class IsolatedKeras:
         process = self._process or self._start()
         return RemoteInstance(process, mode, inputs)
 
+    def build_again(self, mode: Mode, inputs: Arrays) -> RemoteInstance:
+        """Builds it as if for the first time, to see whether it is the same twice."""
+        return self.build(mode, inputs)
+
     def _start(self) -> _Process:
         environment = provide(self.environment_spec, say=self.say)
         if tuple(int(part) for part in environment.python_version.split(".")[:2]) < OLDEST_PYTHON:
@@ -126,6 +130,7 @@ class RemoteInstance:
         self._process, self._mode = process, mode
         self._variables: tuple[VariableRecord, ...] = ()
         self._number = next(process.numbers)
+        self._stirred: tuple[str, ...] = ()
         with process.folder() as place:
             given = {"inputs": process.write(place / "inputs", "inputs", named(inputs))}
             asked = {"do": "build", "mode": dataclasses.asdict(mode), "single_input": not isinstance(inputs, Mapping)}
@@ -160,6 +165,7 @@ class RemoteInstance:
                     "values": values,
                     "inputs": inputs,
                     "repeats": repeats,
+                    "stir": list(self._stirred),
                     "compiler": execution.compiler,
                     "off": list(execution.off),
                     "draws": None if draws is None else [list(draw) for draw in draws],
@@ -179,6 +185,10 @@ class RemoteInstance:
             )
         self._variables = trace.variables
         return trace
+
+    def stir(self, kinds: Sequence[str]) -> None:
+        """Has each further run draw other numbers of `"numpy"`, `"python"`; see `EagerInstance.stir`."""
+        self._stirred = tuple(kinds)
 
     def close(self) -> None:
         """Lets go of the model."""

@@ -19,7 +19,7 @@ from lockstep.proof.whole import Whole
 from lockstep.recorder.structure import same_bits
 from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import Movable, Noise
-from lockstep.steps import gradients, numbers, shares
+from lockstep.steps import added_losses, gradients, numbers, shares
 from lockstep.steps.finding import Finding
 from lockstep.steps.forced import Located
 from lockstep.subjects import Objective
@@ -110,15 +110,21 @@ class Judge:
                 cannot be.
             evidence: What else is known of both sides.
         """
-        losses = numbers.losses(traces.reference, traces.candidate, alignment, self.rules)
+        both = added_losses.split(traces.reference, traces.candidate, alignment, self.rules)
 
         def noise() -> Noise | None:
             if movable is None or self.tolerance.alone:
                 return None
             return self.noise(movable, traces.base)
 
+        def movement() -> float | None:
+            found = noise()
+            return None if found is None else found.loss
+
+        factor = sensitivity.FACTOR
         return [
-            losses,
+            numbers.losses(traces.reference, traces.candidate, alignment, self.rules, both),
+            added_losses.judge(traces.reference, traces.candidate, both, traces.base, movement, factor),
             self._judged("output", _Case(traces, alignment, noise, evidence), self._outputs, self._outputs),
             self.state(traces, alignment, movable, evidence),
         ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from lockstep.align import Rename, TransformRule, align
 from lockstep.arrays import Arrays, named, numpy_dtype
+from lockstep.errors import InputError, SubjectError
 from lockstep.recorded import RecordedSubject, refused
 from lockstep.recorder import trials
 from lockstep.recorder.folder import TraceWriter
@@ -134,11 +135,24 @@ def _build(
         ]
     if known is not None:
         copied = filling.copied(known, alignment)[1]
-        runs.append((copied, instance.run(copied, draws=known.forward_draws, objective=objective)))
+        with_gradients, objective = _differentiated(instance, copied, known, objective)
+        runs.append((copied, with_gradients))
         if objective is not None:
             distinct = filling.filled("distinct", alignment)[1]
             runs.append((distinct, instance.run(distinct, draws=known.forward_draws, objective=objective)))
     return described(writer, mode, first.variables, runs, transformed=alignment.transforms)
+
+
+def _differentiated(
+    instance: Instance, setting: Setting, known: Trace, objective: Objective | None
+) -> tuple[Trace, Objective | None]:
+    """Runs a model with gradients; without them, and with no objective, where it has none and nobody gave a loss."""
+    try:
+        return instance.run(setting, draws=known.forward_draws, objective=objective), objective
+    except (InputError, SubjectError):
+        if objective is None or objective.loss is not None:
+            raise
+        return instance.run(setting, draws=known.forward_draws), None
 
 
 def described(
@@ -215,6 +229,8 @@ def _run(writer: TraceWriter, setting: Setting, trace: Trace, transformed: Colle
             "native_initializers": trace.native_initializers,
             "native_draws": trace.native_draws,
             "unaligned_draws": trace.unaligned_draws,
+            "drawn": list(trace.drawn),
+            "drew": list(trace.drew),
             "overwritten": list(trace.overwritten),
             "loads": list(trace.loads),
             "notes": list(trace.notes),

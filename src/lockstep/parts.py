@@ -146,6 +146,10 @@ class _CutSubject:
     def build(self, mode: Mode, inputs: Arrays) -> Instance:
         return _CutInstance(self._subject.build(mode, inputs), self._rules)
 
+    def build_again(self, mode: Mode, inputs: Arrays) -> Instance:
+        subject: Any = self._subject
+        return _CutInstance(subject.build_again(mode, inputs), self._rules)
+
     def __getattr__(self, name: str) -> Any:  # what only some subjects have
         return getattr(self._subject, name)
 
@@ -212,6 +216,7 @@ class _CutInstance:
             before=before,
             after={key: value for key, value in after.items() if not same_bits(value, before[key])},
             gradients=parts(trace.gradients),
+            cut=tuple(name for one in cuts.values() for name in one.names()),
             overwritten=tuple(
                 name for key in trace.overwritten for name in (cuts[key].names() if key in cuts else (key,))
             ),

@@ -54,6 +54,7 @@ class Noise:
             runs.
         runs: How many runs it comes from.
         failed: What is to be said of runs that could not be made.
+        loss: How far the sum of the collected losses moved.
     """
 
     outputs: Mapping[str, float]
@@ -61,6 +62,7 @@ class Noise:
     runs: int
     gradients: Mapping[str, float] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+    loss: float = 0.0
 
 
 class Movable(Protocol):
@@ -137,6 +139,7 @@ def measure(
         gradients={} if objective is None else _gradients(base, moved),
         runs=len(moved),
         failed=tuple(failed),
+        loss=_largest(_distance(_loss(base), _loss(run)) for run in moved),
     )
 
 
@@ -184,6 +187,10 @@ def _gradients(base: Trace, moved: Iterable[Trace]) -> dict[str, float]:
 
     runs = [values(run) for run in moved]
     return {key: _largest(_distance(value, run[key]) for run in runs) for key, value in values(base).items()}
+
+
+def _loss(trace: Trace) -> np.ndarray:
+    return np.zeros(0) if trace.total_loss is None else trace.total_loss
 
 
 def _largest(distances: Iterable[float]) -> float:

@@ -169,6 +169,8 @@ class TrainingQuestions:
         candidate = self._differentiated(
             "candidate", lambda: built.candidate.run(values[1], draws=draws, objective=theirs)
         )
+        if self.by_default and not reference.gradients and not candidate.gradients:
+            return [_not_asked("no output depends smoothly on a variable that is trained")]
         if candidate.training_loss is None:
             return [_not_asked("the candidate is a recording without gradients, or runs in another process")]
         found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.movable, mine)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lockstep import training_questions
-from lockstep.align import Alignment, Rename, TransformRule, align, renamer
+from lockstep.align import Alignment, Rename, TransformRule, align, checked_ignore, renamer
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
@@ -25,6 +25,7 @@ from lockstep.localise.values import MAX_MEMORY
 from lockstep.parts import PartRule, in_parts
 from lockstep.proof import dependence, start
 from lockstep.proof.trials import Trials, labelled
+from lockstep.recorder.modules import LOCK
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.sensitivity import Movable
 from lockstep.steps import checkpoint as from_checkpoint
@@ -35,6 +36,7 @@ from lockstep.steps import (
     numbers,
     own_values,
     repeated_draws,
+    same_twice,
     unordered,
     variables_match,
 )
@@ -68,6 +70,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     rename: Sequence[Rename] = (),
     transforms: Sequence[TransformRule | Sequence[str]] = (),
     parts: Sequence[PartRule | Sequence[Any]] = (),
+    ignore: Sequence[str] = (),
     checkpoint: CheckpointSettings | str | os.PathLike[str] | None = None,
     tolerance: FixedTolerance | None = None,
     progress: Progress | None = None,
@@ -90,6 +93,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             whose name the pattern is found in are made, as in `("/kernel$", "transpose(1,0)")`.
         parts: `(pattern, axis, sizes)`: how variables of the candidate that hold several of the reference's are cut,
             as in `("^gru/kernel$", 1, [16, 8])`; rules speak of `gru/kernel[0]` and `gru/kernel[1]` then.
+        ignore: Regular expressions: a variable in whose name one is found is neither compared nor filled, on either
+            side. The report says how many there are.
         checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
@@ -118,14 +123,20 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         subject_of(reference, "reference"),
         in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts))),
         checked_inputs(inputs),
-        Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), _settings(checkpoint)),
+        Rules(
+            tuple(rename),
+            tuple(map(TransformRule.of, transforms)),
+            _settings(checkpoint),
+            ignore=checked_ignore(ignore),
+        ),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
     )
     check.max_memory = max_memory or MAX_MEMORY
     check.also_generic = also_generic
     check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
-    return check.run()
+    with LOCK:  # seeds, Keras's names and the user's modules belong to the process: a second thread's check waits
+        return check.run()
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,7 @@ class Rules:
     rename: tuple[Rename, ...] = ()
     transforms: tuple[TransformRule, ...] = ()
     checkpoint: CheckpointSettings | None = None
+    ignore: tuple[str, ...] = ()
 
 
 Reload = Callable[[Instance, Traces, Callable[[str], None]], Trace]
@@ -158,7 +170,8 @@ def judge_reloaded(  # noqa: PLR0913 - as of `verify`
         SubjectError: The code of one side failed.
     """
     check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
-    return check.reloaded(reload)
+    with LOCK:
+        return check.reloaded(reload)
 
 
 @dataclass(frozen=True)
@@ -199,7 +212,7 @@ def paired(  # noqa: PLR0913 - as of `verify`
         SubjectError: The code of one side failed.
     """
     check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
-    with ExitStack() as stack:
+    with LOCK, ExitStack() as stack:
         yield check.pair(stack, mode)
 
 
@@ -247,7 +260,10 @@ class _Check:
     ) -> None:
         self._subjects = {"reference": reference, "candidate": candidate}
         self._inputs, self._rules, self._tolerance, self._progress = inputs, rules.rename, tolerance, progress
-        self._transforms = rules.transforms
+        self._transforms, self._ignore = rules.transforms, rules.ignore
+        for subject in self._subjects.values():
+            if hasattr(subject, "ignore"):  # one that is filled in a process of its own
+                subject.ignore = rules.ignore
         self._checkpoint = from_checkpoint.Source(rules.checkpoint)
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
@@ -330,27 +346,64 @@ class _Check:
             alignment = self._align(first)
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
-            self._report("variables-match", [match], "exact; initial distributions: Kolmogorov-Smirnov")
+            self._report(
+                "variables-match",
+                self._steady(mode, built, first, [match]),
+                "exact; initial distributions: Kolmogorov-Smirnov",
+            )
             forced = self._forced(built, alignment, first)
-            self._fixed(built, alignment, forced, first.reference)
+            self._fixed(built, alignment, forced, first)
             found = self._random(mode, first, built, alignment, forced)
-            self._report("inference-random", found, self._rule)
+            self._report("inference-random", self._steady(mode, built, first, found), self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
 
-    def _forced(self, built: _Built, alignment: Alignment, both: Traces) -> ForcedRuns:
+    def _forced(self, built: _Built, alignment: Alignment, both: Traces, *, training: bool = False) -> ForcedRuns:
         ours = programmed((built.here.instance, built.recorded, getattr(built.reference, "movable", None)))
         theirs = programmed((getattr(built.candidate, "movable", None),))
-        forced = ForcedRuns(ours, theirs, alignment, both.reference.before, self._say, self.max_memory)
+        before = both.reference.before
+        forced = ForcedRuns(ours, theirs, alignment, before, self._say, self.max_memory, training=training)
         forced.positive(self._positive)
         forced.draws = both.base.forward_draws
         return forced
 
-    def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns, initial: Trace) -> None:
-        trials = Trials(built, alignment, forced, self._judge, self._inputs, initial, self.also_generic)
+    def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns, initial: Traces) -> None:
+        trials = Trials(built, alignment, forced, self._judge, self._inputs, initial.reference, self.also_generic)
         findings = trials.findings()
         self._positive = trials.positive
         findings.extend(self._located(forced))
+        mode = Mode(training=False, randomness="num_random_ops")
+        findings = self._steady(mode, built, initial, findings, filling.filled("distinct", alignment))
         self._report("inference-fixed", findings, self._rule)
+
+    def _steady(
+        self,
+        mode: Mode,
+        built: _Built,
+        both: Traces,
+        found: list[Finding],
+        values: tuple[Setting, Setting] = (INITIAL, INITIAL),
+    ) -> list[Finding]:
+        """Returns findings; where they diverged and a side is not the same in two builds, that in their place."""
+
+        def twice(side: str, instance: Instance, first: Trace, setting: Setting) -> tuple[Trace, Trace] | None:
+            again = getattr(self._subjects[side], "build_again", None)
+            recorded = setting is not INITIAL and not instance.free
+            if again is None or recorded:
+                return None
+            self._say(f"{side}: building it again")
+            try:
+                second = again(mode, self._inputs)
+                return first if setting is INITIAL else instance.run(setting), second.run(setting)
+            except (InputError, SubjectError):
+                return None  # the build that counts says so itself
+
+        return same_twice.judge(
+            found,
+            [
+                ("reference", functools.partial(twice, "reference", built.reference, both.reference, values[0])),
+                ("candidate", functools.partial(twice, "candidate", built.candidate, both.candidate, values[1])),
+            ],
+        )
 
     def _located(self, forced: ForcedRuns) -> list[Finding]:
         located = None if self._tolerance.alone else forced.distinct
@@ -382,7 +435,7 @@ class _Check:
         self._clock = self._checkpoint.stopped(self._clock)
 
     def _align(self, both: Traces) -> Alignment:
-        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms)
+        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms, self._ignore)
 
     def _training(self) -> None:
         findings: list[Finding] = []
@@ -396,14 +449,15 @@ class _Check:
                 built = self._build(stack, mode)
                 both = self._initial(built)
                 alignment = self._align(both)
-                forced = self._forced(built, alignment, both)
+                forced = self._forced(built, alignment, both, training=True)
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))
+                found = self._steady(mode, built, both, found)
                 if not mode.functional and self._beyond is not None:
                     beyond = dataclasses.replace(self._beyond, positive=self._positive)
                     for name, answer in beyond.answers(both, built, alignment):
-                        self._answer_later(name, answer)
+                        self._answer_later(name, answer, functools.partial(self._steady, mode, built, both))
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
@@ -415,10 +469,12 @@ class _Check:
             findings.extend(native_order.told_by_both_modes(*verdicts))
         self._report("training-random", findings, self._rule)
 
-    def _answer_later(self, name: str, answer: Callable[[], list[Finding]]) -> None:
+    def _answer_later(
+        self, name: str, answer: Callable[[], list[Finding]], steady: Callable[[list[Finding]], list[Finding]]
+    ) -> None:
         """Answers a step's question now, while the models of a mode are there; it is reported in its turn."""
         start = time.perf_counter()
-        found = answer()
+        found = steady(answer())
         duration_s = time.perf_counter() - start
         self._clock += duration_s
         self._later[name] = found, duration_s

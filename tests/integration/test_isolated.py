@@ -143,10 +143,13 @@ def test_the_cache_keeps_within_its_limit_and_drops_what_was_used_longest_ago(tm
         (("from parts import SIZE", "import nothing_of_this_name"), SubjectError, "failed while importing model.py"),
         (("    with tf", "    import os; os.kill(os.getpid(), 9)\n    with tf"), InputError, "was killed"),
         (
-            ("    with tf", "    import os; print('my last words'); os._exit(3)\n    with tf"),
+            ("    with tf", "    import os; print('my last words'); os.abort()\n    with tf"),
             InputError,
             "my last words",
         ),
+        (("    with tf", "    import os; os._exit(0)\n    with tf"), SubjectError, "building .*ProcessEnded: os._exit"),
+        (("    with tf", "    raise SystemExit(0)\n    with tf"), SubjectError, "building .*SystemExit: 0"),
+        (("def forward", "raise GeneratorExit\ndef forward"), SubjectError, "importing model.py: GeneratorExit"),
     ],
 )
 def test_what_goes_wrong_in_the_child_is_told(folder, change, error, told):
@@ -160,6 +163,54 @@ def test_what_goes_wrong_in_the_child_is_told(folder, change, error, told):
     assert not traces.exists() or not [entry for entry in traces.iterdir() if not entry.name.startswith(".")]
     trace_cache.make_room()
     assert not traces.exists() or list(traces.iterdir()) == [], "what a killed recording left is swept away"
+
+
+@pytest.mark.parametrize("ending", ["import sys; sys.exit(0)", "tf.compat.v1.app.run(lambda _: 0)"])
+def test_a_script_that_ends_is_never_answered_by_an_older_trace(folder, ending):
+    subject(folder).build(TRAINING, INPUTS)
+    (folder / "model.py").write_text(f"{MODEL}\n{ending}\n")
+    with pytest.raises(
+        SubjectError, match=r"importing model.py: SystemExit: .*what a script runs belongs below"
+    ) as told:
+        subject(folder).build(TRAINING, INPUTS)
+    assert "model.py" in told.value.traceback_text
+    (folder / "model.py").write_text(f"{MODEL}\nif __name__ == '__main__':\n    {ending}\n")
+    again = subject(folder)
+    again.build(TRAINING, INPUTS)
+    assert again.environment()["trace"] == "recorded now"
+
+
+def test_a_recorder_that_wrote_no_trace_is_an_error_even_with_status_0(folder, monkeypatch):
+    first = subject(folder)
+    first.build(TRAINING, INPUTS)
+    monkeypatch.setattr("lockstep.isolated.run_recorder", lambda *_: None)
+    with pytest.raises(InputError, match="ended with status 0, but wrote no trace"):
+        subject(folder, fresh=True).build(TRAINING, INPUTS)
+
+
+def test_a_file_is_known_as_it_was_imported_and_must_stay_so_while_it_runs(folder):
+    place = folder / "parts.py"
+    change = f"    open({str(place)!r}, 'a').write('# changed\\n')\n    with tf"
+    (folder / "model.py").write_text(MODEL.replace("    with tf", change, 1))
+    with pytest.raises(InputError, match=r"parts\.py (has )?changed"):
+        subject(folder).build(TRAINING, INPUTS)
+    assert trace_cache.listed() == []
+
+
+def test_the_users_code_sees_a_command_line_without_arguments(folder):
+    parse = "import argparse, sys\nargparse.ArgumentParser().parse_args()\nassert sys.argv[0].endswith('model.py')\n"
+    (folder / "model.py").write_text(parse + MODEL)
+    assert subject(folder).build(TRAINING, INPUTS).variables
+
+
+def test_each_build_of_a_recording_starts_from_modules_as_they_are_imported(folder):
+    (folder / "parts.py").write_text("SIZE = 5\nCOUNT = []\n")
+    counted = MODEL.replace("import SIZE", "import SIZE, COUNT").replace('"net"', 'f"net_{len(COUNT)}"')
+    (folder / "model.py").write_text(counted.replace("    with tf", "    COUNT.append(0)\n    with tf", 1))
+    recorded = subject(folder)
+    modes = TRAINING, Mode(training=False, randomness="num_random_ops")
+    names = {recorded.build(mode, INPUTS).variables[0].name.split("/")[0] for mode in modes}
+    assert names == {"net_1"}
 
 
 def test_a_recording_that_takes_too_long_is_ended(folder):

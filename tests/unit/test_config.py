@@ -291,17 +291,20 @@ def subject(folder, entry="legacy_model.py:forward", runtime="tf1", side="refere
 
 
 @pytest.mark.usefixtures("wrapped")
-def test_both_sides_share_one_import_of_a_common_file(folder):
+def test_a_file_that_both_sides_import_is_imported_by_each_for_itself(folder):
     (folder / "shared.py").write_text("count = []\n")
     (folder / "legacy_model.py").write_text(
         "import shared\nshared.count.append(1)\ndef forward(): return shared.count\n"
     )
-    (folder / "migrated_model.py").write_text("from legacy_model import forward\ndef build(): return forward()\n")
+    # What the candidate does to the original's module must not be what the reference computes with.
+    (folder / "migrated_model.py").write_text(
+        "import legacy_model\nlegacy_model.shared.count.append(2)\ndef build(): return legacy_model.forward()\n"
+    )
     runtime, forward, label = subject(folder)
     assert (runtime, label) == ("tf1", "legacy_model.py:forward")
     _, build, _ = subject(folder, "migrated_model.py:build", "keras", "candidate")
-    assert build() is forward()
-    assert build() == [1]
+    assert build() == [1, 2]
+    assert forward() == [1]
 
 
 @pytest.mark.usefixtures("wrapped")
@@ -311,9 +314,10 @@ def test_another_folder_gets_its_own_modules(folder):
         place.mkdir()
         (place / "shared.py").write_text(f"number = {number}\n")
         (place / "legacy_model.py").write_text("import shared\ndef forward(): return shared.number\n")
-    assert subject(folder / "1")[1]() == 1
-    assert subject(folder / "2")[1]() == 2
-    assert str(folder / "1") not in sys.path
+    first, second = (subject(folder / str(number))[1] for number in (1, 2))
+    assert [first(), second(), first()] == [1, 2, 1]
+    assert not {"shared", "legacy_model"} & set(sys.modules)
+    assert not {str(folder / "1"), str(folder / "2")} & set(sys.path)
 
 
 @pytest.mark.usefixtures("wrapped")

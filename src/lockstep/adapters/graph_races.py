@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from lockstep.recorder.graph import GraphModel
+from lockstep.recorder.operations import leading_to
 
 _PLAIN = frozenset({"Assign", "AssignVariableOp"})
 _STEPS = frozenset({"AssignAdd", "AssignSub", "AssignAddVariableOp", "AssignSubVariableOp"})
@@ -19,9 +19,7 @@ def races(model: GraphModel) -> list[str]:
     Two sums that are added to one variable commute. Where what is written was computed from the variable itself (a
     moving average), or replaces it, the result depends on which comes first.
     """
-    fetched = [tensor.op for tensor in model.outputs.values()]
-    fetched += [update.op if hasattr(update, "op") else update for update in model.updates]
-    needed = _ancestors(fetched)
+    needed = leading_to([*model.outputs.values(), *model.updates])
     names = {
         variable.op.name: record.key for variable, record in zip(model.raw_variables, model.variables, strict=True)
     }
@@ -32,8 +30,8 @@ def races(model: GraphModel) -> list[str]:
             if handle.name in names:
                 writes.setdefault(names[handle.name], []).append(operation)
     found = []
-    for key, operations in writes.items():
-        before = {operation: _ancestors([operation]) for operation in operations}
+    for key, operations in ((key, several) for key, several in writes.items() if len(several) > 1):
+        before = {operation: set(leading_to([operation])) for operation in operations}
         unordered = [
             (a, b)
             for place, a in enumerate(operations)
@@ -52,17 +50,5 @@ def _commutes(operation: Any) -> bool:
     handle = operation.inputs[0].op
     return not any(
         reader.type in _READS and any(tensor.op is handle for tensor in reader.inputs)
-        for reader in _ancestors([operation.inputs[1].op])
+        for reader in leading_to([operation.inputs[1]])
     )
-
-
-def _ancestors(operations: Iterable[Any]) -> set[Any]:
-    found: set[Any] = set()
-    waiting = list(operations)
-    while waiting:
-        operation = waiting.pop()
-        if operation not in found:
-            found.add(operation)
-            waiting.extend(tensor.op for tensor in operation.inputs)
-            waiting.extend(operation.control_inputs)
-    return found

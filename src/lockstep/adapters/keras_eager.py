@@ -30,6 +30,8 @@ from lockstep.program import Program
 from lockstep.recorder import trials
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.fill import cotangent, takes_values
+from lockstep.recorder.generators import Generators
+from lockstep.recorder.modules import Sources
 from lockstep.recorder.objective import scalar
 from lockstep.recorder.records import ONLY_INPUT
 from lockstep.recorder.structure import same_bits
@@ -38,6 +40,7 @@ from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
 from lockstep.trace import ForwardDraw, LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
+from lockstep.users_functions import for_a_build
 
 _Asked = tuple[tuple[ForwardDraw | None, ...], tuple[ForwardDraw | None, ...]]
 """For each seed that a call asks for: the draw of another side that it is to be, and what it is asked for."""
@@ -50,6 +53,8 @@ class KerasEager:
 
     origin: tuple[Path, str] | None = None
     """The folder and the entry that name `build()` in another process too; None where it is known to this one alone."""
+    sources: Sources | None = None
+    """Where `build()` is imported from, where Lockstep imports it."""
 
     def __init__(self, build: Callable[[], Any], label: str) -> None:
         self._build = build
@@ -62,6 +67,10 @@ class KerasEager:
     def build(self, mode: Mode, inputs: Arrays) -> EagerInstance:
         """Makes the model; its variables come with the first run."""
         return EagerInstance(self.label, self._build, mode, inputs)
+
+    def build_again(self, mode: Mode, inputs: Arrays) -> EagerInstance:
+        """Builds it as if for the first time, to see whether it is the same twice."""
+        return self.build(mode, inputs)
 
     def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's function returns: a Keras optimizer, or one of `tf.compat.v1.train` in a graph."""
@@ -80,18 +89,27 @@ class EagerInstance:
         self._loads = Loads()
         self._compiled: dict[bool, Any] = {}
         self._called = False
+        self._used = for_a_build(build)
+        self._generators = Generators()
+        self._stirred: tuple[str, ...] = ()
+        self._runs = 0
+        if self._used.note:
+            self._notes = (self._used.note,)
         self._asked: dict[tuple[ForwardDraw, ...], _Asked] = {}
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
-        with self._tool.scope(), _noting_initial_values(self._initial), self._users_code("building"):
+        with self._running(self._tool, self._generators), self._users_code("building"):
             with self._lines.noting(), self._loads.noting():
-                self._layer = build()
+                self._layer = self._used.function()
             if not callable(self._layer):
                 raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
             self._model = self._layer
             if mode.functional:
-                self._model, self._notes = _functional(self._layer, inputs)
+                self._model, notes = _functional(self._layer, inputs)
+                self._notes = (*self._notes, *notes)
+        # What follows begins here: later calls draw as the first one does, whatever was drawn in between.
+        self._built_generators = self._generators.copy()
         self._takes_training = _takes_training(self._layer)
 
     free = True
@@ -163,7 +181,7 @@ class EagerInstance:
         in a `tf.function`, which is traced by the first such run: its Python code is executed then, and its
         draws take their seeds, for all runs of that compiler that follow.
         """
-        with self._on(setting.inputs):
+        with self._used.active(), self._on(setting.inputs):
             return self._run(setting, repeats, draws, objective, execution)
 
     @contextlib.contextmanager
@@ -186,18 +204,20 @@ class EagerInstance:
         execution: Execution,
     ) -> Trace:
         start = time.perf_counter()
-        tool = self._tool
+        tool, drawn = self._tool, self._generators
         initial = setting.kind == "initial"
         if not initial:
             self._make_variables()
             self._assign(setting.values)
             before = self._values()
             tool = RecordedDraws(self._mode.randomness, self._to_be_drawn(draws)[0] if draws else ())
+            drawn = self._start()
         in_use = self._values() if initial else {}
+        started = drawn.copy()
         generators = self._generator_states()
         compiled, added = bool(execution.compiler), None
         functions = _functions_run(eagerly=False) if compiled else _untraced(draws is not None)
-        with functions, tool.scope(), _noting_initial_values(self._initial), grappler.switched(execution):
+        with functions, self._running(tool, drawn), grappler.switched(execution):
             with tf.GradientTape() if objective else contextlib.nullcontext() as tape:
                 if compiled:
                     returned, added = self._call_compiled(xla=execution.compiler == "xla")
@@ -210,7 +230,8 @@ class EagerInstance:
         if initial:
             before, overwritten = self._initial_values(in_use)
         after = changed(before, self._values()) if self._mode.training else {}
-        losses, total_loss = self._losses(added)
+        with self._users_code("computing its losses"):  # regularizers are functions of the user's
+            losses, total_loss = self._losses(added)
         return Trace(
             variables=self.variables,
             before=before,
@@ -229,6 +250,8 @@ class EagerInstance:
             native_initializers=self._native_initializers(),
             native_draws=bool(self._generator_states()),
             unaligned_draws=self._generators_moved(generators),
+            drawn=drawn.drawn(),
+            drew=drawn.moved(started),
             overwritten=overwritten,
             loads=self._loads.told(),
             notes=self._notes,
@@ -249,7 +272,7 @@ class EagerInstance:
             draws: As of `run`.
             inputs: Other inputs than it was built for; None: those.
         """
-        with self._on(inputs):
+        with self._used.active(), self._on(inputs):
             return self._program(values, draws)
 
     def _program(self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None) -> Program:
@@ -260,7 +283,8 @@ class EagerInstance:
         tool = RecordedDraws(self._mode.randomness, self._to_be_drawn(draws)[0] if draws else ())
         around = "" if self._model is self._layer else f"{self._model.name}/"
         recorder = EagerRecorder(variables_by_handle(self._keyed()), self._named_inputs(), self._lines.of, around)
-        with _untraced(eagerly=True), tool.scope(), private.watched_operations(recorder):
+        drawn = self._built_generators.copy()
+        with _untraced(eagerly=True), self._running(tool, drawn), private.watched_operations(recorder):
             outputs = self._call()
         program = with_values(recorder.recorded(dict(flatten(outputs))), before)
         program.leave_unchanged(set(program.writes) - set(changed(before, self._values())))
@@ -315,6 +339,34 @@ class EagerInstance:
         self._initial.clear()
         self._lines.forget()
 
+    def in_place(self) -> AbstractContextManager[None]:
+        """Puts the modules that the model came from in place, for whoever saves or loads it."""
+        return self._used.active()
+
+    def stir(self, kinds: Sequence[str]) -> None:
+        """Has each further run draw other numbers of `"numpy"`, `"python"`, as the user's own runs do."""
+        self._stirred = tuple(kinds)
+
+    def _start(self) -> Generators:
+        """Where the generators start from in a run that is not the first."""
+        if not self._stirred:
+            return self._built_generators.copy()
+        self._runs += 1
+        return self._built_generators.stirred(self._stirred, self._runs)
+
+    @contextlib.contextmanager
+    def _running(self, tool: RecordedDraws, drawn: Generators) -> Iterator[None]:
+        """What surrounds the user's code: its modules, its random numbers, a look at the variables that it makes."""
+        with (
+            self._used.active(),
+            drawn.active(),
+            tool.scope(),
+            tf.variable_creator_scope(drawn.create_variable),
+            private.symbolic_calls_within(drawn.unmoved),
+            _noting_initial_values(self._initial),
+        ):
+            yield
+
     def _users_code(self, doing: str) -> AbstractContextManager[None]:
         return running.users_code(self._label, f"{doing} ({running.describe(self._mode)})")
 
@@ -324,7 +376,8 @@ class EagerInstance:
         Draws have seeds, without which deterministic kernels refuse.
         """
         if not self._called:
-            with _untraced(eagerly=True), RecordedDraws(self._mode.randomness).scope():
+            tool, drawn = RecordedDraws(self._mode.randomness), self._built_generators.copy()
+            with _untraced(eagerly=True), self._running(tool, drawn):
                 self._call()
 
     def _call(self) -> Any:
@@ -339,13 +392,12 @@ class EagerInstance:
         After a trace the layer itself holds the trace's symbolic losses, which have no value.
         """
         if xla not in self._compiled:
-            model, layer = self._model, self._layer
+            model, losses_of_call = self._model, self._listed_losses
             arguments = {"training": self._mode.training} if self._takes_training else {}
-            counted = isinstance(layer, keras.layers.Layer)
 
             def call(inputs: Any) -> Any:
                 returned = model(inputs, **arguments)
-                return returned, list(layer.losses) if counted else []
+                return returned, losses_of_call()
 
             # None, unlike False, leaves an enclosed `jit_compile` of the user's own what it is.
             self._compiled[xla] = tf.function(call, jit_compile=True if xla else None)
@@ -364,10 +416,9 @@ class EagerInstance:
                 scalar(loss)
             except RecordingError as error:
                 raise InputError(str(error)) from error
-        if isinstance(self._layer, keras.layers.Layer):
-            terms = list(self._layer.losses)
-        else:
-            terms = [term() for _, term in self._regularizers()]
+        # A loss that is returned too is one loss: as an output it has its cotangent, or is the user's loss itself.
+        outputs = {id(leaf) for _, leaf in flatten(returned)}
+        terms = [term for term in self._added_losses() if id(term) not in outputs]
         return tf.add_n([loss, *(tf.cast(tf.reduce_sum(term), loss.dtype) for term in terms)])
 
     def _gradients(self, tape: tf.GradientTape, total: Any) -> dict[str, np.ndarray | None]:
@@ -383,7 +434,7 @@ class EagerInstance:
     def _repeat(self, repeats: int) -> list[CreatedVariable]:
         created: list[CreatedVariable] = []
         for _ in range(repeats):
-            with record_created_variables(created):
+            with self._built_generators.copy().active(), record_created_variables(created):
                 try:
                     self._call()
                 except LockstepError:
@@ -411,8 +462,8 @@ class EagerInstance:
 
         Args:
             in_use: Variable key -> value right before the call, of those that there were then. Of the others the value
-                that their initializers gave counts, unless the call changed it though nothing is trained: their layer's
-                `build` set it.
+                that their initializers gave counts, unless the call changed one of Keras's own though nothing is
+                trained: its layer's `build` set it.
         """
         values: dict[str, np.ndarray] = {}
         overwritten = []
@@ -420,7 +471,8 @@ class EagerInstance:
             made = self._initial.get(id(private.raw_variable(variable)))
             now = in_use.get(key)
             if now is None:
-                now = _numpy(variable) if made is None or not self._mode.training else made
+                set_within = not self._mode.training and not isinstance(variable, AdoptedVariable)
+                now = _numpy(variable) if made is None or set_within else made
             if made is not None and not same_bits(made, now) and takes_values(_dtype_name(variable)):
                 overwritten.append(key)
             values[key] = now
@@ -436,12 +488,35 @@ class EagerInstance:
             return [(_name(v), functools.partial(v.regularizer, v)) for v in counted if v.regularizer is not None]
         return list(store_of(self._layer).regularizers.items()) if isinstance(self._layer, tf.Module) else []
 
+    def _listed_losses(self) -> list[Any]:
+        if isinstance(self._layer, keras.layers.Layer):
+            return list(self._layer.losses)
+        if isinstance(self._layer, tf.Module):
+            return [*store_of(self._layer).hand_losses.present(), *(term() for _, term in self._regularizers())]
+        return []
+
+    def _added_losses(self) -> list[Any]:
+        """Returns what a training loop adds to the loss.
+
+        Raises:
+            InputError: A loss has no value, as the function that computed it was traced.
+        """
+        losses = self._listed_losses()
+        symbolic = [loss for loss in losses if tf.is_symbolic_tensor(loss)]
+        if symbolic:
+            raise InputError(
+                f"the candidate computes a loss ({symbolic[0].name}) from its inputs in a tf.function of its own, "
+                "outside of which the loss has no value: neither Lockstep nor a training loop can add it. Take "
+                "@tf.function off the model's method, and put it on the training step that calls the model."
+            )
+        return losses
+
     def _losses(self, of_call: Sequence[Any] | None = None) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
         owned = [LossRecord(owner, np.asarray(loss())) for owner, loss in self._regularizers()]
-        if not isinstance(self._layer, keras.layers.Layer):
-            return tuple(owned), _sum([record.value for record in owned])
-        # What is among the layer's losses besides was given to `add_loss`, and belongs to no variable.
-        values = [np.asarray(value) for value in (self._layer.losses if of_call is None else of_call)]
+        # What is among the losses besides was given to `add_loss`, or collected, and belongs to no variable.
+        added = self._added_losses() if of_call is None else of_call
+        # One that is not reduced is added to the training loss element by element.
+        values = [np.asarray(tf.reduce_sum(value) if np.ndim(value) else value) for value in added]
         left = Counter(float(record.value) for record in owned)
         others = [value for value in values if not _taken(left, float(value))]
         return (*(LossRecord(None, value) for value in others), *owned), _sum(values)
@@ -500,17 +575,22 @@ def _functional(layer: Any, inputs: Arrays, *, any_batch: bool = False) -> tuple
         return layer, ("called as it is: a functional model takes Keras layers only",)
     if isinstance(inputs, Mapping):
         symbolic = {
-            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=a.dtype.name, name=n)
+            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=_symbolic_dtype(a), name=n)
             for n, a in inputs.items()
         }
     else:
-        symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=inputs.dtype.name)
+        symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=_symbolic_dtype(inputs))
     try:
         # Flat, because Keras 3.3 refuses nested outputs; the paths are what the outputs are compared by anyway.
         return keras.Model(inputs=symbolic, outputs=dict(flatten(layer(symbolic)))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return layer, (f"called as it is: no functional model can be made of it ({reason[0]})",)
+
+
+def _symbolic_dtype(array: np.ndarray) -> str:
+    """NumPy's dtypes of strings say how long they are; TensorFlow has one for all."""
+    return "string" if array.dtype.kind in "SUO" else str(array.dtype.name)
 
 
 def _batch_shape(array: np.ndarray, any_batch: bool) -> tuple[int | None, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from lockstep.errors import LockstepError, ProgramError, SubjectError
 from lockstep.hints import hint
-from lockstep.recorder.failures import RecordingError
+from lockstep.recorder.failures import RecordingError, ending_nothing
 from lockstep.subjects import Mode
 
 
@@ -28,10 +28,14 @@ def environment(subject: str) -> Mapping[str, str]:
 
 @contextlib.contextmanager
 def users_code(label: str, doing: str) -> Iterator[None]:
-    """Turns an exception of the user's code into a `SubjectError` with the original as its cause."""
+    """Turns an exception of the user's code into a `SubjectError` with the original as its cause.
+
+    `sys.exit` and `os._exit` are among them: the user's code has no say in how Lockstep's process ends.
+    """
     try:
-        yield
-    except (SubjectError, RecordingError, ProgramError):
+        with ending_nothing():
+            yield
+    except (SubjectError, RecordingError, ProgramError, KeyboardInterrupt):
         raise
     except LockstepError as error:
         # Our own sentence (a guard's, the random tool's) is the message; the stack still is the user's.
@@ -39,10 +43,11 @@ def users_code(label: str, doing: str) -> Iterator[None]:
         wrapped = _WRAPPED.search(str(error))
         said = wrapped.group(1) if wrapped else str(error)
         raise SubjectError(f"{label} failed while {doing}: {said}", side=label, doing=doing) from error
-    except Exception as error:
-        said = _first_line(error)
+    except BaseException as error:
+        kind = type(error).__name__
+        advice = hint(str(error), kind)
         raise SubjectError(
-            f"{label} failed while {doing}: {type(error).__name__}: {said}{hint(str(error))}", side=label, doing=doing
+            f"{label} failed while {doing}: {kind}: {_first_line(error)}{advice}", side=label, doing=doing
         ) from error
 
 

@@ -20,12 +20,17 @@ from lockstep.errors import InputError, ProgramError
 from lockstep.program import Program
 from lockstep.recorder import graph, operations, trials
 from lockstep.recorder.failures import RecordingError
+from lockstep.recorder.modules import Sources
 from lockstep.subjects import Execution, Mode, Objective, Setting, other_kernels
 from lockstep.trace import ForwardDraw, Trace, VariableRecord
+from lockstep.users_functions import NOTHING, Used, for_a_build
 
 
 class TF1Graph:
     """A function `forward(inputs, training)` as a subject."""
+
+    sources: Sources | None = None
+    """Where the function is imported from, where Lockstep imports it."""
 
     def __init__(self, forward: Callable[..., Any], label: str) -> None:
         self._forward = forward
@@ -38,15 +43,21 @@ class TF1Graph:
     def build(self, mode: Mode, inputs: Arrays) -> GraphInstance:
         """Builds the graph; `mode.functional` means nothing here."""
         from lockstep import tf1
+        from lockstep.tf1.graph_likeness import tf1_code
 
         tf1.enable()
         tool = RecordedDraws(mode.randomness)
+        used = for_a_build(self._forward)
         try:
-            with running.users_code(self.label, f"building ({running.describe(mode)})"):
-                model = graph.build(self._forward, inputs, mode.training, tool)
+            with used.active(), running.users_code(self.label, f"building ({running.describe(mode)})"), tf1_code():
+                model = graph.build(used.function, inputs, mode.training, tool)
         except RecordingError as error:
             raise InputError(str(error)) from error
-        return GraphInstance(self.label, model, mode, inputs, tool.taken)
+        return GraphInstance(self.label, model, mode, inputs, tool.taken, used=used)
+
+    def build_again(self, mode: Mode, inputs: Arrays) -> GraphInstance:
+        """Builds it as if for the first time, to see whether it is the same twice."""
+        return self.build(mode, inputs)
 
     def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's function returns: an optimizer in a graph of its own."""
@@ -59,7 +70,7 @@ class TF1Graph:
 class GraphInstance:
     """One graph."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         label: str,
         model: graph.GraphModel,
@@ -67,8 +78,15 @@ class GraphInstance:
         inputs: Arrays,
         seeds_taken: Sequence[int],
         sources: Mapping[str, str] = MappingProxyType({}),
+        *,
+        used: Used = NOTHING,
     ) -> None:
-        """Takes a graph; `sources` are the user's lines by operation, where the graph itself does not know them."""
+        """Takes a graph.
+
+        `sources` are the user's lines by operation, where the graph itself does not know them; `used` is the function
+        that made it, where it may still call Python.
+        """
+        self._used = used
         self._label, self._model, self._mode, self._taken = label, model, mode, seeds_taken
         self._inputs, self._sources = named(inputs), sources
         self._drawn: tuple[tuple[ForwardDraw, ...], int] | None = None
@@ -132,7 +150,7 @@ class GraphInstance:
         differentiated: bool = False,
     ) -> Trace:
         start = time.perf_counter()
-        with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
+        with self._used.active(), running.users_code(self._label, f"running ({running.describe(self._mode)})"):
             got = self._model.run(values, {**self._inputs, **inputs}, config=config, differentiated=differentiated)
         duration_s = time.perf_counter() - start
         drawn, unknown = self._draws(got.before)
@@ -149,6 +167,8 @@ class GraphInstance:
             draws=len(self._taken),
             forward_draws=drawn,
             repeated_draws=unknown,
+            drawn=self._model.drawn,
+            notes=(self._used.note,) if self._used.note else (),
             duration_s=duration_s,
         )
 
@@ -175,7 +195,10 @@ class GraphInstance:
 
     def _differentiate(self, objective: Objective) -> None:
         try:
-            with running.users_code(self._label, f"taking gradients ({running.describe(self._mode)})"):
+            with (
+                self._used.active(),
+                running.users_code(self._label, f"taking gradients ({running.describe(self._mode)})"),
+            ):
                 self._model.differentiate(objective.loss)
         except RecordingError as error:
             raise InputError(str(error)) from error
@@ -227,7 +250,7 @@ class GraphInstance:
         del draws
         from lockstep.adapters.graph_program import program_of
 
-        with running.users_code(self._label, f"running ({running.describe(self._mode)})"):
+        with self._used.active(), running.users_code(self._label, f"running ({running.describe(self._mode)})"):
             given = {**self._inputs, **_named(inputs)}
             return program_of(self._model, values, given, sources=self._sources)
 

@@ -61,8 +61,8 @@ class _Commands(click.Group):
             ctx.exit(2)
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except Exception:
-            # Python's own status would be 1, which means "diverged".
+        except BaseException:
+            # Python's own status would be 1, which means "diverged", and that of a SystemExit whatever it says.
             from lockstep.cli import failures
 
             failures.show_own_mistake()

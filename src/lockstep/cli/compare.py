@@ -43,9 +43,11 @@ def compare(reference: Path, candidate: Path, configuration: Path | None, json_f
             next(iter(inputs.values())) if subjects[0].single_input else inputs,
             rename=settings.rename if settings else (),
             transforms=settings.transforms if settings else (),
+            ignore=settings.ignore if settings else (),
             tolerance=settings.tolerance if settings else None,
             progress=progress,
             gradients=settings.gradients if settings else None,
+            also_generic=settings.also_generic if settings else True,
         )
     session.deliver(report, json_file, title="lockstep compare")
     session.leave(report.verdict)

@@ -63,6 +63,7 @@ def convert(checkpoint: Path, configuration: Path, target: Path, *, moving_avera
                     settings.rename,
                     settings.transforms,
                     dataclasses.replace(given, path=checkpoint, moving_averages=averages),
+                    settings.ignore,
                 ),
                 settings.tolerance,
             ),

@@ -104,7 +104,7 @@ def _record_graph(  # noqa: PLR0913
     )
     trained = bool(subject.loss and subject.optimizer)
     subject.wanted_of_training(
-        gradients=bool(settings.gradients or (settings.gradients is None and subject.loss)),
+        gradients=settings.gradients is not False,
         steps=(STEPS if settings.trajectory is None else settings.trajectory) if trained else 0,
     )
     if reference_trace is not None:
@@ -134,9 +134,10 @@ def _record_model(
     subject = config.subject_from_configuration(settings, side, say=progress.say)
     table = getattr(settings, side)
     loss, make = (
-        config.training_function(table, settings.folder, side, key, isolated=False) for key in ("loss", "optimizer")
+        config.training_function(table, settings.folder, side, key, isolated=False, subject=subject)
+        for key in ("loss", "optimizer")
     )
-    wanted = settings.gradients or (settings.gradients is None and loss is not None)
+    wanted = settings.gradients is not False
     live_recording.record(
         subject,
         inputs,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lockstep.arrays import Arrays
     from lockstep.cli.progress import Progress
     from lockstep.config import Configuration
+    from lockstep.subjects import Subject
 
 EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2, Verdict.NOT_ASKED: 2}
 _PIPED_WIDTH = 120
@@ -69,24 +70,30 @@ def _check(
         inputs,
         rename=configuration.rename,
         transforms=configuration.transforms,
+        ignore=configuration.ignore,
         checkpoint=configuration.checkpoint,
         tolerance=configuration.tolerance,
         progress=progress,
-        loss=_functions(configuration, "loss"),
+        loss=_functions(configuration, "loss", subjects),
         gradients=configuration.gradients,
-        optimizers=_functions(configuration, "optimizer"),
+        optimizers=_functions(configuration, "optimizer", subjects),
         trajectory=configuration.trajectory,
         max_memory=max_memory,
+        also_generic=configuration.also_generic,
     )
 
 
-def _functions(configuration: Configuration, key: str) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+def _functions(
+    configuration: Configuration, key: str, subjects: Mapping[str, Subject]
+) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
     """The functions of both sides that a key names; None where a side has none, or its recorder imports it."""
     from lockstep import config
 
     def of(side: str, table: Mapping[str, str]) -> Callable[..., Any] | None:
         isolated = configuration.environments[side] is not None
-        return config.training_function(table, configuration.folder, side, key, isolated=isolated)
+        return config.training_function(
+            table, configuration.folder, side, key, isolated=isolated, subject=subjects[side]
+        )
 
     return of("reference", configuration.reference), of("candidate", configuration.candidate)
 

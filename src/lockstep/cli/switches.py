@@ -68,6 +68,7 @@ def _report(path: Path, *, training: bool, without: tuple[str, ...]) -> SwitchRe
             config.make_inputs(configuration),
             rename=configuration.rename,
             transforms=configuration.transforms,
+            ignore=configuration.ignore,
             tolerance=configuration.tolerance,
             training=training,
             without=without,

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from lockstep.config.isolation import KEYS, Isolation, read_isolation
 from lockstep.config.tables import Table, guess, leaves, missing_file
 from lockstep.errors import InputError, SubjectError
 from lockstep.hints import hint
+from lockstep.recorder.failures import RecordingError, UsersImportError
+from lockstep.recorder.modules import Sources
 from lockstep.subjects import Subject, keras, tf1_graph
+from lockstep.users_functions import ImportedFunction
 
 _RUNTIMES = {"tf1": tf1_graph, "keras": keras}
 
 TRAINING = ("loss", "optimizer")
 """The keys of a side's table that name functions of its training."""
 EXAMPLES = {"entry": "forward", "loss": "loss", "optimizer": "optimizer"}
-
-_imported: set[str] = set()
-"""Names in `sys.modules` that came from the folder of the configuration in use."""
-_import_folder: list[str] = []
-"""The folder of the configuration in use, as it stands in `sys.path`; empty before the first."""
 
 
 def check_entry(table: Table, folder: Path) -> dict[str, str]:
@@ -84,8 +79,8 @@ def subject_from_table(
 ) -> Subject:
     """Makes the subject that a table describes.
 
-    The folder comes first on the import path. A file gets its plain stem as module name, so that a file which both
-    sides use is imported once. A folder used before makes room: its modules are forgotten.
+    The folder comes first on the import path. What is imported from it is this subject's own: neither the other side,
+    nor another check, nor the process itself meets these modules or changes them, whatever they are called.
 
     Args:
         table: `runtime` and `entry`, as in the configuration.
@@ -109,8 +104,11 @@ def subject_from_table(
     if isolation.environment is not None:
         entry_file(checked, folder, side)
         return _isolated(checked, folder, side, isolation, say=say, fresh=fresh)
-    function = _function(checked, folder, side, "entry")
+    sources = Sources(str(folder))
+    function = _function(checked, folder, side, "entry", sources)
     subject: Any = _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
+    if hasattr(subject, "sources"):  # the functions of its training come from the same modules
+        subject.sources = sources
     if hasattr(subject, "origin"):  # another process could make this model, too
         subject.origin = folder, checked["entry"]
     made: Subject = subject
@@ -118,7 +116,7 @@ def subject_from_table(
 
 
 def training_function(
-    table: Mapping[str, Any], folder: Path, side: str, key: str, *, isolated: bool
+    table: Mapping[str, Any], folder: Path, side: str, key: str, *, isolated: bool, subject: Subject | None = None
 ) -> Callable[..., Any] | None:
     """Returns the `loss` or `optimizer` of a side that runs in this process.
 
@@ -128,6 +126,7 @@ def training_function(
         side: `"reference"` or `"candidate"`.
         key: `"loss"` or `"optimizer"`.
         isolated: Whether the side runs in an environment of its own, whose recorder imports the function itself.
+        subject: The subject of that side, whose modules the function shares.
 
     Returns:
         The function; None where the table names none, or the side is isolated.
@@ -138,23 +137,22 @@ def training_function(
     """
     if key not in table or isolated:
         return None
-    return _function(table, folder.absolute(), side, key)
+    sources = getattr(subject, "sources", None) or Sources(str(folder.absolute()))
+    return _function(table, folder.absolute(), side, key, sources)
 
 
-def _function(table: Mapping[str, Any], folder: Path, side: str, key: str) -> Callable[..., Any]:
+def _function(table: Mapping[str, Any], folder: Path, side: str, key: str, sources: Sources) -> Callable[..., Any]:
     place = f"[{side}]"
     file, _, name = table[key].rpartition(":")
     path = entry_file(table, folder, side, key)
-    _use_folder(str(folder))
-    module = _module(path, folder, side)
+    module = _module(path, folder, side, sources)
     if not hasattr(module, name):
         functions = [known for known, value in vars(module).items() if callable(value) and not known.startswith("__")]
         raise InputError(f"{place}: {file} has no function {name!r}{guess(name, functions)}")
     function = getattr(module, name)
     if not callable(function):
         raise InputError(f"{place}: {name!r} in {file} is a {type(function).__name__}; it must be a function.")
-    found: Callable[..., Any] = function
-    return found
+    return ImportedFunction(sources, path, name)
 
 
 def _isolated(
@@ -194,75 +192,17 @@ def _isolated(
     )
 
 
-def _use_folder(folder: str) -> None:
-    if _import_folder != [folder]:
-        for name in _imported:
-            sys.modules.pop(name, None)
-        _imported.clear()
-        for old in _import_folder:
-            if old in sys.path:
-                sys.path.remove(old)
-        _import_folder[:] = [folder]
-    if sys.path[:1] != [folder]:
-        sys.path.insert(0, folder)
-
-
-def _module(path: Path, folder: Path, side: str) -> ModuleType:
-    name = path.stem
-    known = sys.modules.get(name)
-    if known is not None:
-        if _is_same(known, path):
-            return known
-        # Another file has this name (`old/model.py` and `new/model.py`, or a library): it keeps it.
-        name = f"{name} ({path.relative_to(folder).as_posix()})"
-        if name in sys.modules:
-            return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None, "a .py file always has a loader"
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = set(sys.modules)
-    sys.modules[name] = module
-    _imported.add(name)
+def _module(path: Path, folder: Path, side: str, sources: Sources) -> Any:
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        # What it imported goes too: half an import must not be what the next attempt finds.
-        _note_imports(before, folder)
-        for new in _imported - before:
-            sys.modules.pop(new, None)
-            _imported.discard(new)
-        entry = path.relative_to(folder).as_posix()
-        first_line = (str(error).strip().splitlines() or ["(no message)"])[0]
+        return sources.module(str(path))
+    except RecordingError as error:
+        raise InputError(str(error)) from error
+    except UsersImportError as failure:
+        cause = failure.__cause__
+        entry, kind = path.relative_to(folder).as_posix(), type(cause).__name__
+        first_line = (str(cause).strip().splitlines() or ["(no message)"])[0]
         raise SubjectError(
-            f"the {side} {entry} failed while it was imported: {type(error).__name__}: {first_line}{hint(str(error))}",
+            f"the {side} {entry} failed while it was imported: {kind}: {first_line}{hint(str(cause), kind)}",
             side=side,
             doing="importing it",
-        ) from error
-    _note_imports(before, folder)
-    return module
-
-
-def _is_same(module: ModuleType, path: Path) -> bool:
-    file = _file(module)
-    return file is not None and file.exists() and file.samefile(path)
-
-
-def _note_imports(before: set[str], folder: Path) -> None:
-    """Remembers the modules that have been imported from the folder since `before`.
-
-    Being somewhere below it is not enough: an environment's site-packages, or Lockstep itself, may be there too.
-    """
-    for name, module in list(sys.modules.items()):
-        file = _file(module) if name not in before else None
-        if file is None or name.partition(".")[0] == "lockstep" or not file.is_relative_to(folder):
-            continue
-        parts = file.relative_to(folder).with_suffix("").parts
-        if name.split(".") == [part for part in parts if part != "__init__"]:
-            _imported.add(name)
-
-
-def _file(module: ModuleType) -> Path | None:
-    # Some modules make attributes up (six.moves) or fail when asked: only a plain entry counts.
-    file = getattr(module, "__dict__", {}).get("__file__")
-    return Path(file) if isinstance(file, str) else None
+        ) from cause

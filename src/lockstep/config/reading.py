@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lockstep.align import TransformRule
+from lockstep.align import TransformRule, checked_ignore
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.config.arrays import InputSpec, read_input
 from lockstep.config.entries import check_entry, check_function
@@ -49,10 +49,12 @@ class Configuration:
         batches: How many batches of inputs the check is made on.
         transforms: How variables of the candidate are made from the reference's, where they are not equal.
         parts: How variables of the candidate that hold several of the reference's are cut.
+        ignore: Patterns of the names of variables that are neither compared nor filled.
         checkpoint: The checkpoint that both sides are run from; None where there is none.
         gradients: Whether gradients are compared; None: as Lockstep chooses.
         trajectory: How many training steps are compared where there are a loss and optimizers; None: as Lockstep
             chooses.
+        also_generic: Whether both sides are run on a second, generic input too.
     """
 
     folder: Path
@@ -65,9 +67,11 @@ class Configuration:
     batches: int = 1
     transforms: tuple[TransformRule, ...] = ()
     parts: tuple[PartRule, ...] = ()
+    ignore: tuple[str, ...] = ()
     checkpoint: CheckpointSettings | None = None
     gradients: bool | None = None
     trajectory: int | None = None
+    also_generic: bool = True
 
     @property
     def environments(self) -> dict[str, EnvironmentSpec | None]:
@@ -99,9 +103,11 @@ def read(path: Path) -> Configuration:
         batches=_batches(top),
         transforms=_transforms(top.table("variables")),
         parts=_parts(top.table("variables")),
+        ignore=_ignore(top.table("variables")),
         checkpoint=_checkpoint(top, folder),
         gradients=_flag(top, "gradients"),
         trajectory=_steps(top),
+        also_generic=_also_generic(top.table("inputs")),
     )
 
 
@@ -160,22 +166,29 @@ def _side(top: Table, side: str, folder: Path) -> dict[str, str]:
     return checked if loss is None else {"loss": loss, **checked}
 
 
+def _also_generic(inputs: Table) -> bool:
+    # An input may bear that name; it is a table then.
+    value = inputs.values.get("also_generic", True)
+    return value if isinstance(value, bool) else True
+
+
 def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:
     inputs = top.table("inputs")
-    if not inputs.values:
+    described = {n: v for n, v in inputs.values.items() if n != "also_generic" or not isinstance(v, bool)}
+    if not described:
         raise InputError(
             f"{top.place} describes no input; add a table such as [inputs.image] with shape = [2, 299, 299, 3]."
         )
-    for name, value in inputs.values.items():
+    for name, value in described.items():
         if not isinstance(value, Mapping):
             raise InputError(
                 f"{inputs.place}: {name} is {type_name(value)}; each input is a table of its own, as in [inputs.image]."
             )
-    return {name: read_input(inputs.table(name), folder) for name in inputs.values}
+    return {name: read_input(inputs.table(name), folder) for name in described}
 
 
 def _rename(variables: Table) -> tuple[tuple[str, str], ...]:
-    variables.refuse_unknown(("rename", "transform", "parts"))
+    variables.refuse_unknown(("rename", "transform", "parts", "ignore"))
     rules = variables.values.get("rename", [])
     form = 'it must be an array of [pattern, replacement] pairs, as in [["^old/(.*)$", "new/\\\\1"]]'
     if not isinstance(rules, list):
@@ -209,6 +222,19 @@ def _transform(variables: Table, rule: Any, form: str) -> TransformRule:
         raise InputError(f"{variables.place}: transform holds {rule!r}; {form}.")
     try:
         return TransformRule.of(rule)
+    except InputError as error:
+        raise InputError(f"{variables.place}: {error}") from None
+
+
+def _ignore(variables: Table) -> tuple[str, ...]:
+    patterns = variables.values.get("ignore", [])
+    if not (isinstance(patterns, list) and all(isinstance(pattern, str) for pattern in patterns)):
+        raise InputError(
+            f"{variables.place}: ignore is {patterns!r}; it must be an array of regular expressions, as in "
+            '["/Adam(_1)?$", "^global_step$"].'
+        )
+    try:
+        return checked_ignore(patterns)
     except InputError as error:
         raise InputError(f"{variables.place}: {error}") from None
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from lockstep.arrays import Arrays, named
+from lockstep.program import Program
+from lockstep.proof.reach import leads
 from lockstep.recorder.fill import hashed_uniform
 
 
@@ -32,23 +35,47 @@ def _blind(name: str, array: np.ndarray) -> Iterator[str]:
         yield f"{name} is a batch of one"
 
 
-def generic(inputs: Arrays) -> Arrays:
+def rows_looked_up(program: Program) -> dict[str, int]:
+    """Returns input name -> how many rows the table has in which it looks up, the smallest of several."""
+    found: dict[str, int] = {}
+    for operation in program.operations:
+        table = program.sources.get(operation.inputs[0]) if operation.family == "GatherV2" else None
+        if table is None or table.kind != "variable":
+            continue
+        axes = program.constant(operation.inputs[2]).reshape(-1) if program.is_constant(operation.inputs[2]) else [0]
+        rows = program.specs[operation.inputs[0]].shape[int(axes[0])]
+        for tensor in leads(program, operation.inputs[1]):
+            source = program.sources[tensor]
+            if source.kind == "input" and program.specs[tensor].dtype.startswith(("int", "uint")):
+                found[source.name] = min(rows, found.get(source.name, rows))
+    return found
+
+
+def generic(inputs: Arrays, rows: Mapping[str, int] = MappingProxyType({})) -> Arrays:
     """Returns inputs of the same names, shapes and dtypes, and of the same range, which are constant along no axis.
 
     Floating values lie between the smallest and the largest of those given; a constant c becomes values between 0 and
     2 c, zeros become values between -1 and 1. Whole numbers, of a floating dtype too, are whole numbers of the range.
     Text, and single numbers (a rate, say), stay as they are.
+
+    Args:
+        inputs: The inputs.
+        rows: Input name -> how many rows the table has that it looks up in; its numbers reach all of them.
     """
-    made = {name: _generic(name, np.asarray(array)) for name, array in named(inputs).items()}
+    made = {name: _generic(name, np.asarray(array), rows.get(name)) for name, array in named(inputs).items()}
     return made if isinstance(inputs, Mapping) else next(iter(made.values()))
 
 
-def _generic(name: str, array: np.ndarray) -> np.ndarray:
+def _generic(name: str, array: np.ndarray, rows: int | None) -> np.ndarray:
     if array.dtype.kind not in "fiub" or array.size <= 1:
         return array
     unit = hashed_uniform(f"generic/{name}", array.size).reshape(array.shape)
     if array.dtype.kind == "b":
         return unit < 0.5
+    if rows is not None and array.dtype.kind in "iu" and rows > 0:
+        places = np.floor(unit * rows).reshape(-1)
+        places[[0, -1]] = 0, rows - 1
+        return np.asarray(places.reshape(array.shape), array.dtype)
     low, high = float(array.min()), float(array.max())
     whole = bool((array == np.floor(array)).all())
     if array.dtype.kind != "f" or (whole and low != high):

@@ -87,7 +87,9 @@ class Reach:
             stepped = {tensor for p, tensors in leading.items() if p not in smooth for tensor in tensors}
         else:
             stepped = asked
-        self._change(program, kernels, {t: variables[t] for t in stepped if variables[t] not in self.moved})
+        waiting = {t for p, tensors in leading.items() if p in self.outputs and p not in self.live for t in tensors}
+        asked_again = {t: variables[t] for t in stepped if variables[t] not in self.moved or t in waiting}
+        self._change(program, kernels, asked_again)
 
     def _change(self, program: Program, kernels: Kernels, variables: Mapping[int, str]) -> None:
         """Changes variables one by one, and looks which outputs move."""

@@ -106,6 +106,7 @@ class Trials:
     _reach: reach.Reach = field(default_factory=reach.Reach)
     _outputs: list[Trace] = field(default_factory=list)
     _observed: int = 0
+    _rows: dict[str, int] = field(default_factory=dict)
     _limit: str = ""
 
     def findings(self) -> list[Finding]:
@@ -116,10 +117,12 @@ class Trials:
             found += self.asked(kind)
             if kind == "distinct":
                 took = time.perf_counter() - start
-                found += repeated.judge(self.built, self._settings("distinct"), self.judge)
-                self._observe(self._settings("distinct"))
-        found[:0] = self._second_input()
-        found[:0] = self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))
+                found += repeated.judge(self.built, self._settings("distinct"), self.judge, self.initial.drawn)
+                self._observe(None)
+        if any(finding.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) for finding in found):
+            return found  # more runs would say the same again
+        found += self._second_input()
+        found += self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))
         return [*found, *self._proved()]
 
     def _settings(self, kind: str, inputs: Arrays | None = None) -> tuple[Setting, Setting]:
@@ -176,16 +179,14 @@ class Trials:
     def _second_input(self) -> list[Finding]:
         """Runs both sides on a generic input; says what the given one cannot show where that is not possible."""
         blind = second.blind_spots(self.inputs)
-        other = second.generic(self.inputs)
         note = f"not shown by these inputs: {', '.join(blind)}" if blind else ""
         if not self.also_generic or self.built.original is None or not self.built.candidate.free:
             return [Finding(Verdict.NOT_ASKED, note)]
         self.judge.say("inference, a second, generic input")
-        settings = self._settings("distinct", other)
-        try:
-            reference = self.built.original.run(settings[0])
-        except (SubjectError, InputError):
+        ran = self._on_generic_input(self.built.original)
+        if ran is None:
             return [Finding(Verdict.NOT_ASKED, f"the reference refuses a generic input; {note}".rstrip("; "))]
+        other, settings, reference = ran
         if not _finite(reference):
             return [Finding(Verdict.NOT_ASKED, note)]
         try:
@@ -194,11 +195,25 @@ class Trials:
             phrase = f"the reference runs on a generic input of the same shapes, and the candidate fails: {error}"
             return [Finding(Verdict.UNDECIDED, phrase, (phrase,))]
         self._outputs.append(reference)
-        self._observe(settings)
+        if self._unmet or self._reach.unmoved:
+            self._observe(settings)
         by = dataclasses.replace(self.judge, inputs=other)
         both = Traces(reference, candidate)
         found = by.results(both, self.alignment, self.built.movable, self.forced.on(other))
         return [labelled(_without_figures(one), "a second, generic input") for one in found]
+
+    def _on_generic_input(self, original: Instance) -> tuple[Arrays, tuple[Setting, Setting], Trace] | None:
+        """Runs the reference on a generic input: one that reaches the ends of tables, if it takes it."""
+        choices = [second.generic(self.inputs)]
+        if self._rows:
+            choices.insert(0, second.generic(self.inputs, self._rows))
+        for other in choices:
+            settings = self._settings("distinct", other)
+            try:
+                return other, settings, original.run(settings[0])
+            except (SubjectError, InputError):
+                continue  # an index beyond a table that is cut shorter, a length of zero
+        return None
 
     def _wider(self, until: float) -> list[Finding]:
         """Runs both sides from wider values until every kink and every variable was met."""
@@ -224,15 +239,15 @@ class Trials:
     def _unmet(self) -> int:
         return sum(len(coverage.unmet) for coverage in self._coverage.values())
 
-    def _observe(self, settings: tuple[Setting, Setting]) -> None:
-        """Counts what both programs met at some values."""
+    def _observe(self, settings: tuple[Setting, Setting] | None) -> None:
+        """Counts what both programs met at some values; None: the distinct ones."""
         from lockstep.adapters.derivatives import derivatives
         from lockstep.adapters.kernels import TensorFlowKernels
 
         if self._limit:
             return
         try:
-            programs = self.forced.programs_from(*settings)
+            programs = self.forced.programs_from(*settings) if settings else self.forced.programs_at_distinct()
             if programs is None:
                 return
             if max(len(program.operations) for program in programs) > _LARGEST:
@@ -240,6 +255,7 @@ class Trials:
                 return
             self.judge.say("counting which kinks were met and which variables reach an output")
             kernels = TensorFlowKernels()
+            self._rows = second.rows_looked_up(programs[0])
             for side, program in zip(self._coverage, programs, strict=True):
                 self._coverage[side].observe(program, kernels)
             if self._reach.unmoved or self._reach.dead or not self._observed:
@@ -253,7 +269,7 @@ class Trials:
         """Returns the variables that move no output because a kink is in the way that was met on one side only."""
         if not self._reach.unmoved or not self._observed:
             return []
-        programs = self.forced.programs_from(*self._settings("distinct"))
+        programs = self.forced.programs_at_distinct()
         if programs is None:
             return []
         from lockstep.adapters.kernels import TensorFlowKernels

@@ -6,15 +6,16 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 import numpy as np
 import tensorflow as tf
 
-from . import objective, operations
+from . import graph_losses, objective, operations, optimizer_variables
 from .failures import RecordingError
+from .generators import Generators
+from .keras_layers import Watch
 from .randomness import loops_in_order
 from .records import ONLY_INPUT, LossRecord, VariableRecord
 from .structure import changed, flatten, unique_keys
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
 v1 = getattr(tf.compat, "v1", tf)
-
 Run = NamedTuple(
     "Run",
     [
@@ -50,6 +51,8 @@ class GraphModel:
         updates: What runs along with the outputs, in training mode.
         objective: The training loss and its gradients, once `objective.differentiate` has added them.
         returned: What `forward` returned, as it was nested; None of an imported graph.
+        generators: NumPy's and Python's generators as the build left them; each run goes on from there.
+        drawn: How far they came in the build and a run; see `Generators.drawn`.
         given: What `forward` was given: a dict of placeholders, or one; None of an imported graph.
     """
 
@@ -57,15 +60,24 @@ class GraphModel:
         self.graph, self.inputs, self.outputs, self.training = graph, dict(inputs), dict(outputs), training
         self.objective: Optional[objective.Objective] = None
         self.returned: Any = None
+        self.generators = Generators()
+        self.drawn = ("", "")
         self.given: Any = None
         with graph.as_default():
-            self._raw = list(v1.global_variables()) + list(v1.local_variables())
-            self._losses = [tf.convert_to_tensor(loss) for loss in _collected("REGULARIZATION_LOSSES")]
+            everything = list(v1.global_variables()) + list(v1.local_variables())
+            of_optimizers = optimizer_variables.names_in(graph)
+            self._raw = [variable for variable in everything if variable.op.name not in of_optimizers]
+            self._unrecorded = [variable for variable in everything if variable.op.name in of_optimizers]
+            # One that is not reduced is added to the training loss element by element.
+            losses = graph_losses.collected(graph)
+            self._losses = [loss if loss.shape.ndims == 0 else tf.reduce_sum(loss) for loss in losses]
             self._total = [tf.add_n(self._losses)] if self._losses else []
-            self.updates = _collected("UPDATE_OPS") if training else []
+            self.updates = list(v1.get_collection(v1.GraphKeys.UPDATE_OPS)) if training else []
+        for variable in everything:
+            _make_trainable_bool(variable)
         names = [variable.op.name for variable in self._raw]
         targets = list(self.outputs.values()) + self._losses + self.updates
-        self.draws = operations.draws(graph, self._raw, targets)
+        self.draws = operations.draws(graph, everything, targets)
         self.draw_in_order()
         self._owners = operations.loss_owners(self._losses, names)
         regularized = set(self._owners)
@@ -75,9 +87,11 @@ class GraphModel:
         )
 
     @property
-    def regularization(self) -> List[Any]:
-        """The regularization losses."""
-        return list(self._losses)
+    def added_losses(self) -> List[Any]:
+        """What is added to a training loss: all losses but those that belong to no variable and are outputs too."""
+        returned = {_source(tensor).name for tensor in self.outputs.values()}
+        owned = zip(self._losses, self._owners)
+        return [loss for loss, owner in owned if owner is not None or _source(loss).name not in returned]
 
     @property
     def raw_variables(self) -> List[Any]:
@@ -128,13 +142,16 @@ class GraphModel:
             feed.update(objective.cotangents_of(wanted, self._output_shapes(values, inputs)))
         backward = [] if wanted is None else [wanted.loss] + list(connected.values())
         fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
-        with v1.Session(graph=self.graph, config=session_config(0) if config is None else config) as session:
+        config = session_config(0) if config is None else config
+        generators = self.generators.copy()
+        with generators.active(), v1.Session(graph=self.graph, config=config) as session:  # it may call Python
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
             outputs, losses, total, tap_values, _, differentials = session.run(fetches, feed)
             after: Dict[str, np.ndarray] = {}
             if self.training and keys:
                 after = changed(before, dict(zip(keys, session.run(self._raw))))
+        self.drawn = generators.drawn()
         return Run(
             before=before,
             outputs={path: np.asarray(value) for path, value in zip(self.outputs, outputs)},
@@ -157,7 +174,8 @@ class GraphModel:
 
     def _initialize(self, session: Any, values: Mapping[str, np.ndarray], feed: Mapping[Any, Any]) -> None:
         keyed = list(zip((record.key for record in self.variables), self._raw))
-        session.run([v.initializer for key, v in keyed if key not in values], feed)
+        initialized = [v for key, v in keyed if key not in values] + self._unrecorded
+        session.run([v.initializer for v in initialized], feed)
         with self.graph.as_default():
             session.run(v1.tables_initializer())
         # Feeding the tensor that initializes a variable sets it without adding operations to the graph. All in one
@@ -186,16 +204,26 @@ def build(
         RecordingError: It returned something that is no tensor.
     """
     graph = tf.Graph()
-    with graph.as_default(), seeds.scope(), loops_in_order():
+    generators = Generators()
+    made = v1.variable_creator_scope(generators.create_variable)
+    with graph.as_default(), seeds.scope(), loops_in_order(), generators.active(), made:
         if isinstance(inputs, Mapping):
             placeholders = {name: _placeholder(array, _scope_safe(name)) for name, array in inputs.items()}
             # `forward` may change the dict that it is given; the arrays of what it took out are fed all the same.
-            outputs = forward(dict(placeholders), training=training)
+            given: Any = dict(placeholders)
         else:
             placeholders = {ONLY_INPUT: _placeholder(inputs, "input")}
-            outputs = forward(placeholders[ONLY_INPUT], training=training)
-        model = GraphModel(graph, placeholders, _tensors(outputs), training)
+            given = placeholders[ONLY_INPUT]
+        watch = Watch(graph, training, placeholders)
+        with watch.open(), optimizer_variables.noted() as optimizers:
+            outputs = forward(given, training=training)
+        watch.collect()
+        tensors = _tensors(outputs)
+        losses, updates = graph_losses.collected(graph), graph.get_collection(v1.GraphKeys.UPDATE_OPS)
+        optimizer_variables.collect(graph, optimizers, list(tensors.values()) + losses + list(updates))
+        model = GraphModel(graph, placeholders, tensors, training)
         model.returned = outputs
+        model.generators = generators
         model.given = placeholders if isinstance(inputs, Mapping) else placeholders[ONLY_INPUT]
         return model
 
@@ -207,7 +235,14 @@ def export(model: GraphModel) -> bytes:
         Exception: Whatever the exporter raises, which is not documented; a graph of over 2 GB is one reason.
     """
     with model.graph.as_default():
-        exported: bytes = v1.train.export_meta_graph(graph=model.graph, clear_devices=True).SerializeToString()
+        meta_graph = v1.train.export_meta_graph(graph=model.graph, clear_devices=True)
+        for key in (v1.GraphKeys.GLOBAL_VARIABLES, v1.GraphKeys.LOCAL_VARIABLES):
+            definitions = meta_graph.collection_def  # asked for a key that it lacks it would take it in
+            written = len(definitions[key].bytes_list.value) if key in definitions else 0
+            there = len(v1.get_collection(key))
+            if there != written:  # the exporter logs a warning and leaves the whole collection out
+                raise RecordingError("TensorFlow writes %d of its %d %s" % (written, there, key.replace("_", " ")))
+    exported: bytes = meta_graph.SerializeToString()
     return exported
 
 
@@ -258,8 +293,11 @@ def parsed(content: bytes) -> Any:
     return exported
 
 
-def _collected(key: str) -> List[Any]:
-    return list(v1.get_collection(getattr(v1.GraphKeys, key)))
+def _source(tensor: Any) -> Any:
+    """Returns the tensor that another one is a copy of."""
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 def _shape(variable: Any) -> Tuple[int, ...]:
@@ -273,6 +311,16 @@ def _is_trainable(variable: Any, graph: Any) -> bool:
     if trainable is None:
         return any(v is variable for v in graph.get_collection(v1.GraphKeys.TRAINABLE_VARIABLES))
     return bool(trainable)
+
+
+def _make_trainable_bool(variable: Any) -> None:
+    """Makes a flag out of what TF1 took for one: the name in `tf.Variable(value, "name")`.
+
+    The exporter leaves out all variables of a graph in which one has another kind of flag.
+    """
+    trainable = getattr(variable, "trainable", None)
+    if trainable is not None and not isinstance(trainable, bool):
+        variable._trainable = bool(trainable)
 
 
 def _placeholder(array: np.ndarray, name: str) -> Any:

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from . import fill
+from . import fill, graph_losses
 from .failures import RecordingError
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
@@ -55,7 +55,8 @@ def differentiate(model: Any, loss: Optional[Loss]) -> Objective:
     """Adds the training loss and its gradients to a graph.
 
     Without a loss of the user's it is the sum of the floating outputs' elements, each weighted with its cotangent
-    (`fill.cotangent`). Regularization losses are added to either.
+    (`fill.cotangent`). The losses in the graph's collections are added to either, but for those that are outputs:
+    a training loss that `forward` collects and returns is one loss. What the user's loss collects is its own value.
 
     Args:
         model: A `GraphModel` that `graph.build` made.
@@ -69,8 +70,9 @@ def differentiate(model: Any, loss: Optional[Loss]) -> Objective:
         if loss is None:
             value, cotangents = _weighted(model.outputs)
         else:
-            value = scalar(tf.convert_to_tensor(loss(model.returned, model.given)))
-        total = tf.add_n([value] + [tf.cast(tf.reduce_sum(term), value.dtype) for term in model.regularization])
+            with graph_losses.kept(model.graph):
+                value = scalar(tf.convert_to_tensor(loss(model.returned, model.given)))
+        total = tf.add_n([value] + [tf.cast(tf.reduce_sum(term), value.dtype) for term in model.added_losses])
         trained = [
             (record, variable)
             for record, variable in zip(model.variables, model.raw_variables)

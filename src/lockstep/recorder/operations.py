@@ -15,7 +15,7 @@ _LEADING_IN = frozenset({"Enter", "RefEnter", "Switch", "RefSwitch"})
 
 
 def ancestors(tensors: Iterable[Any]) -> List[Any]:
-    """Returns the operations that tensors are computed from, in the order in which the program made them."""
+    """Returns the operations that tensors or operations need, in the order in which the program made them."""
     found = leading_to(tensors)
     places = {op.name: place for place, op in enumerate(found[0].graph.get_operations())} if found else {}
     return sorted(found, key=lambda op: places[op.name])
@@ -100,9 +100,8 @@ def draws(graph: Any, variables: Iterable[Any], targets: Iterable[Any]) -> List[
         if seeds is not None:
             drawn = op.outputs[0]
             forward, repeated = op.name not in initializers, op.name in within
-            found.append(
-                DrawRecord(op.name, op.type, seeds, forward, repeated, op.name in names, drawn.dtype.name, _size(drawn))
-            )
+            reaches, dtype = op.name in names, drawn.dtype.name
+            found.append(DrawRecord(op.name, op.type, seeds, forward, repeated, reaches, dtype, _size(drawn)))
     library = {function.signature.name: function for function in graph.as_graph_def().library.function}
     called = _functions_called([op.node_def for op in reached], library)
     for name, function in library.items():
@@ -117,7 +116,7 @@ def draws(graph: Any, variables: Iterable[Any], targets: Iterable[Any]) -> List[
 def _within_loops(graph: Any) -> Set[str]:
     """Returns the names of the operations that may run more than once, or never.
 
-    A graph that was imported does not tell what its loops and branches hold; there, what may come out of one counts too.
+    A graph that was imported does not tell what its loops and branches hold; there, what may come out of one counts.
     """
     operations = graph.get_operations()
     within = {op.name for op in operations if not graph.is_fetchable(op)}
@@ -219,12 +218,14 @@ def loss_owners(losses: Sequence[Any], names: Iterable[str]) -> List[Optional[st
 
 
 def _read_variable(op: Any, known: Set[str]) -> Optional[str]:
-    """Follows the graph from a loss to the one variable that it reads; None if it reads several or none."""
+    """Follows the graph from a loss to the one variable that it reads; None if it reads several, none or an input."""
     found: Set[str] = set()
     seen = {op.name}
     waiting = [op]
     while waiting:
         current = waiting.pop()
+        if current.type == "Placeholder":
+            return None
         if current.name in known:
             found.add(current.name)
             continue

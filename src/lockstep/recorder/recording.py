@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
@@ -19,24 +20,17 @@ from .worker import SubjectError
 Say = Callable[[str], None]
 
 
-def record(
-    functions: Mapping[str, Callable[..., Any]],
-    inputs: Mapping[str, np.ndarray],
-    request: Mapping[str, Any],
-    say: Say,
-    files: Callable[[], Mapping[str, str]],
-) -> None:
+def record(code: Any, inputs: Mapping[str, np.ndarray], request: Mapping[str, Any], say: Say) -> None:
     """Carries out a request.
 
     Args:
-        functions: The user's functions: `"entry"`, and `"loss"` where there is one.
+        code: The user's functions, a `worker.UsersCode`.
         inputs: Input name -> array.
-        request: `target`, `replace`, `label`, `entry`, `loss`, `optimizer`, `folder`, `single_input`; `builds`, each
-            with `training`, `randomness` and `settings`, and `differentiated` where gradients are wanted;
+        request: `target`, `replace`, `nonce`, `label`, `entry`, `loss`, `optimizer`, `folder`, `single_input`;
+            `builds`, each with `training`, `randomness`, `settings`, and `differentiated` where gradients are wanted;
             `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `given`, a folder with the `values` of the
             setting `"given"` by name, or null; `notes`.
         say: Told what is being done.
-        files: Lists the user's files that have been imported.
     """
     with TraceWriter(request["target"], replace=bool(request.get("replace"))) as writer:
         body: Dict[str, Any] = {
@@ -51,11 +45,16 @@ def record(
             "inputs": writer.add(inputs),
             "environment": environment(),
             "key": request.get("key"),
+            "nonce": request.get("nonce"),
         }
-        builds = [_build(writer, functions, inputs, request, build, say) for build in request["builds"]]
-        if functions.get("optimizer"):
-            body["optimizer"] = _optimizer(writer, functions["optimizer"], builds[-1]["variables"], say)
-        body.update(builds=builds, files=dict(files()))
+        builds = []  # type: List[Dict[str, Any]]
+        for build in request["builds"]:
+            with code.fresh() as functions:
+                builds.append(_build(writer, functions, inputs, request, build, say))
+        if request.get("optimizer"):
+            with code.fresh() as functions:
+                body["optimizer"] = _optimizer(writer, functions["optimizer"], builds[-1]["variables"], say)
+        body.update(builds=builds, files=code.files(), code_note=code.note)
         say("writing the manifest")
         writer.finish(body)
 
@@ -112,9 +111,9 @@ def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build
     given = inputs[ONLY_INPUT] if request["single_input"] else inputs
     try:
         model = graph.build(functions["entry"], given, build["training"], seeds)
-    except RecordingError:
+    except (RecordingError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise SubjectError("building (%s)" % mode) from error
     note = _differentiated(model, functions.get("loss"), mode) if build.get("differentiated") else ""
     description = {
@@ -140,11 +139,13 @@ def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build
         wanted = request.get("taps") if setting in build.get("tapped", ()) else None
         try:
             names, given = request.get("fill_names"), request.get("given")
-            description["runs"].append(_run(writer, model, inputs, setting, names, wanted, given, say))
-        except RecordingError:
+            filling = heeded(model.variables, request.get("ignore") or ())
+            description["runs"].append(_run(writer, model, inputs, setting, names, wanted, given, filling, say))
+        except (RecordingError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise SubjectError("running (%s)" % mode) from error
+    description["drawn"] = list(model.drawn)
     return description
 
 
@@ -158,15 +159,18 @@ def _differentiated(model: Any, loss: Any, mode: str) -> str:
         return str(error)
     except LookupError as error:  # an operation without a gradient
         return "the graph cannot be differentiated (%s)" % error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise SubjectError("taking gradients (%s)" % mode) from error
     return ""
 
 
 def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
-    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, given: Any, say: Say
+    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, given: Any, filling: Any,
+    say: Say
 ) -> Dict[str, Any]:  # fmt: skip
-    values = _given(model.variables, given) if setting == "given" else filled(model.variables, setting, names)
+    values = _given(model.variables, given) if setting == "given" else filled(filling, setting, names)
     plan = taps.plan(model, wanted["patterns"], wanted["max_bytes"]) if wanted else taps.Plan([], {}, [])
     start = time.time()
     first = model.run(values, inputs, plan.blocks[0] if plan.blocks else (),
@@ -189,6 +193,11 @@ def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
         differing_between_blocks=sorted(set(differing)),
         duration_s=duration,
     )
+
+
+def heeded(variables: Any, ignore: Any) -> List[Any]:
+    """Returns the records of the variables in whose names none of the patterns is found."""
+    return [record for record in variables if not any(re.search(pattern, record.name) for pattern in ignore)]
 
 
 def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> Dict[str, np.ndarray]:
@@ -231,9 +240,9 @@ def _optimizer(writer: TraceWriter, make: Any, variables: Any, say: Say) -> Dict
         rates = optimizer.learning_rates(steps)
         done = trials.updates(optimizer, trials.trial(shapes))
         optimizer.close()
-    except RecordingError:
+    except (RecordingError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise SubjectError("running its optimizer") from error
     return {
         "description": optimizer.description,
@@ -259,9 +268,9 @@ def _trajectory(writer: TraceWriter, model: Any, inputs: Any, make: Any, count: 
         count = training.affordable(start, count)
         steps = training.train(run, optimizer, start, count)
         moved = training.train(run, optimizer, training.moved(steps[0].run.before), count)
-    except RecordingError:
+    except (RecordingError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise SubjectError("training") from error
     return {
         "steps": [

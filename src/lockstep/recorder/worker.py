@@ -4,22 +4,27 @@ The request is JSON: what to run, where the inputs lie, where the trace is to go
 it, as JSON too; the exit status is 0, or 1 where something is written there.
 """
 
+import contextlib
 import gc
-import hashlib
 import importlib
 import json
 import os
 import sys
 import traceback
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterator, List
 
-from .failures import RecordingError
+from .failures import ProcessEnded, RecordingError, UsersImportError, ending_nothing
 from .folder import TraceReader
+from .modules import Sources
 
 PROGRESS = "\x1elockstep: "
 """What a line begins with that tells what the recorder is doing; all other lines are the user's or TensorFlow's."""
 ANSWERED = ".answered"
 """What is added to a request's name for the file that tells that it has been carried out, well or not."""
+
+
+ENTRIES = ("entry", "loss", "optimizer")
+"""What a request may name of the user's functions."""
 
 
 class SubjectError(Exception):
@@ -31,11 +36,18 @@ def main(request_file: str) -> int:
     with open(request_file, encoding="utf-8") as file:
         request = json.load(file)
     try:
-        _record(request)
+        with ending_nothing():
+            _record(request)
     except SubjectError as failure:
         cause = failure.__cause__
         told = {"kind": "subject", "doing": str(failure), "message": "%s: %s" % (type(cause).__name__, cause),
                 "traceback": _users_traceback(cause)}  # fmt: skip
+    except (
+        SystemExit,
+        ProcessEnded,
+    ) as ending:  # where no build or run was under way: a callback of a framework's, say
+        told = {"kind": "subject", "doing": "being recorded", "message": "%s: %s" % (type(ending).__name__, ending),
+                "traceback": _users_traceback(ending)}  # fmt: skip
     except RecordingError as error:
         told = {"kind": "recording", "message": str(error)}
     else:
@@ -58,7 +70,9 @@ def serve() -> int:
         request_file = json.loads(line)
         try:
             main(request_file)
-        except Exception as error:  # TensorFlow's, say, about a graph that calls Python; the next may be a better one
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # TensorFlow's, say, about a graph that calls Python; the next may be better
             _tell(request_file, {"kind": "recording", "message": "%s: %s" % (type(error).__name__, error)})
         gc.collect()  # graphs are full of cycles
         if number == 0:
@@ -91,10 +105,8 @@ def _record(request: Dict[str, Any]) -> None:
     inputs = TraceReader(request["inputs"], recording.numpy_dtype)
     arrays = {name: inputs.tensor(entry) for name, entry in inputs.body["inputs"].items()}
     say("importing %s" % request["entry"])
-    functions = {
-        key: imported(request["folder"], request[key]) for key in ("entry", "loss", "optimizer") if request.get(key)
-    }
-    recording.record(functions, arrays, request, say, lambda: files_below(request["folder"]))
+    code = UsersCode(request["folder"], {key: request[key] for key in ENTRIES if request.get(key)})
+    recording.record(code, arrays, request, say)
 
 
 def _enable_legacy_code() -> None:
@@ -109,42 +121,58 @@ def _enable_legacy_code() -> None:
         return  # code that needs none of these names runs all the same; the rest says what it misses
 
 
-def imported(folder: str, entry: str) -> Callable[..., Any]:
-    """Imports `module.py:function`, with its folder first on the import path."""
-    path, _, name = entry.rpartition(":")
-    file = os.path.abspath(os.path.join(folder, path))
-    sys.path.insert(0, os.path.abspath(folder))
-    if os.path.dirname(file) != os.path.abspath(folder):
-        sys.path.insert(1, os.path.dirname(file))
-    if not os.path.isfile(file):
-        raise RecordingError("there is no file %s." % file)
-    try:
-        module = importlib.import_module(os.path.splitext(os.path.basename(file))[0])
-    except Exception as error:
-        raise SubjectError("importing %s" % path) from error
-    if not os.path.samefile(getattr(module, "__file__", None) or os.devnull, file):
-        raise RecordingError(
-            "importing %s gave another module (%s); a module of that name comes first. Rename the file."
-            % (path, getattr(module, "__file__", "built in"))
-        )
-    function: Any = getattr(module, name, None)
-    if not callable(function):
-        raise RecordingError("%s has no function %s." % (path, name))
-    found: Callable[..., Any] = function
-    return found
+class UsersCode:
+    """The functions that a request names, from its folder.
 
+    Args:
+        folder: The folder, which comes first on the import path.
+        entries: `"entry"`, `"loss"`, `"optimizer"` -> `module.py:function`.
+    """
 
-def files_below(folder: str) -> Dict[str, str]:
-    """Returns the files below a folder that modules have been imported from: relative path -> SHA-256."""
-    root = os.path.join(os.path.abspath(folder), "")
-    found = {}
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__dict__", {}).get("__file__")
-        path = os.path.abspath(file) if isinstance(file, str) else ""
-        if path.startswith(root) and "site-packages" not in path and os.path.isfile(path):
-            with open(path, "rb") as source:
-                found[path[len(root) :].replace(os.sep, "/")] = hashlib.sha256(source.read()).hexdigest()
-    return dict(sorted(found.items()))
+    def __init__(self, folder: str, entries: Dict[str, str]) -> None:
+        self._sources = Sources(os.path.abspath(folder))
+        self._entries = entries
+        for key in entries:
+            self._function(key)
+
+    @contextlib.contextmanager
+    def fresh(self) -> Iterator[Dict[str, Callable[..., Any]]]:
+        """Gives the functions for another build, from modules that are as new, which are in place meanwhile."""
+        modules = self._sources.fresh()
+        with modules.active():
+            yield {key: self._function(key) for key in self._entries}
+
+    @property
+    def note(self) -> str:
+        """Why the modules are those of an earlier build; empty where they are not."""
+        return self._sources.note
+
+    def files(self) -> Dict[str, str]:
+        """Returns the files below the folder that have been imported: relative path -> SHA-256, as they were then.
+
+        Raises:
+            RecordingError: One is no longer what was imported; whatever was recorded is of neither.
+        """
+        modules = self._sources.current()
+        changed = modules.changed_files()
+        if changed:
+            names = ", ".join(os.path.relpath(path, self._sources.folder) for path in changed)
+            raise RecordingError("%s changed while it was being recorded; record it again." % names)
+        return modules.files()
+
+    def _function(self, key: str) -> Callable[..., Any]:
+        path, _, name = self._entries[key].rpartition(":")
+        file = os.path.abspath(os.path.join(self._sources.folder, path))
+        if not os.path.isfile(file):
+            raise RecordingError("there is no file %s." % file)
+        try:
+            module = self._sources.module(file)
+        except UsersImportError as failure:
+            raise SubjectError("importing %s" % path) from failure.__cause__
+        function: Any = getattr(module, name, None)
+        if not callable(function):
+            raise RecordingError("%s has no function %s." % (path, name))
+        return function  # type: ignore[no-any-return]
 
 
 def _users_traceback(error: Any) -> str:

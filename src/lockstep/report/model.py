@@ -65,7 +65,8 @@ class Culprit:
     Attributes:
         reference: Its name on the reference side, or None where it has no partner there.
         candidate: Its name on the candidate side, or None.
-        kind: `"operation"`, `"draw"`, `"variable"`, `"initializer"`, `"regularizer"` or `"state"`.
+        kind: `"operation"`, `"draw"`, `"variable"`, `"initializer"`, `"regularizer"`, `"loss"` or
+            `"state"`.
         cause: What is wrong with it, in one sentence.
         error: How far it is off, relative to its scale; None where there is no number to it.
         noise_budget: What was allowed, in the same unit; None where the rule is exact.

@@ -10,6 +10,7 @@ from lockstep.align import Alignment, Rename, rename
 from lockstep.compare import Budgets, Comparison, TensorComparison, compare_named, compare_pairs
 from lockstep.localise.pitfalls import Pitfall
 from lockstep.report.model import Culprit, Verdict
+from lockstep.steps.added_losses import Split, split
 from lockstep.steps.finding import Finding
 from lockstep.tolerance import LOSS_RTOL, FixedTolerance, change_atol
 from lockstep.trace import LossRecord, Trace
@@ -74,12 +75,23 @@ def _of_another_kind(pairs: Sequence[TensorComparison]) -> tuple[Culprit, ...]:
     )
 
 
-def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename]) -> Finding:
-    """Compares the regularization losses, one by one where both sides tell their variables, and their sums."""
-    if not reference.losses and not candidate.losses:
+def losses(
+    reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequence[Rename], both: Split | None = None
+) -> Finding:
+    """Compares the regularization losses, variable by variable, and their sums.
+
+    Args:
+        reference: The reference's trace.
+        candidate: The candidate's.
+        alignment: Reference's variables -> candidate's.
+        rules: Rename rules.
+        both: Which losses are compared so; by default `added_losses` is asked.
+    """
+    kept = (split(reference, candidate, alignment, rules) if both is None else both).owned
+    if not any(kept):
         return Finding(Verdict.NOT_ASKED, "")
-    totals = _total(reference), _total(candidate)
-    counts = len(reference.losses), len(candidate.losses)
+    totals = _total(reference, kept[0]), _total(candidate, kept[1])
+    counts = len(kept[0]), len(kept[1])
     figures: dict[str, object] = {
         "reference_loss": totals[0],
         "candidate_loss": totals[1],
@@ -94,31 +106,28 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
     values = {r.name: reference.before[r.key] for r, _ in alignment.pairs if r.key in reference.before}
     moved = {r.name for r, c in alignment.pairs if _starts_elsewhere(r.key, c.key, reference, candidate, alignment)}
     culprits: list[Culprit] = []
-    if all(loss.variable is not None for loss in (*reference.losses, *candidate.losses)):
-        ours, theirs = _by_variable(reference.losses), _by_variable(candidate.losses)
-        for parts in partners.values():
-            _sum_up(theirs, parts)
-        expected = {partners[name][0] if name in partners else rename(name, rules): name for name in ours}
-        for theirs_name, name in expected.items():
-            if theirs_name not in theirs:
-                cause = f"the candidate has no regularization loss for it (reference: {ours[name]:.6g})"
-                fix = "give it the reference's regularizer"
-                culprits.append(
-                    Culprit(name, theirs_name, "regularizer", cause, pitfall="missing-regularizer", fix=fix)
-                )
-            elif name not in moved and not _close(ours[name], theirs[theirs_name]):
-                culprits.append(_other_loss((name, theirs_name), ours[name], theirs[theirs_name], values.get(name)))
-        culprits.extend(
-            Culprit(
-                None,
-                name,
-                "regularizer",
-                f"only the candidate regularizes it (loss {loss:.6g})",
-                pitfall="extra-regularizer",
-            )
-            for name, loss in theirs.items()
-            if name not in expected
+    ours, theirs = _by_variable(kept[0]), _by_variable(kept[1])
+    for parts in partners.values():
+        _sum_up(theirs, parts)
+    expected = {partners[name][0] if name in partners else rename(name, rules): name for name in ours}
+    for theirs_name, name in expected.items():
+        if theirs_name not in theirs:
+            cause = f"the candidate has no regularization loss for it (reference: {ours[name]:.6g})"
+            fix = "give it the reference's regularizer"
+            culprits.append(Culprit(name, theirs_name, "regularizer", cause, pitfall="missing-regularizer", fix=fix))
+        elif name not in moved and not _close(ours[name], theirs[theirs_name]):
+            culprits.append(_other_loss((name, theirs_name), ours[name], theirs[theirs_name], values.get(name)))
+    culprits.extend(
+        Culprit(
+            None,
+            name,
+            "regularizer",
+            f"only the candidate regularizes it (loss {loss:.6g})",
+            pitfall="extra-regularizer",
         )
+        for name, loss in theirs.items()
+        if name not in expected
+    )
     if culprits or not _close(*totals):
         details = (phrase, *(f"{c.reference or c.candidate}: {c.cause}" for c in culprits))
         counted = f" ({counts[0]} against {counts[1]} losses)" if counts[0] != counts[1] else ""
@@ -129,7 +138,9 @@ def losses(reference: Trace, candidate: Trace, alignment: Alignment, rules: Sequ
 def initial_values(reference: Trace, candidate: Trace, alignment: Alignment, tolerance: FixedTolerance) -> Finding:
     """Compares the values that the initializers gave, which aligned randomness makes equal."""
     # The draws of a variable that is transposed, or cut from another, fill it in another order.
-    untransformed = [(r, c) for r, c in alignment.pairs if c.key not in alignment.transforms]
+    untransformed = [
+        (r, c) for r, c in alignment.pairs if c.key not in alignment.transforms and c.key not in candidate.cut
+    ]
     pairs = [(r.key, reference.before[r.key], candidate.before[c.key]) for r, c in untransformed]
     if not pairs:
         return Finding(Verdict.NOT_ASKED, "")
@@ -201,8 +212,10 @@ def state(
     return Finding(Verdict.EQUIVALENT, f"{_count(len(pairs), 'updated variable')} {equal}", (), figures)
 
 
-def _total(trace: Trace) -> float:
-    return float(trace.total_loss) if trace.total_loss is not None else 0.0
+def _total(trace: Trace, kept: Sequence[LossRecord]) -> float:
+    if len(kept) == len(trace.losses):
+        return float(trace.total_loss) if trace.total_loss is not None else 0.0
+    return float(np.sum([np.float64(np.sum(loss.value)) for loss in kept]))
 
 
 def _close(reference: float, candidate: float) -> bool:

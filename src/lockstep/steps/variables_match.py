@@ -18,7 +18,8 @@ _BIAS = re.compile(r"(^|[/_])(bias|biases|beta)$")
 
 def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
     """Judges count, names, shapes, dtypes, trainable flags and the distributions of initial values."""
-    counts = len(reference.variables), len(candidate.variables)
+    ignored = alignment.ignored
+    counts = len(reference.variables) - ignored[0], len(candidate.variables) - ignored[1]
     figures: dict[str, object] = {
         "reference_variables": counts[0],
         "candidate_variables": counts[1],
@@ -26,14 +27,18 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
         "extra": len(alignment.extra),
         "parameters": sum(_elements(r) for r in reference.variables),
     }
+    if any(ignored):
+        figures["ignored"] = list(ignored)
+    left_out = f"; {ignored[0]:,} and {ignored[1]:,} ignored" if any(ignored) else ""
     if counts == (0, 0):
-        return Finding(Verdict.NOT_ASKED, "neither side has variables", (), figures)
+        return Finding(Verdict.NOT_ASKED, f"neither side has variables{left_out}", (), figures)
     culprits = list(_differences(reference, candidate, alignment))
     duplicates = [*_duplicates("reference", reference.variables), *_duplicates("candidate", candidate.variables)]
     equals = "=" if counts[0] == counts[1] else "make"
     same = f"{counts[0]:,} {equals} {counts[1]:,} names, shapes, dtypes, trainable flags, initial distributions"
     if alignment.transforms:
         same += f"; {len(alignment.transforms):,} transformed"
+    same += left_out
     if not culprits:
         return Finding(Verdict.EQUIVALENT, same, tuple(duplicates), figures)
     kinds = [
@@ -41,7 +46,9 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
         f"{len(alignment.extra)} extra" if alignment.extra else "",
         f"{len(culprits) - len(alignment.missing) - len(alignment.extra)} of another kind",
     ]
-    phrase = f"{counts[0]:,} against {counts[1]:,} variables: {', '.join(k for k in kinds if k and k[0] != '0')}"
+    phrase = (
+        f"{counts[0]:,} against {counts[1]:,} variables: {', '.join(k for k in kinds if k and k[0] != '0')}{left_out}"
+    )
     details = [_line(c) for c in culprits] + duplicates
     return Finding(Verdict.DIVERGED, phrase, tuple(details), figures, tuple(culprits))
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from lockstep.align import Rename, TransformRule
+from lockstep.align import Rename, TransformRule, checked_ignore
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.errors import InputError, nearest
 from lockstep.parts import PartRule, in_parts
@@ -27,6 +27,7 @@ def switches(  # noqa: PLR0913 - as of `verify`
     rename: Sequence[Rename] = (),
     transforms: Sequence[TransformRule | Sequence[str]] = (),
     parts: Sequence[PartRule | Sequence[Any]] = (),
+    ignore: Sequence[str] = (),
     tolerance: FixedTolerance | None = None,
     training: bool = False,
     without: Collection[str] = (),
@@ -47,6 +48,7 @@ def switches(  # noqa: PLR0913 - as of `verify`
         rename: Likewise.
         transforms: Likewise.
         parts: Likewise.
+        ignore: Likewise.
         tolerance: Likewise; what is beyond it is held against a noise budget.
         training: Whether training mode is asked too, besides inference.
         without: What is left out: `"passes"`, `"xla"`, `"onednn"`, `"threads"`, `"determinism"`, `"reference"`.
@@ -74,7 +76,7 @@ def switches(  # noqa: PLR0913 - as of `verify`
         frozenset(without),
         progress or (lambda _: None),
     )
-    rules = Rules(tuple(rename), tuple(map(TransformRule.of, transforms)))
+    rules = Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), ignore=checked_ignore(ignore))
     rows: list[SettingReport] = []
     findings: list[str] = []
     for kind in ("inference", "training") if training else ("inference",):

@@ -14,6 +14,7 @@ import keras
 from lockstep.errors import LockstepError
 from lockstep.tf1 import call_records, private, weight_files
 from lockstep.tf1.ownership import AdoptedVariable
+from lockstep.tf1.raw_variables import STORE
 
 
 class StatelessCallError(LockstepError, NotImplementedError):
@@ -104,9 +105,21 @@ def _own_losses(before: Callable[..., Any]) -> Callable[..., Any]:
         # Keras looks for regularizers among trainable variables only. TF1 computes a regularization loss for every
         # variable that was given a regularizer, whoever trains it.
         frozen = (v for v in private.own_variables(self) if isinstance(v, AdoptedVariable) and not v.trainable)
-        return [*before(self), *(v.regularizer(v) for v in frozen if v.regularizer is not None)]
+        store = vars(self).get(STORE)
+        collected = store.hand_losses.present() if store is not None else []
+        return [*before(self), *collected, *(v.regularizer(v) for v in frozen if v.regularizer is not None)]
 
     return own_losses
+
+
+def _clearing(before: Callable[..., Any]) -> Callable[..., Any]:
+    def clear_losses(self: Any) -> None:
+        store = vars(self).get(STORE)
+        if store is not None:
+            store.hand_losses.clear()
+        before(self)
+
+    return clear_losses
 
 
 _HOOKS = {
@@ -115,4 +128,5 @@ _HOOKS = {
     "get_build_config": _describing,
     "build_from_config": _building,
     private.OWN_LOSSES: _own_losses,
+    private.CLEAR_LOSSES: _clearing,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -14,15 +14,21 @@ from lockstep.tf1 import private
 
 _lock = threading.Lock()
 _ABSENT = object()
+_OURS = "_lockstep_replaced"
 _replaced: list[tuple[Any, Any]] = []
+_attributes: list[tuple[Any, str, Any]] = []
 _undo: list[tuple[dict[str, Any], str, Any]] = []
 
 
 def enable() -> None:
     """Makes the guide's own calls work: `tf.compat.v1.keras.utils.*`, `layers.*`, `nn.rnn_cell.*`, and tf_slim.
 
-    TensorFlow's and Keras's modules stay as they are: only the lazy `tf.compat.v1` entries and tf_slim's
-    own modules are given names. Calling it again changes nothing; `disable()` takes everything back.
+    The functions of `tf.compat.v1.losses` collect their loss in eager execution too, within a decorated method.
+
+    TensorFlow's and Keras's modules stay as they are: only the lazy `tf.compat.v1` entries, `tf.compat.v1.losses`,
+    `tf.compat.v1.summary` and tf_slim's own modules are given names. In a decorated method the user's own code may ask
+    an eager tensor for `name`, `op.name` and `graph`, and a dimension for its `value`, and use tensors and variables as
+    keys; all other code finds what it always finds. Calling it again changes nothing; `disable()` takes all of it back.
 
     Example:
         >>> enable()
@@ -32,7 +38,7 @@ def enable() -> None:
     with _lock:
         if _undo:
             return
-        from lockstep.tf1 import layers, rnn_cell, slim
+        from lockstep.tf1 import graph_likeness, hand_losses, layers, rnn_cell, slim, summaries
         from lockstep.tf1.layers import experimental
 
         utils = _Overlay(tf.keras.utils, _GUIDE_TOOLS)
@@ -44,10 +50,15 @@ def enable() -> None:
             _put(vars(v1.layers), "experimental", experimental)
             for name in rnn_cell.__all__:
                 _put(vars(v1.nn.rnn_cell), name, getattr(rnn_cell, name))
+            _replace(v1.losses, hand_losses.functions_of(v1.losses), hand_losses.collecting)
+            _replace(v1.summary, {name: getattr(v1.summary, name) for name in summaries.NAMES}, summaries.left_out)
             # A lazy loader puts what it loaded in its place, so this one has to load before it is replaced.
             dir(v1.keras.utils)
             _replaced.append((v1, v1.keras))
             v1.keras = _Overlay(v1.keras, {"utils": lambda: utils})
+        for holder, name, value in graph_likeness.replacements():
+            _attributes.append((holder, name, vars(holder)[name]))
+            setattr(holder, name, value)
         slim.enable()
 
 
@@ -57,6 +68,9 @@ def disable() -> None:
         from lockstep.tf1 import slim
 
         slim.disable()
+        while _attributes:
+            holder, name, original = _attributes.pop()
+            setattr(holder, name, original)
         while _replaced:
             v1, keras_before = _replaced.pop()
             v1.keras = keras_before
@@ -111,6 +125,15 @@ _GUIDE_TOOLS = {
     "VariableScopeLayer": _variable_scope_layer,
     "DeterministicRandomTestTool": _tool("lockstep.randomness", "DeterministicRandomTestTool"),
 }
+
+
+def _replace(module: Any, functions: Mapping[str, Any], made_from: Callable[[Any], Any]) -> None:
+    for name, function in functions.items():
+        if not hasattr(function, _OURS):  # several of the modules above may share this one
+            replacement = made_from(function)
+            setattr(replacement, _OURS, True)
+            _attributes.append((module, name, function))
+            setattr(module, name, replacement)
 
 
 def _put(names: dict[str, Any], name: str, value: Any) -> None:

@@ -13,10 +13,10 @@ import keras
 import tensorflow as tf
 
 from lockstep.errors import LockstepError
-from lockstep.tf1 import citizenship, ownership, private
+from lockstep.tf1 import citizenship, hand_losses, ownership, private, raw_variables
+from lockstep.tf1.raw_variables import STORE
 from lockstep.tf1.store import VariableStore, active_stores
 
-_STORE = "_tf1_style_variable_store"
 _VARIABLES = "_tf1_style_variables"
 _LAYERS = "_tf1_style_layers"
 
@@ -34,11 +34,11 @@ def store_of(owner: Any) -> VariableStore:
     Raises:
         NoOwnerError: (a TypeError) `owner` is none of these, so nobody would own the variables.
     """
-    store = vars(owner).get(_STORE) if hasattr(owner, "__dict__") else None
+    store = vars(owner).get(STORE) if hasattr(owner, "__dict__") else None
     if store is None:
         store = _kind(owner).store
         # Past Keras's and TensorFlow's own __setattr__, which would look into it for things to track.
-        object.__setattr__(owner, _STORE, store)
+        object.__setattr__(owner, STORE, store)
     return store  # type: ignore[no-any-return]
 
 
@@ -82,6 +82,11 @@ class _Owner:
         """Lets the owner take what a decorated method sets as its attributes."""
         return contextlib.nullcontext()
 
+    def take_losses(self, method: str, losses: list[tf.Tensor]) -> None:
+        """Takes the losses that a decorated method collected by itself."""
+        hand_losses.mark_owned(losses)
+        self.store.hand_losses.take(method, losses, in_keras_call=False)
+
     def settle(self, known: int) -> None:
         """Is called when a decorated method has returned; `known` is how many variables there were before."""
 
@@ -105,8 +110,14 @@ class _KerasLayer(_Owner):
             self._foreign.append(layer)
 
     def open(self) -> AbstractContextManager[None]:
+        self.store.collect(variable for variable, _ in raw_variables.held(self.owner))
         # TF1-style code makes its layers when it runs, which is after Keras has closed the layer for new state.
         return private.unlocked(self.owner)
+
+    def take_losses(self, method: str, losses: list[tf.Tensor]) -> None:
+        hand_losses.mark_owned(losses)
+        if not private.in_symbolic_build():  # nothing of which is ever computed
+            self.store.hand_losses.take(method, losses, in_keras_call=private.in_keras_call())
 
     def settle(self, known: int) -> None:
         ownership.adopt_attributes(self.owner)
@@ -162,6 +173,12 @@ class _LegacyKerasLayer(_Owner):
         else:
             self._layers[name] = layer
 
+    def take_losses(self, method: str, losses: list[tf.Tensor]) -> None:
+        del method  # tf_keras clears its layers' losses itself
+        hand_losses.mark_owned(losses)
+        for loss in losses:
+            self.owner.add_loss(loss)
+
     def settle(self, known: int) -> None:
         del known
         variables = _by_name(self.store)
@@ -183,11 +200,20 @@ class _Module(_Owner):
         super().__init__(owner)
         self._regularized: set[int] = set()
 
+    def open(self) -> AbstractContextManager[None]:
+        self.store.collect(variable for variable, _ in raw_variables.held(self.owner))
+        return super().open()
+
+    def take_losses(self, method: str, losses: list[tf.Tensor]) -> None:
+        # Within a layer they are the layer's, which looks into no module for losses.
+        if not any(isinstance(store.owner, (_KerasLayer, _LegacyKerasLayer)) for store in active_stores()):
+            super().take_losses(method, losses)
+
     def settle(self, known: int) -> None:
         for name, layer in self.store.layers.items():
             self._add_regularizers(name, layer)
         # A Keras 3 layer is no tf.Module, so a module does not look into it for variables.
-        attributes = {key: value for key, value in vars(self.owner).items() if key not in (_STORE, _VARIABLES)}
+        attributes = {key: value for key, value in vars(self.owner).items() if key not in (STORE, _VARIABLES)}
         layers = {**dict(_keras_layers(attributes)), **self.store.layers}
         if len(self.store) != known or layers:
             variables = _by_name(self.store)

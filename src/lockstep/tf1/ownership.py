@@ -8,7 +8,7 @@ its storage, and that is what the layer's `variables`, `trainable_variables` and
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from lockstep.errors import InputError, LockstepError
 from lockstep.source_lines import SourceLine, frames, is_users, source_line
-from lockstep.tf1 import private
+from lockstep.tf1 import private, raw_variables
 
 CALL_RECORDS = "_tf1_style_call_records"
 """The attribute of a layer under which `call_records` keeps the calls that made variables."""
@@ -160,18 +160,18 @@ def _users_line() -> SourceLine | None:
 
 
 def adopt_attributes(layer: keras.layers.Layer) -> None:
-    """Adopts every raw `tf.Variable` that is an attribute of `layer`, alone or in a list, tuple or dict.
+    """Adopts every raw `tf.Variable` that the attributes of `layer` lead to; see `raw_variables.held`.
 
     Keras 2 tracked these; Keras 3 ignores them silently. The guide's repaired layer keeps its variables so.
     """
-    found = list(_raw_variables(vars(layer)))
+    found = raw_variables.held(layer)
     if not found:
         return
     known = {id(private.raw_variable(v)) for v in private.own_variables(layer)}
-    for variable in found:
+    for variable, loss in found:
         if id(variable) not in known:
             known.add(id(variable))
-            adopt_into_layer(layer, variable, None)
+            adopt_into_layer(layer, variable, loss)
 
 
 def check_owned(layer: keras.layers.Layer, variables: list[tf.Variable]) -> None:
@@ -192,19 +192,3 @@ def check_owned(layer: keras.layers.Layer, variables: list[tf.Variable]) -> None
             f"{layer.name!r} (the first: {missing[0]}), so nothing would train or save them. This is a fault of "
             f"lockstep.tf1 with Keras {keras.__version__}; please report it."
         )
-
-
-# Keras's own lists of weights, which hold `keras.Variable`s alone; looking through them at every call costs time.
-_KERAS_LISTS = frozenset({"_trainable_variables", "_non_trainable_variables"})
-
-
-def _raw_variables(attributes: dict[str, Any]) -> Iterator[tf.Variable]:
-    for key, value in attributes.items():
-        if key in _KERAS_LISTS:
-            continue
-        if isinstance(value, tf.Variable):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from (v for v in value if isinstance(v, tf.Variable))
-        elif isinstance(value, dict) and not key.startswith("_obj_reference"):
-            yield from (v for v in value.values() if isinstance(v, tf.Variable))

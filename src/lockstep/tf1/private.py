@@ -9,8 +9,10 @@ listed, listed but not used, or used in another module.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from lockstep.errors import UnsupportedVersionError
@@ -63,6 +65,8 @@ NAMES = (
     _Name("keras.src.backend", "compute_output_spec", "runs a layer's code on shapes alone"),
     _Name("keras.src.backend.common.stateless_scope", "get_stateless_scope", "tells that a stateless_call is running"),
     _Name("keras.Layer", "_get_own_losses", "adds the losses of frozen variables", overridden_in="tf1/tracking.py"),
+    _Name("keras.Layer", "_clear_losses", "forgets the losses of the last call", overridden_in="tf1/tracking.py"),
+    _Name("keras.src.backend.common.global_state", "get_global_attribute", "tells that Keras is calling a layer"),
     _Name("tensorflow.__internal__.nest", "map_structure_up_to", "maps a structure down to another one's depth"),
     _Name("tensorflow.__internal__.nest", "get_traverse_shallow_structure", "tells where a structure ends"),
     _Name("tensorflow.python.framework.op_def_registry", "get", "tells which operations have a state"),
@@ -73,6 +77,8 @@ NAMES = (
     _Name("tensorflow.python.eager.context", "context", "tells the scope that runs eagerly"),
     _Name("tensorflow.python.eager.context", "eager_mode", "runs eagerly where TensorFlow 2's behaviour is off"),
     _Name("tensorflow.python.framework.function_def_to_graph", "function_def_to_graph", "opens a graph's function"),
+    _Name("tensorflow.python.framework.ops", "EagerTensor", "answers TF1 code that asks for a tensor's name"),
+    _Name("tensorflow.python.ops.resource_variable_ops", "BaseResourceVariable", "does that of a variable's operation"),
     _Name("tensorflow.python.framework.ops.EagerTensor", "_id", "tells one eager tensor from another"),
     _Name(_TRACKABLE, "_trackable_children", "names a layer's weights", overridden_in="tf1/layers/weights.py"),
 )
@@ -312,6 +318,15 @@ def make_variable(name: str, initial_value: Any, **options: Any) -> Any:
 OWN_LOSSES = "_get_own_losses"
 """The method of a Keras layer whose answer its `losses`, and those of all that hold it, begin with."""
 
+CLEAR_LOSSES = "_clear_losses"
+"""The method by which Keras has a layer forget the losses of its last call, before the next one."""
+
+
+def in_keras_call() -> bool:
+    """Tells whether a Keras layer or model is being called, which clears the losses of its layers first."""
+    state = _private("keras.src.backend.common.global_state", "get_global_attribute")
+    return state("current_call_ctx") is not None
+
 
 def is_kerass_own(function: Any) -> bool:
     """Tells whether a method is Keras's own, not overridden by a user."""
@@ -328,6 +343,24 @@ def has_default_build(layer: Any) -> bool:
 def call_symbolically(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Runs `function` in a scratch graph on Keras tensors, as a functional model does."""
     return _private("keras.src.backend", "compute_output_spec")(function, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def symbolic_calls_within(surrounding: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Has Keras call layers within a context of its own where it only learns the shapes of their outputs."""
+    module = resolve("keras.src.backend")
+    original = _private("keras.src.backend", "compute_output_spec")
+
+    @functools.wraps(original)
+    def surrounded(*args: Any, **kwargs: Any) -> Any:
+        with surrounding():
+            return original(*args, **kwargs)
+
+    module.compute_output_spec = surrounded
+    try:
+        yield
+    finally:
+        module.compute_output_spec = original
 
 
 def replaced_by_a_stateless_scope(variables: list[Any]) -> bool:
@@ -413,6 +446,17 @@ def eager_scope() -> str:
 def tensor_id(tensor: Any) -> int:
     """Returns a number that no other eager tensor of this process has or will have."""
     return int(tensor._id)
+
+
+def eager_tensor_class() -> Any:
+    """Returns the class that says of an eager tensor that it has no name, no operation and no graph."""
+    eager = _private("tensorflow.python.framework.ops", "EagerTensor")
+    return next(base for base in eager.__mro__ if "op" in vars(base))
+
+
+def resource_variable_class() -> Any:
+    """Returns the class of variables outside of graphs, which have no operation."""
+    return _private("tensorflow.python.ops.resource_variable_ops", "BaseResourceVariable")
 
 
 def graph_of_function(definition: Any) -> Any:

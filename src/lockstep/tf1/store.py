@@ -11,7 +11,7 @@ import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import CodeType
 from typing import Any
@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from lockstep.tf1 import private
 from lockstep.tf1.collected_loss import CollectedLoss
+from lockstep.tf1.hand_losses import HandLosses
 from lockstep.tf1.scope_counts import counted_anew
 
 _v1 = tf.compat.v1
@@ -60,6 +61,7 @@ class VariableStore:
         regularizers: full variable name -> function of no argument that computes the variable's
             regularization loss from its present value (scalar tensor).
         layers: full name -> Keras layer made by `get_or_create_layer`.
+        hand_losses: the losses that the last calls of the owner collected by themselves.
 
     Example:
         >>> store = VariableStore()
@@ -81,6 +83,7 @@ class VariableStore:
         self._variables: dict[str, tf.Variable] = {}
         self.regularizers: dict[str, Callable[[], tf.Tensor]] = {}
         self.layers: dict[str, Any] = {}
+        self.hand_losses = HandLosses()
         self._on_create = on_create
         self._collections: dict[str, tuple[str, ...]] = {}
         self._collected_losses: dict[str, CollectedLoss] = {}
@@ -228,6 +231,13 @@ class VariableStore:
     def _collect_known(self) -> None:
         for name, variable in self._variables.items():
             _collect(variable, self._collections.get(name, ()))
+
+    def collect(self, variables: Iterable[tf.Variable]) -> None:
+        """Puts variables that the owner made without the store where TF1 code looks for them, as TF1 itself did."""
+        own = {id(variable) for variable in self._variables.values()}
+        for variable in variables:
+            if id(variable) not in own:
+                _collect(variable, _collections_of(variable, None))
 
     def take_in(self, variable: tf.Variable, regularizer: Any = None) -> None:
         """Owns a variable that was not made by `get_variable`, which will not find it: a Keras-style layer's."""

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from lockstep.errors import LockstepError
-from lockstep.tf1 import call_records, citizenship, enabling, precision, private
+from lockstep.tf1 import call_records, citizenship, enabling, graph_likeness, hand_losses, precision, private
 from lockstep.tf1.owners import NoOwnerError, store_of
 from lockstep.tf1.store import active_store
 
@@ -39,7 +39,9 @@ def track_tf1_style_variables(method: _Method) -> _Method:
     The object is a `keras.layers.Layer`, a `keras.Model`, a `tf.Module`, or a layer or model of tf_keras. All
     decorated methods of one object share its variables. In a Keras layer each variable is one of
     `layer.variables` under its TF1 name, and each regularized one gives exactly one entry of `layer.losses`,
-    computed when it is read. A module has its losses in `store_of(module).regularizers`.
+    computed when it is read. A module has its losses in `store_of(module).regularizers`. A loss that the code
+    collects by itself (`tf.losses.*`, or added to `REGULARIZATION_LOSSES`) is one of `layer.losses` until the next
+    call, as if it had been given to `add_loss`; a module has these in `store_of(module).hand_losses`.
 
     As the method runs again at every call, `get_variable` finds what it made before, whatever `reuse` says. Of
     the scopes around the call it keeps the name; automatic names start anew.
@@ -90,8 +92,15 @@ def track_tf1_style_variables(method: _Method) -> _Method:
                 return method(*args, **kwargs)
         known = len(store)
         citizenship.check_call(owner)
-        with store.scope(), store.owner.open(), precision.policy_scope(owner):
+        with (
+            graph_likeness.tf1_code(),
+            store.scope(),
+            store.owner.open(),
+            precision.policy_scope(owner),
+            hand_losses.gathered() as losses,
+        ):
             result = method(*args, **kwargs)
+            store.owner.take_losses(method.__name__, losses())
         store.owner.settle(known)
         if len(store) != known and isinstance(owner, keras.layers.Layer):
             call_records.record(owner, method.__name__, args[1:], kwargs)

@@ -1,0 +1,1 @@
+"""How often Lockstep says something wrong: mutants, identical programs, faithful rewrites."""
