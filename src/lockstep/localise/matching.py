@@ -15,9 +15,11 @@ import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from lockstep.localise.budget import same_bits
 from lockstep.program import COMMUTATIVE, Operation, Place, Program
 
 _MODE_OF_VIEW = "Reshape"
@@ -118,11 +120,23 @@ def with_draws_shaped_alike(program: Program, reference: Program) -> Program:
 
 
 def alike_draws(reference: Program, candidate: Program) -> dict[int, int] | None:
-    """Returns the candidate's draws -> the reference's; None where one of them is like none of the reference's."""
-    ours = {(reference.sources[t].name, reference.specs[t], n): t for t, n in places_of_draws(reference).items()}
-    theirs = {t: (candidate.sources[t].name, candidate.specs[t], n) for t, n in places_of_draws(candidate).items()}
-    found = {tensor: ours.get(like) for tensor, like in theirs.items()}
-    return None if None in found.values() else {tensor: known for tensor, known in found.items() if known is not None}
+    """Returns the candidate's draws -> the reference's; None where one holds numbers that the reference's does not.
+
+    Draws of one type may have other parameters (the shape of a gamma distribution, a largest number), which are no part
+    of a program: only equal numbers show that both sides draw the same.
+    """
+    ours = {(_kind_of_draw(reference, t), n): t for t, n in places_of_draws(reference).items()}
+    found: dict[int, int] = {}
+    for tensor, place in places_of_draws(candidate).items():
+        like = ours.get((_kind_of_draw(candidate, tensor), place))
+        if like is None or not _same_numbers(reference.sources[like].value, candidate.sources[tensor].value):
+            return None
+        found[tensor] = like
+    return found
+
+
+def _same_numbers(ours: Any, theirs: Any) -> bool:
+    return ours is not None and theirs is not None and same_bits(np.asarray(ours), np.asarray(theirs))
 
 
 def without_duplicates(program: Program, reference: Program) -> Program:

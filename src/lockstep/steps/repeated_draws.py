@@ -11,7 +11,7 @@ from lockstep.trace import Trace
 
 
 def undecided(findings: Sequence[Finding], base: Trace, candidate: Trace) -> list[Finding]:
-    """Returns the findings; where draws in loops are not known on both sides, those that diverged are undecided.
+    """Returns the findings; where draws in loops are not known on both sides, differences are undecided for that.
 
     Where the reference's graph can be followed, each round's draw is known, and is drawn again in its place.
     """
@@ -29,7 +29,7 @@ def undecided(findings: Sequence[Finding], base: Trace, candidate: Trace) -> lis
         return list(findings)
     return [
         dataclasses.replace(finding, verdict=Verdict.UNDECIDED, phrase=f"{finding.phrase}; {why}", culprits=())
-        if finding.verdict is Verdict.DIVERGED
+        if finding.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED)
         else finding
         for finding in findings
     ]
