@@ -274,6 +274,14 @@ def test_several_batches_have_other_fills_and_parts_of_a_file(folder):
     assert "batches is 0" in refused(folder, text.replace("= 3", "= 0"))
 
 
+def test_names_to_be_ignored_are_patterns(folder):
+    assert read(folder, SIDES + INPUT).ignore == ()
+    text = SIDES + INPUT + '[variables]\nignore = ["/Adam(_1)?$", "^global_step$"]'
+    assert read(folder, text).ignore == ("/Adam(_1)?$", "^global_step$")
+    assert "must be an array" in refused(folder, text.replace('["/Adam(_1)?$", "^global_step$"]', '"/Adam$"'))
+    assert "not a valid regular expression" in refused(folder, text.replace("(_1)?", "("))
+
+
 # Entries
 
 

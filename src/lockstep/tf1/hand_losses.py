@@ -126,16 +126,18 @@ def _computed_outside(loss: tf.Tensor) -> Callable[[], tf.Tensor] | None:
     handles = {id(outside) for outside, _ in captured}
     read = [variable for variable in graph.variables if id(variable.handle) in handles]
 
-    @tf.function(autograph=False)
-    def computed() -> tf.Tensor:
+    def compute() -> tf.Tensor:
         capture = _v1.get_default_graph().capture
         given = {inside.name: capture(outside) for outside, inside in captured}
         return tf.graph_util.import_graph_def(definition, given, [loss.name], name="")[0]
 
+    function = tf.function(compute, autograph=False)
+
     def outside() -> tf.Tensor:
         for variable in read:
             variable.read_value()  # so that a gradient tape watches what the function reads
-        return computed()  # type: ignore[no-any-return]
+        computed: tf.Tensor = function()
+        return computed
 
     return outside
 
