@@ -51,7 +51,10 @@ MODEL = textwrap.dedent(
 
     def dying():
         print("my last words", flush=True)
-        os._exit(3)
+        os.abort()
+
+    def ending():
+        os._exit(0)
     """
 )
 
@@ -149,8 +152,11 @@ def test_what_goes_wrong_over_there_is_told(right, folder):
     assert caught.value.traceback_text.splitlines()[-1] == "RuntimeError: my own mistake"
     assert 'raise RuntimeError("my own mistake")' in caught.value.traceback_text
     assert "lockstep" not in caught.value.traceback_text
+    subject._process.ask({"do": "import", "entry": "model.py:ending", "folder": str(folder), "side": "candidate"})
+    with pytest.raises(SubjectError, match=r"building .*ProcessEnded: os\._exit\(0\)"):
+        subject.build(mode, {"x": ROWS})
     subject._process.ask({"do": "import", "entry": "model.py:dying", "folder": str(folder), "side": "candidate"})
-    with pytest.raises(InputError, match=r"my last words(.|\n)*ended with status 3"):
+    with pytest.raises(InputError, match=r"my last words(.|\n)*was ended by SIGABRT"):
         subject.build(mode, {"x": ROWS})
     with pytest.raises(InputError, match="no function 'biuld'; did you mean 'build'"):
         candidate(folder, "biuld").build(mode, {"x": ROWS})
