@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,30 @@ import tensorflow as tf
 
 from lockstep.adapters.kernels import Call, TensorFlowKernels, execute
 from lockstep.errors import KernelError
-from lockstep.program import Program
+from lockstep.program import Operation, Program
 from lockstep.proof.evaluating import Ran, evaluate
 from lockstep.recorder.fill import cotangent
 from lockstep.tf1 import private
 
+_NARROW = frozenset({"float16", "bfloat16", "float32"})
+
 
 class _RecordingKernels(TensorFlowKernels):
-    """Runs operations so that an open gradient tape sees them."""
+    """Runs operations so that an open gradient tape sees them, those without a float64 kernel in float32."""
+
+    def __init__(self, program: Program) -> None:
+        self._specs = program.specs
+
+    def run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool = False) -> list[Any]:
+        try:
+            return super().run_double(operation, inputs, halves=halves)
+        except KernelError:
+            return self.run(operation, [self._narrow(*pair) for pair in zip(operation.inputs, inputs, strict=True)])
+
+    def _narrow(self, tensor: int, value: Any) -> Any:
+        """Casts a value as TensorFlow does, which the tape sees: an array would end every derivative here."""
+        given, dtype = tf.convert_to_tensor(value), self._specs[tensor].dtype
+        return tf.cast(given, dtype) if given.dtype == tf.float64 and dtype in _NARROW else given
 
     def execute(self, call: Call, inputs: list[Any]) -> list[Any]:
         outputs = execute(call, inputs)
@@ -51,7 +68,7 @@ def derivatives(program: Program) -> dict[int, np.ndarray]:
 
     with tf.GradientTape() as tape:
         tape.watch(list(given.values()))
-        evaluate(program, _RecordingKernels(), double=True, sources=given, observe=keep)
+        evaluate(program, _RecordingKernels(program), double=True, sources=given, observe=keep)
         terms = [
             tf.reduce_sum(tf.cast(ends[t], tf.float64) * cotangent(path, tuple(ends[t].shape), np.float64))
             for path, t in program.outputs.items()

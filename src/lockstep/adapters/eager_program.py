@@ -19,6 +19,12 @@ DRAWS = re.compile(r"(Stateless)?(Random\w+|TruncatedNormal(V2)?|ParameterizedTr
 """Operations that draw random numbers."""
 
 _STEPS = {"AssignAddVariableOp": "AddV2", "AssignSubVariableOp": "Sub"}
+_SCATTERED = {
+    f"ResourceScatter{kind}{name}": (f"TensorScatter{name}", not kind)
+    for kind in ("", "Nd")
+    for name in ("Add", "Sub", "Update", "Min", "Max")
+}
+"""Updates of some places of a variable -> the same of a tensor, and whether they count rows."""
 _HANDLES = (tf.resource, tf.variant)
 
 
@@ -97,6 +103,8 @@ class EagerRecorder:
             self._gather(key, read, gave[0])
         elif kind in _STEPS:
             self._step(kind, key, read)
+        elif kind in _SCATTERED:
+            self._scatter(kind, key, read)
         elif kind == "AssignVariableOp":
             self._builder.write(key, self._number(read[1]))
             self._reads(key, self._variables[private.tensor_id(read[0])][1])
@@ -121,6 +129,33 @@ class EagerRecorder:
         (made,) = self._builder.operation(plain, {}, (before, given), [(spec, None)], self._place(kind), call)
         self._builder.write(key, made)
         self._reads(key, variable)
+
+    def _scatter(self, kind: str, key: str, read: list[Any]) -> None:
+        """Follows an update of rows, or of single elements, as the same operation on the variable's value."""
+        variable = self._variables[private.tensor_id(read[0])][1]
+        spec, (plain, rows) = kernels.spec_of(variable), _SCATTERED[kind]
+        places, updates = read[1:]
+        if rows:
+            wanted = [*places.shape, *variable.shape[1:]]
+            if list(updates.shape) != wanted:  # one number for all
+                updates = self._ran("BroadcastTo", kind, [updates, tf.constant(wanted, tf.int32)])
+            places = self._ran("ExpandDims", kind, [places, tf.constant(-1)])
+        before = self._builder.variable(key, None, spec)
+        numbers = before, self._number(places), self._number(updates)
+        call = kernels.call(plain, {}, [updates, places, updates], 1)
+        (made,) = self._builder.operation(plain, {}, numbers, [(spec, None)], self._place(kind), call)
+        self._builder.write(key, made)
+        self._reads(key, variable)
+
+    def _ran(self, plain: str, kind: str, given: list[Any]) -> Any:
+        """Runs and takes down an operation that is part of what another one, of type `kind`, does."""
+        call = kernels.call(plain, {}, given, 1)
+        (value,) = kernels.execute(call, given)
+        numbers = [self._number(each) for each in given]
+        made = [(kernels.spec_of(value), value)]
+        attributes = kernels.plain_attributes(plain, call)
+        self._now(value, *self._builder.operation(plain, attributes, numbers, made, self._place(kind), call))
+        return value
 
     def _gather(self, key: str, read: list[Any], gave: Any) -> None:
         variable = self._variables[private.tensor_id(read[0])][1]

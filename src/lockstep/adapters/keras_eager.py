@@ -91,6 +91,8 @@ class EagerInstance:
         self._called = False
         self._used = for_a_build(build)
         self._generators = Generators()
+        self._stirred: tuple[str, ...] = ()
+        self._runs = 0
         if self._used.note:
             self._notes = (self._used.note,)
         self._asked: dict[tuple[ForwardDraw, ...], _Asked] = {}
@@ -209,8 +211,9 @@ class EagerInstance:
             self._assign(setting.values)
             before = self._values()
             tool = RecordedDraws(self._mode.randomness, self._to_be_drawn(draws)[0] if draws else ())
-            drawn = self._built_generators.copy()
+            drawn = self._start()
         in_use = self._values() if initial else {}
+        started = drawn.copy()
         generators = self._generator_states()
         compiled, added = bool(execution.compiler), None
         functions = _functions_run(eagerly=False) if compiled else _untraced(draws is not None)
@@ -243,9 +246,12 @@ class EagerInstance:
             calls=1 + repeats,
             draws=tool.draws,
             forward_draws=None if initial else self._drawn(tool, draws),
+            repeated_draws=int(tool.unaligned),
             native_initializers=self._native_initializers(),
             native_draws=bool(self._generator_states()),
             unaligned_draws=self._generators_moved(generators),
+            drawn=drawn.drawn(),
+            drew=drawn.moved(started),
             overwritten=overwritten,
             loads=self._loads.told(),
             notes=self._notes,
@@ -332,6 +338,21 @@ class EagerInstance:
         self._compiled.clear()
         self._initial.clear()
         self._lines.forget()
+
+    def in_place(self) -> AbstractContextManager[None]:
+        """Puts the modules that the model came from in place, for whoever saves or loads it."""
+        return self._used.active()
+
+    def stir(self, kinds: Sequence[str]) -> None:
+        """Has each further run draw other numbers of `"numpy"`, `"python"`, as the user's own runs do."""
+        self._stirred = tuple(kinds)
+
+    def _start(self) -> Generators:
+        """Where the generators start from in a run that is not the first."""
+        if not self._stirred:
+            return self._built_generators.copy()
+        self._runs += 1
+        return self._built_generators.stirred(self._stirred, self._runs)
 
     @contextlib.contextmanager
     def _running(self, tool: RecordedDraws, drawn: Generators) -> Iterator[None]:
@@ -493,7 +514,9 @@ class EagerInstance:
     def _losses(self, of_call: Sequence[Any] | None = None) -> tuple[tuple[LossRecord, ...], np.ndarray | None]:
         owned = [LossRecord(owner, np.asarray(loss())) for owner, loss in self._regularizers()]
         # What is among the losses besides was given to `add_loss`, or collected, and belongs to no variable.
-        values = [np.asarray(value) for value in (self._added_losses() if of_call is None else of_call)]
+        added = self._added_losses() if of_call is None else of_call
+        # One that is not reduced is added to the training loss element by element.
+        values = [np.asarray(tf.reduce_sum(value) if np.ndim(value) else value) for value in added]
         left = Counter(float(record.value) for record in owned)
         others = [value for value in values if not _taken(left, float(value))]
         return (*(LossRecord(None, value) for value in others), *owned), _sum(values)
@@ -552,17 +575,22 @@ def _functional(layer: Any, inputs: Arrays, *, any_batch: bool = False) -> tuple
         return layer, ("called as it is: a functional model takes Keras layers only",)
     if isinstance(inputs, Mapping):
         symbolic = {
-            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=a.dtype.name, name=n)
+            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=_symbolic_dtype(a), name=n)
             for n, a in inputs.items()
         }
     else:
-        symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=inputs.dtype.name)
+        symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=_symbolic_dtype(inputs))
     try:
         # Flat, because Keras 3.3 refuses nested outputs; the paths are what the outputs are compared by anyway.
         return keras.Model(inputs=symbolic, outputs=dict(flatten(layer(symbolic)))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return layer, (f"called as it is: no functional model can be made of it ({reason[0]})",)
+
+
+def _symbolic_dtype(array: np.ndarray) -> str:
+    """NumPy's dtypes of strings say how long they are; TensorFlow has one for all."""
+    return "string" if array.dtype.kind in "SUO" else str(array.dtype.name)
 
 
 def _batch_shape(array: np.ndarray, any_batch: bool) -> tuple[int | None, ...]:

@@ -117,7 +117,7 @@ class Trials:
             found += self.asked(kind)
             if kind == "distinct":
                 took = time.perf_counter() - start
-                found += repeated.judge(self.built, self._settings("distinct"), self.judge)
+                found += repeated.judge(self.built, self._settings("distinct"), self.judge, self.initial.drawn)
                 self._observe(None)
         found[:0] = self._second_input()
         found[:0] = self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))

@@ -79,7 +79,11 @@ def compare(
         return Finding(Verdict.NOT_ASKED, "")
     trained = [_Pair.of(alignment, r, c) for r, c in alignment.pairs if r.trainable and c.trainable]
     both = {p.label: p for p in trained if p.reference in reference.gradients and p.candidate in candidate.gradients}
-    if not both:
+    missing = _missing(reference, candidate, trained)
+    if not both and not missing:
+        idle = (p.reference in reference.unconnected or p.candidate in candidate.unconnected for p in trained)
+        if trained and all(idle):
+            return Finding(Verdict.NOT_ASKED, "the training loss depends on no trainable variable, on either side")
         return Finding(Verdict.UNDECIDED, "the training loss of one side or both depends on no variable that both have")
     floor = MODEL_FLOOR * max(largest(reference), scale)
     allowed = {label: max(floor, (budgets or {}).get(p.reference, 0.0)) for label, p in both.items()}
@@ -87,7 +91,6 @@ def compare(
     pairs = [(TRAINING_LOSS, reference.training_loss, candidate.training_loss)]
     pairs += [(label, p.expected(reference), candidate.gradients[p.candidate]) for label, p in both.items()]
     comparison = compare_pairs(pairs, tolerance, allowed)
-    missing = _missing(reference, candidate, trained)
     culprits = [*missing, *_culprits(comparison, reference, candidate, both, allowed)]
     figures: dict[str, object] = {
         "gradients": len(both),

@@ -1,0 +1,1 @@
+"""Pairs of programs that compute the same, written otherwise."""
