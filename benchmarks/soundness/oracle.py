@@ -204,7 +204,8 @@ def _differences(first: Mapping[str, Array], second: Mapping[str, Array]) -> dic
     for what, array in first.items():
         kind = what.partition(" ")[0]
         largest[kind] = max(largest.get(kind, 0.0), _magnitude(array))
-    found = {}
+    # What one of them alone has, as a loss that is one too many, is as different as can be.
+    found = {what: math.inf for what in second if what not in first}
     for what, array in first.items():
         other = second.get(what)
         if other is None or other.shape != array.shape:

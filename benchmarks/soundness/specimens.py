@@ -129,9 +129,9 @@ def _cut(arrays: dict[str, npt.NDArray[Any]], sizes: dict[str, tuple[int, ...]])
 
 def _of_programs() -> Iterator[Pair]:
     def forward(name: str) -> Callable[..., Any]:
-        from benchmarks.soundness import programs
+        from benchmarks.soundness import small_programs
 
-        found: Callable[..., Any] = getattr(programs, name)
+        found: Callable[..., Any] = getattr(small_programs, name)
         return found
 
     for name, shapes in _PROGRAMS.items():

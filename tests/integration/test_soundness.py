@@ -209,6 +209,14 @@ def test_losses(found):
     assert len(layer.losses) == 2
 
 
+def test_a_loss_that_is_lost_or_one_too_many_is_harmful(found, oracle):
+    for expression in (r"^loss:0:.*first\|loss:lost$", r"^loss:1:.*second\|loss:one more$"):
+        judged, applied = oracle.judge(only(found, expression).make)
+        assert applied
+        assert judged.effect == float("inf")
+        assert "loss" in judged.where
+
+
 def test_float64_values_agree_with_a_float64_layer(oracle):
     run = oracle.original["inference", "as given"]
     layer = Sample()
