@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast matrix lint format bench zoo clean
+.PHONY: setup demo test test-fast matrix lint format bench zoo soundness clean
 
 setup: $(STAMP)
 
@@ -53,6 +53,10 @@ bench: $(STAMP)
 # make zoo ARGS='--no-slow --family perceptron'; docs/design/bug_zoo.md has the rest.
 zoo: $(STAMP)
 	$(BIN)/python -m benchmarks.zoo $(ARGS)
+
+# make soundness ARGS='--short'; docs/design/soundness.md has the rest. It takes hours without --short.
+soundness: $(STAMP)
+	$(BIN)/python -m benchmarks.soundness $(ARGS)
 
 clean:
 	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

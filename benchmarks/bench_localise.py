@@ -29,6 +29,7 @@ LINEAR = 2.0  # a cost that grew with the square would be 16 times as much
 REPEATS = 3
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 SLOWEST = "inception_resnet_v2"
+SMALL = ("perceptron", "quickstart", "mlp")
 EXAMPLES = ("quickstart", "mlp", "decoder", "lstm_text", "from_shim_to_keras/lockstep-stage-3.toml")
 
 
@@ -42,14 +43,19 @@ class Both(NamedTuple):
     taken_down: Callable[[], object]
 
 
-def main(*, network: bool = True) -> None:
-    """Prints all tables."""
-    growth()
-    if network:
-        cost("shim", "every operation identical, no budget needed", TARGET_WITHOUT)
-        cost("native", "with budgets", TARGET_WITH)
-        memory()
-    distribution(network=network)
+def main(*, network: str | None = SLOWEST, small: bool = False) -> None:
+    """Prints all tables.
+
+    Args:
+        network: The family of the zoo that costs and memory are measured with; None to leave that out.
+        small: Whether chains are short, and of the right migrations only those of `SMALL` are looked at.
+    """
+    growth(SIZES if not small else tuple(size // 50 for size in SIZES))
+    if network is not None:
+        cost(network, "shim", "every operation identical, no budget needed", TARGET_WITHOUT)
+        cost(network, "native", "with budgets", TARGET_WITH)
+        memory(network)
+    distribution(network=network is not None, only=SMALL if small else ())
 
 
 def subjects(family: str, migration: str) -> tuple[Any, Any, Mapping[str, np.ndarray], Sequence[tuple[str, str]]]:
@@ -85,12 +91,12 @@ def both(reference: Any, candidate: Any, inputs: Any, rules: Sequence[Any], *, t
     return Both(*programs, partners, built[1]._call, lambda: built[1].program(theirs.values))
 
 
-def cost(migration: str, what: str, target: float) -> None:
-    """Times a forced pass over the guide's network, in training mode, against a plain eager call of the candidate."""
+def cost(network: str, migration: str, what: str, target: float) -> None:
+    """Times a forced pass over a network of the zoo, in training mode, against a plain eager call of the candidate."""
     from lockstep.adapters.kernels import TensorFlowKernels
     from lockstep.localise.forcing import localise
 
-    pair = both(*subjects(SLOWEST, migration), training=True)
+    pair = both(*subjects(network, migration), training=True)
     kernels = TensorFlowKernels()
     runs = {
         "plain": pair.call,
@@ -100,18 +106,18 @@ def cost(migration: str, what: str, target: float) -> None:
     taken = {name: statistics.median(seconds) for name, seconds in durations(runs, REPEATS).items()}
     found = localise(pair.reference, pair.candidate, pair.partners, kernels)
     ratio = taken["pass"] / taken["plain"]
-    print(f"Inception-ResNet-v2, training mode, {migration}: {len(pair.candidate.operations):,} operations, {what}")
+    print(f"{network}, training mode, {migration}: {len(pair.candidate.operations):,} operations, {what}")
     print(f"  {found.identical:,} identical, {found.compared:,} places compared, {len(found.blames)} blamed")
     print(f"  plain eager call    {taken['plain']:6.2f} s   taken down {taken['taken down']:6.2f} s")
     show("forced pass", f"{taken['pass']:6.2f} s   ratio {ratio:5.2f}", f"at most {target:g}", ratio <= target)
 
 
-def memory() -> None:
-    """Holds the guide's forward pass in a bound that is smaller."""
+def memory(network: str) -> None:
+    """Holds a network's forward pass in a bound that is smaller."""
     from lockstep.adapters.kernels import TensorFlowKernels
     from lockstep.localise.values import Values
 
-    pair = both(*subjects(SLOWEST, "shim"), training=True)
+    pair = both(*subjects(network, "shim"), training=True)
     with Values(pair.reference, TensorFlowKernels()) as unbounded:
         whole = unbounded.peak
     start = time.perf_counter()
@@ -123,7 +129,7 @@ def memory() -> None:
     show("held at most", f"{peak / 1e6:6.0f} MB   {taken:.2f} s", f"at most {BOUND / 1e6:.0f} MB", peak <= BOUND)
 
 
-def growth() -> None:
+def growth(sizes: Sequence[int] = SIZES) -> None:
     """Passes over chains of small operations: where all are identical, and where every second has to be compared."""
     from lockstep.adapters.kernels import TensorFlowKernels
     from lockstep.localise.forcing import localise
@@ -132,7 +138,7 @@ def growth() -> None:
     factors = {"identical": np.float32(0.99), "compared": np.nextafter(np.float32(0.99), np.float32(1))}
     for name, factor in factors.items():
         per_operation = []
-        for size in SIZES:
+        for size in sizes:
             sides = chain(size, np.float32(0.99)), chain(size, factor)
             start = time.perf_counter()
             found = localise(*sides, {}, kernels)
@@ -163,17 +169,19 @@ def chain(size: int, factor: np.float32) -> Any:
     return recorder.recorded({"": net})
 
 
-def pairs(*, network: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
-    """Yields every right migration: `(name, migration, arguments of both)`."""
+def pairs(*, network: bool, only: Sequence[str] = ()) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    """Yields every right migration, or those of the names in `only`: `(name, migration, arguments of both)`."""
     from benchmarks.zoo import catalogue
 
     for family in catalogue.load():
         for migration in ("shim", "native"):
-            if network or family != SLOWEST:
+            if family in only or (not only and (network or family != SLOWEST)):
                 yield family, migration, subjects(family, migration)
     from lockstep import config
 
-    for example in EXAMPLES:
+    for example in only or EXAMPLES:
+        if example not in EXAMPLES:
+            continue
         path = ROOT / "examples" / example
         settings = config.read(path if path.suffix else path / "lockstep.toml")
         sides = [
@@ -184,14 +192,14 @@ def pairs(*, network: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
         yield example.partition("/")[0], migration, (*sides, config.make_inputs(settings), settings.rename)
 
 
-def distribution(*, network: bool = True) -> None:
+def distribution(*, network: bool = True, only: Sequence[str] = ()) -> None:
     """Prints quantiles of error over noise budget where nothing is wrong."""
     from lockstep.adapters.kernels import TensorFlowKernels
     from lockstep.localise.forcing import localise
 
     ratios: dict[str, list[float]] = {}
     counts: dict[str, list[int]] = {}
-    for name, migration, arguments in pairs(network=network):
+    for name, migration, arguments in pairs(network=network, only=only):
         for training in (False, True):
             pair = both(*arguments, training=training)
             found = localise(pair.reference, pair.candidate, pair.partners, TensorFlowKernels())
@@ -224,4 +232,4 @@ if __name__ == "__main__":
     if options.distribution:
         distribution(network=not options.no_network)
     else:
-        main(network=not options.no_network)
+        main(network=None if options.no_network else SLOWEST)

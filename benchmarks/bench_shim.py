@@ -19,16 +19,18 @@ FIRST_CALLS = 5  # a process gives one first call
 class Worker:
     """A process that measures on request."""
 
-    def __init__(self, python: Path | str, side: str) -> None:
+    def __init__(self, python: Path | str, side: str, example: str) -> None:
         self._process = subprocess.Popen(
-            [str(python), str(HERE / "shim_worker.py"), side],
+            [str(python), str(HERE / "shim_worker.py"), side, example],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
         if self._process.stdout.readline().strip() != "ready":
-            raise SystemExit(f"the {side} side did not start; run benchmarks/shim_worker.py {side} to see why")
+            raise SystemExit(
+                f"the {side} side did not start; run benchmarks/shim_worker.py {side} {example} to see why"
+            )
 
     def measure(self, name: str) -> float:
         """Measures once: wall time, in seconds."""
@@ -63,30 +65,38 @@ def tf_keras_python() -> Path:
     return python
 
 
-def main() -> None:
-    pythons = {"lockstep": sys.executable, "tf_keras": tf_keras_python()}
-    first, floor = first_calls(pythons)
-    workers = {side: Worker(python, side) for side, python in pythons.items()}
+def main(example: str = "inception_resnet_v2", *, small: bool = False) -> None:
+    """Prints all rows.
+
+    Args:
+        example: What is run.
+        small: Whether few turns are taken, against ourselves: the competitor is an environment that has to be made.
+    """
+    turns, firsts = (2, 1) if small else (REPEATS, FIRST_CALLS)
+    competitor = ("lockstep", sys.executable) if small else ("tf_keras", tf_keras_python())
+    pythons = {"lockstep": ("lockstep", sys.executable), "tf_keras": competitor}
+    first, floor = first_calls(pythons, example, firsts)
+    workers = {name: Worker(python, side, example) for name, (side, python) in pythons.items()}
     try:
         for worker in workers.values():
             worker.measure("call")
-        calls = take_turns({side: (worker, "call") for side, worker in workers.items()})
+        calls = take_turns({side: (worker, "call") for side, worker in workers.items()}, turns)
         ours = workers["lockstep"]
         for name in ("function", "graph"):  # tracing, building and the first run are not what is timed
             ours.measure(name)
             ours.measure(name)
-        traced = take_turns({name: (ours, name) for name in ("function", "graph")})
+        traced = take_turns({name: (ours, name) for name in ("function", "graph")}, turns)
     finally:
         for worker in workers.values():
             worker.close()
-    print("Inception-ResNet-v2, 1 x 299 x 299 x 3, inference; medians of", REPEATS, "turns")
+    print(f"{example}, inference; medians of {turns} turns")
     kernels = median(traced["graph"])
     for what, index in (("wall", 0), ("processor", 1)):
         ours, theirs = ([times[index] for times in first[side]] for side in ("lockstep", "tf_keras"))
-        show(f"first call, 1,114 variables, median {what} time", median(ours), median(theirs), "tf_keras", 0.7)
-        show(f"first call, fastest of {FIRST_CALLS}, {what} time", min(ours), min(theirs), "tf_keras", 0.7)
+        show(f"first call, median {what} time", median(ours), median(theirs), "tf_keras", 0.7)
+        show(f"first call, fastest of {firsts}, {what} time", min(ours), min(theirs), "tf_keras", 0.7)
     made = min(processor for _, processor in floor)
-    print(f"    floor: 1,114 times tf.Variable, same shapes and initializers: {made:.3f} s processor time")
+    print(f"    floor: as many times tf.Variable, same shapes, initializers:  {made:.3f} s processor time")
     print(f"    floor: one call of the kernels alone, as a plain graph:       {kernels:.3f} s")
     show("eager call", median(calls["lockstep"]), median(calls["tf_keras"]), "tf_keras", 0.6)
     show("eager call, fastest", min(calls["lockstep"]), min(calls["tf_keras"]), "tf_keras", 0.6)
@@ -99,32 +109,33 @@ def main() -> None:
         None,
     )
     for part in ("growth", "memory"):  # each in a process where nothing else has grown
-        subprocess.run([sys.executable, str(HERE / "shim_sizes.py"), part], check=True, stderr=subprocess.DEVNULL)
+        command = [sys.executable, str(HERE / "shim_sizes.py"), part, *(["small"] if small else [])]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 
 Times = list[tuple[float, float]]
 """Wall and processor times, in seconds."""
 
 
-def first_calls(pythons: dict[str, Path | str]) -> tuple[dict[str, Times], Times]:
+def first_calls(pythons: dict[str, tuple[str, Path | str]], example: str, count: int) -> tuple[dict[str, Times], Times]:
     """Measures first calls in fresh processes taking turns, and in ours, afterwards, the making of variables alone."""
     first: dict[str, Times] = {side: [] for side in pythons}
     floor = []
-    for _ in range(FIRST_CALLS):
-        for side, python in pythons.items():
-            worker = Worker(python, side)
+    for _ in range(count):
+        for name, (side, python) in pythons.items():
+            worker = Worker(python, side, example)
             try:
-                first[side].append(worker.measure_both("call"))
-                if side == "lockstep":
+                first[name].append(worker.measure_both("call"))
+                if name == "lockstep":
                     floor.append(worker.measure_both("variables"))
             finally:
                 worker.close()
     return first, floor
 
 
-def take_turns(workers: dict[str, tuple[Worker, str]]) -> dict[str, list[float]]:
+def take_turns(workers: dict[str, tuple[Worker, str]], turns: int) -> dict[str, list[float]]:
     durations: dict[str, list[float]] = {side: [] for side in workers}
-    for _ in range(REPEATS):
+    for _ in range(turns):
         for side, (worker, name) in workers.items():
             durations[side].append(worker.measure(name))
     return durations

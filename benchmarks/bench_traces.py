@@ -23,16 +23,17 @@ import numpy as np
 from bench_metrics import durations
 
 TENSORS, TOTAL_BYTES = 878, 416_000_000
+NETWORK = "inception_resnet_v2"
 TARGET_GB_S, TARGET_MB = 2.0, 500.0
 TARGET_TAPPED = 1.5
 REPEATS = 5
 
 
-def tensors() -> dict[str, np.ndarray]:
+def tensors(count: int = TENSORS, total_bytes: int = TOTAL_BYTES) -> dict[str, np.ndarray]:
     """Makes tensors of sizes as uneven as a network's: the largest take 11 MB, most some hundred KB."""
     generator = np.random.default_rng(0)
-    weights = 1.0 / np.arange(1, TENSORS + 1) ** 0.6
-    counts = (weights / weights.sum() * TOTAL_BYTES / 4).astype(int)
+    weights = 1.0 / np.arange(1, count + 1) ** 0.6
+    counts = (weights / weights.sum() * total_bytes / 4).astype(int)
     return {f"scope/operation_{i}:0": generator.standard_normal(n, dtype=np.float32) for i, n in enumerate(counts)}
 
 
@@ -95,10 +96,11 @@ def resident_mb() -> float:
     return int(line.split()[1]) / 1e3
 
 
-def main(*, network: bool = True) -> None:
+def main(count: int = TENSORS, total_bytes: int = TOTAL_BYTES, *, network: str | None = NETWORK) -> None:
+    """Prints both tables; `network` is the example that is tapped, None for none."""
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as place:
         folders = [Path(place) / name for name in ("reference", "candidate")]
-        arrays = tensors()
+        arrays = tensors(count, total_bytes)
         start = time.perf_counter()
         write(folders[0], arrays)
         written = time.perf_counter() - start
@@ -114,7 +116,7 @@ def main(*, network: bool = True) -> None:
         found = json.loads(done.stdout)
         compared, looped, floor = (statistics.median(found["seconds"][n]) for n in ("compare", "loop", "floor"))
         rate = 2 * size / compared / 1e9
-        print(f"two traces of {TENSORS} tensors, {size / 1e6:.0f} MB each; medians of {REPEATS}")
+        print(f"two traces of {count} tensors, {size / 1e6:.0f} MB each; medians of {REPEATS}")
         ratio = written / copied
         print(f"  writing one         {written:6.3f} s   plain copy of its files {copied:6.3f} s   ratio {ratio:5.2f}")
         show(
@@ -127,38 +129,38 @@ def main(*, network: bool = True) -> None:
         print(f"  floor, read once    {floor:6.3f} s   ratio {compared / floor:5.2f} (one core)")
         peak, before = found["peak_mb"], found["before_mb"]
         show("resident memory", f"{peak:6.0f} MB  ({before:.0f} MB before)", f"below {TARGET_MB:g}", peak < TARGET_MB)
-    if network:
-        tapped_network()
+    if network is not None:
+        tapped_network(network)
 
 
-def tapped_network() -> None:
-    """Runs the guide's network plain and with every floating tensor of the forward pass fetched, taking turns."""
+def tapped_network(example: str) -> None:
+    """Runs an example plain and with every floating tensor of the forward pass fetched, taking turns."""
     import tensorflow as tf
 
-    from lockstep import tf1
+    from lockstep import config, tf1
     from lockstep.recorder import graph, taps
+    from lockstep.recorder.modules import Modules
     from lockstep.recorder.randomness import GraphSeeds
 
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "inception_resnet_v2"))
-    import legacy_model
-
+    settings = config.read(Path(__file__).resolve().parent.parent / "examples" / example)
+    modules = Modules(str(settings.folder))
+    legacy_model = modules.module(str(settings.folder / "legacy_model.py"))
     tf1.enable()
-    image = {"image": np.random.default_rng(0).random((1, 299, 299, 3), dtype=np.float32)}
-    model = graph.build(legacy_model.forward, image, training=True, seeds=GraphSeeds(mode="num_random_ops"))
+    arrays = dict(config.make_inputs(settings))
+    with modules.active():
+        model = graph.build(legacy_model.forward, arrays, training=True, seeds=GraphSeeds(mode="num_random_ops"))
     plan = taps.plan(model, [taps.EVERYTHING], 2 << 30)
     (block,) = plan.blocks
     with tf.compat.v1.Session(graph=model.graph, config=graph.session_config(0)) as session:
         session.run([variable.initializer for variable in model.raw_variables])
-        feed = {model.inputs["image"]: image["image"]}
+        feed = {model.inputs[name]: array for name, array in arrays.items()}
         plain, outputs = list(model.outputs.values()), list(model.outputs.values())
         runs = {"plain": lambda: session.run(plain, feed), "tapped": lambda: session.run([outputs, block], feed)}
         taken = durations(runs, REPEATS)
         size = sum(value.nbytes for value in session.run(block, feed))
     plain_s, tapped_s = (statistics.median(taken[name]) for name in ("plain", "tapped"))
     ratio = tapped_s / plain_s
-    print(
-        f"Inception-ResNet-v2, training mode: {len(block)} tensors, {size / 1e6:.0f} MB fetched along, nothing written"
-    )
+    print(f"{example}, training mode: {len(block)} tensors, {size / 1e6:.0f} MB fetched along, nothing written")
     figures = f"{tapped_s:6.3f} s   plain run {plain_s:6.3f} s   ratio {ratio:5.2f}"
     show("tapped run", figures, f"at most {TARGET_TAPPED}", ratio <= TARGET_TAPPED)
 
@@ -175,4 +177,4 @@ if __name__ == "__main__":
     if options.worker:
         worker(options.worker)
     else:
-        main(network=not options.no_network)
+        main(network=None if options.no_network else NETWORK)

@@ -1,6 +1,6 @@
 """How the shim grows: with the number of variables, and over a thousand calls. Run as a process of its own.
 
-`python benchmarks/shim_sizes.py growth` and `... memory` print their rows.
+`python benchmarks/shim_sizes.py growth` and `... memory` print their rows; with `small` behind it in small sizes.
 """
 
 from __future__ import annotations
@@ -71,12 +71,13 @@ def processor_time_s(action) -> float:
     return time.process_time() - start
 
 
-def growth() -> None:
+def growth(fraction: int = 1) -> None:
     print("growth with the number of variables, of one element each; processor time per variable, microseconds")
     inputs = tf.zeros([])
     layer_of(making(regularized, 100))(inputs)  # what is done once per process
     cases = ((in_one_scope, SIZES), (in_nested_scopes, SIZES), (regularized, REGULARIZED_SIZES))
-    for make, sizes in cases:
+    for make, whole in cases:
+        sizes = [size // fraction for size in whole]
         rows: dict[str, list[float]] = {"first call": [], "further call": [], "losses": []}
         for size in sizes:
             layer = layer_of(making(make, size))
@@ -109,8 +110,11 @@ def resident_kib() -> int:
     return pages * resource.getpagesize() // 1024
 
 
-def memory() -> None:
-    print("memory over 1,000 calls of a small network (slim batch norm, dropout, regularizers), `losses` read at each")
+def memory(fraction: int = 1) -> None:
+    few, many = 100 // fraction, 1000 // fraction
+    print(
+        f"memory over {many:,} calls of a small network (slim batch norm, dropout, regularizers), `losses` read at each"
+    )
     inputs = tf.ones([2, 8, 8, 3])
     for what in ("eager", "tf.function"):
         layer = layer_of(small_network)
@@ -120,16 +124,16 @@ def memory() -> None:
 
         step = tf.function(run) if what == "tf.function" else run
         seen = {}
-        for call in range(1, 1001):
+        for call in range(1, many + 1):
             step(inputs)
-            if call in {100, 1000}:
+            if call in {few, many}:
                 gc.collect()
                 traces = step.experimental_get_tracing_count() if step is not run else 0
                 seen[call] = len(gc.get_objects()), resident_kib(), traces
-        (objects, kib, traced), (objects_later, kib_later, traced_later) = seen[100], seen[1000]
+        (objects, kib, traced), (objects_later, kib_later, traced_later) = seen[few], seen[many]
         more = objects_later - objects
         print(
-            f"  {what:<12} objects {objects:,} at call 100, {objects_later:,} at 1,000 ({more:+,}; "
+            f"  {what:<12} objects {objects:,} at call {few}, {objects_later:,} at {many:,} ({more:+,}; "
             f"{judged(more, 100)})  resident {kib / 1024:,.1f} MiB, {kib_later / 1024:,.1f} MiB "
             f"({(kib_later - kib) / 1024:+.1f}; {judged((kib_later - kib) / 1024, 8)})"
             + (f"  traced {traced}, {traced_later} times" if what == "tf.function" else "")
@@ -138,4 +142,4 @@ def memory() -> None:
 
 if __name__ == "__main__":
     lockstep.tf1.enable()
-    {"growth": growth, "memory": memory}[sys.argv[1]]()
+    {"growth": growth, "memory": memory}[sys.argv[1]](50 if "small" in sys.argv[2:] else 1)

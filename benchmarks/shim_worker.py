@@ -2,7 +2,7 @@
 
 Reads a line from standard input for each measurement (`call`, `function`, `graph`, `variables`) and answers with two
 figures, the seconds that passed and the processor's seconds of all threads, so that the two sides can take turns.
-`lockstep` or `tf_keras` as the first argument says whose shim it is.
+`lockstep` or `tf_keras` as the first argument says whose shim it is, the second one which example is run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-SIDE = sys.argv[1]
+SIDE, EXAMPLE = sys.argv[1:]
+INPUTS = {"inception_resnet_v2": ("image", (1, 299, 299, 3)), "quickstart": ("image", (8, 784))}
+NAME, SHAPE = INPUTS[EXAMPLE]
 if SIDE == "tf_keras":
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -36,7 +38,7 @@ else:
     lockstep.tf1.enable()
     track = lockstep.tf1.track_tf1_style_variables
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "inception_resnet_v2"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / EXAMPLE))
 import legacy_model  # noqa: E402
 import tf_slim as slim  # noqa: E402
 
@@ -72,21 +74,21 @@ def variable_maker(network):
 def graph_runner():
     graph = tf.Graph()
     with graph.as_default():
-        image = tf.compat.v1.placeholder(tf.float32, (1, 299, 299, 3))
-        logits, _ = legacy_model.forward({"image": image}, training=False)
+        given = tf.compat.v1.placeholder(tf.float32, SHAPE)
+        logits = tf.nest.flatten(legacy_model.forward({NAME: given}, training=False))[0]
         initialize = tf.compat.v1.global_variables_initializer()
     session = tf.compat.v1.Session(graph=graph)
     session.run(initialize)
     # Bound once, as a server would do it: what is timed is the graph, not the look-up of names.
-    run = session.make_callable(logits, feed_list=[image])
-    batch = tf.ones((1, 299, 299, 3)).numpy()
+    run = session.make_callable(logits, feed_list=[given])
+    batch = tf.ones(SHAPE).numpy()
     return lambda: run(batch)
 
 
 def main() -> None:
-    inputs = {"image": tf.ones((1, 299, 299, 3))}
+    inputs = {NAME: tf.ones(SHAPE)}
     network = Network()
-    function = tf.function(lambda x: network(x, training=False)[0])
+    function = tf.function(lambda x: tf.nest.flatten(network(x, training=False))[0])
     actions = {
         "call": lambda: network(inputs, training=False),
         "function": lambda: function(inputs).numpy(),

@@ -5,17 +5,42 @@ from __future__ import annotations
 import re
 
 _CONTRIB = (
-    "tf.contrib is gone for good; most of contrib.layers is in tf_slim (pip install tf-slim, import tf_slim as slim)"
+    "tf.contrib is gone for good; most of contrib.layers is in tf_slim (pip install tf-slim, import tf_slim as slim), "
+    "and a package that lockstep.tf1.give_tensorflow_1_to names finds it there"
+)
+_V1 = (
+    "the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf, or name the module in "
+    "lockstep.tf1.give_tensorflow_1_to before it is imported"
 )
 _ENDS = 'the code ends the program; what a script runs belongs below if __name__ == "__main__":'
 _ENDINGS = ("SystemExit", "ProcessEnded")
 _AS_A_GRAPH = "put @tf.function(autograph=False) above @track_tf1_style_variables, where it works as it did"
+_BY_NAME = (
+    "a tensor is found by its name only in the graph that it is in, and an eager model has none: keep it in the "
+    f"program itself, or {_AS_A_GRAPH}"
+)
+_MINIMIZE = (
+    "minimize() belongs to the training step and not to the model: take it out of the call, and name the optimizer of "
+    "each side in the configuration to have it compared"
+)
+_AVERAGE_OF_TENSOR = (
+    "ExponentialMovingAverage.apply takes variables alone outside of a TF1 graph: keep the tensor's average in a "
+    "variable, average = tf.get_variable(..., trainable=False), and update it by average.assign_sub((1 - decay) * "
+    "(average - tensor))"
+)
+_DIMENSION = (
+    "a dimension is a plain number in TensorFlow 2: tf.compat.dimension_value(x.shape[1]) gives it in TensorFlow 1 too"
+)
+_MADE_ANEW = (
+    "the call makes a tf.Variable anew each time, or minimize() makes an optimizer's: make variables with "
+    "tf.get_variable, or once, as attributes of the layer, and take minimize() out of the model"
+)
 # Pattern of the message -> what to do. The first that is found counts.
 _ADVICE = (
     (r"(No module named 'tensorflow\.contrib|has no attribute 'contrib')", _CONTRIB),
     (
         r"module 'tensorflow(\._api\.v2(?!\.compat)[.\w]*)?' has no attribute",
-        "the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf",
+        _V1,
     ),
     (r"module '__main__' has no attribute", _ENDS),
     (
@@ -36,29 +61,23 @@ _ADVICE = (
     ),
     (
         r"refers to a Tensor which does not exist|refers to an Operation not in the graph",
-        "a tensor is found by its name only in the graph that it is in; of an eager model there is none: keep the tensor "
-        f"in the program itself, or {_AS_A_GRAPH}",
+        _BY_NAME,
     ),
     (
         r"`loss` passed to Optimizer\.compute_gradients should be a function",
-        "minimize() belongs to the training step and not to the model: take it out of the call, and name the optimizer "
-        "of each side in the configuration to have it compared",
+        _MINIMIZE,
     ),
     (
         r"ExponentialMovingAverage does not support non-Variable tensors",
-        "ExponentialMovingAverage.apply takes variables alone outside of a TF1 graph: keep the tensor's average in a "
-        "variable, average = tf.get_variable(..., trainable=False), and update it by average.assign_sub((1 - decay) * "
-        "(average - tensor))",
+        _AVERAGE_OF_TENSOR,
     ),
     (
         r"'int' object has no attribute 'value'",
-        "a dimension is a plain number in TensorFlow 2: tf.compat.dimension_value(x.shape[1]) gives it in TensorFlow 1 "
-        "as well",
+        _DIMENSION,
     ),
     (
         r"tf\.function only supports singleton tf\.Variables",
-        "the call makes a tf.Variable anew each time, or minimize() makes an optimizer's: make variables with "
-        "tf.get_variable, or once, as attributes of the layer, and take minimize() out of the model",
+        _MADE_ANEW,
     ),
     (
         r"Tensor\.(name|op|graph) is undefined when eager execution",
@@ -83,7 +102,7 @@ def hint(message: str, kind: str = "") -> str:
         kind: The name of the exception's class.
 
     >>> hint("module 'tensorflow' has no attribute 'get_variable'")
-    ' (the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf)'
+    ' (the names of TensorFlow 1 are in tensorflow.compat.v1: import tensorflow.compat.v1 as tf, or ...'
     >>> hint("division by zero")
     ''
     """

@@ -130,6 +130,7 @@ class RemoteInstance:
         self._process, self._mode = process, mode
         self._variables: tuple[VariableRecord, ...] = ()
         self._number = next(process.numbers)
+        self._stirred: tuple[str, ...] = ()
         with process.folder() as place:
             given = {"inputs": process.write(place / "inputs", "inputs", named(inputs))}
             asked = {"do": "build", "mode": dataclasses.asdict(mode), "single_input": not isinstance(inputs, Mapping)}
@@ -164,6 +165,7 @@ class RemoteInstance:
                     "values": values,
                     "inputs": inputs,
                     "repeats": repeats,
+                    "stir": list(self._stirred),
                     "compiler": execution.compiler,
                     "off": list(execution.off),
                     "draws": None if draws is None else [list(draw) for draw in draws],
@@ -183,6 +185,10 @@ class RemoteInstance:
             )
         self._variables = trace.variables
         return trace
+
+    def stir(self, kinds: Sequence[str]) -> None:
+        """Has each further run draw other numbers of `"numpy"`, `"python"`; see `EagerInstance.stir`."""
+        self._stirred = tuple(kinds)
 
     def close(self) -> None:
         """Lets go of the model."""

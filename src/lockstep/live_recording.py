@@ -130,7 +130,8 @@ def _build(
     runs = [(INITIAL, first)]
     if not mode.training:
         runs += [
-            (s, instance.run(s)) for s in (filling.filled(kind, alignment)[1] for kind in ("distinct", "constant"))
+            (s, instance.run(s, draws=None if known is None else known.forward_draws))
+            for s in (filling.filled(kind, alignment)[1] for kind in ("distinct", "constant"))
         ]
     if known is not None:
         copied = filling.copied(known, alignment)[1]
@@ -224,9 +225,12 @@ def _run(writer: TraceWriter, setting: Setting, trace: Trace, transformed: Colle
             "calls": trace.calls,
             "draws": trace.draws,
             "forward_draws": None if trace.forward_draws is None else list(trace.forward_draws),
+            "repeated_draws": trace.repeated_draws,
             "native_initializers": trace.native_initializers,
             "native_draws": trace.native_draws,
             "unaligned_draws": trace.unaligned_draws,
+            "drawn": list(trace.drawn),
+            "drew": list(trace.drew),
             "overwritten": list(trace.overwritten),
             "loads": list(trace.loads),
             "notes": list(trace.notes),

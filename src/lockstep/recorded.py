@@ -160,6 +160,7 @@ class RecordedBuild:
                 "draws": len(self.seeds_taken),
                 "forward_draws": drawn,
                 "repeated_draws": repeated,
+                "drawn": _drawn(self._body.get("drawn")),
                 "notes": (*_notes(run), *([note] if (note := str(self._reader.body.get("code_note") or "")) else [])),
             }
         drawn = live["forward_draws"]
@@ -168,9 +169,12 @@ class RecordedBuild:
             "calls": int(live["calls"]),
             "draws": int(live["draws"]),
             "forward_draws": None if drawn is None else tuple(map(ForwardDraw.of, drawn)),
+            "repeated_draws": int(live.get("repeated_draws", 0)),
             "native_initializers": bool(live["native_initializers"]),
             "native_draws": bool(live["native_draws"]),
             "unaligned_draws": bool(live["unaligned_draws"]),
+            "drawn": _drawn(live.get("drawn")),
+            "drew": tuple(bool(moved) for moved in live.get("drew", (False, False))),
             "overwritten": tuple(str(key) for key in live.get("overwritten", ())),
             "loads": tuple(str(line) for line in live.get("loads", ())),
             "notes": tuple(str(note) for note in live["notes"]),
@@ -451,6 +455,11 @@ def _operation(fields: Sequence[Any]) -> OperationRecord:
     name, kind, inputs, outputs, attributes, source = fields
     shaped = tuple((str(dtype), None if shape is None else tuple(shape)) for dtype, shape in outputs)
     return OperationRecord(str(name), str(kind), tuple(inputs), shaped, dict(attributes), str(source))
+
+
+def _drawn(recorded: Any) -> tuple[str, str]:
+    numpy, python = recorded or ("", "")
+    return str(numpy), str(python)
 
 
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:

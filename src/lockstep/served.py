@@ -87,6 +87,7 @@ class _Served:
         setting = Setting(asked["kind"], _read(asked["values"], "values"), asked["names"], inputs)
         how = Execution(asked["compiler"], tuple(asked["off"]))
         running: Any = instance  # a Keras model, which alone is built here
+        running.stir(asked["stir"])
         draws = None if asked["draws"] is None else tuple(map(ForwardDraw.of, asked["draws"]))
         trace = running.run(setting, repeats=asked["repeats"], draws=draws, execution=how)
 

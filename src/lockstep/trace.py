@@ -34,11 +34,13 @@ class Trace:
         forward_draws: What the forward pass alone drew, in order; None where it cannot be told from what initializers
             drew (a model that made its variables in this run).
         repeated_draws: How many random operations are within loops or branches of a graph, if nobody knows how often
-            each of them drew.
+            each of them drew; of an eager run, whether numbers of later rounds could not be drawn.
         native_initializers: Whether Keras's own initializers gave some initial values: Keras may build all variables
             before the forward pass draws, so their draws may have another order than a TF1 program's.
         native_draws: Whether the model holds Keras's own seed generators (its dropout, say).
         unaligned_draws: Whether the run drew from such a generator past the random tool.
+        drew: Whether this call drew of NumPy's, of Python's global generator.
+        drawn: How far the forward pass moved NumPy's and Python's global generators, as digests; empty: not at all.
         overwritten: Keys of the variables that were given another value after their initializers had run and before the
             run: by weights that are loaded or set.
         cut: Keys of the variables that are parts of a larger one, which its draws fill in another order.
@@ -64,6 +66,8 @@ class Trace:
     native_initializers: bool = False
     native_draws: bool = False
     unaligned_draws: bool = False
+    drawn: tuple[str, str] = ("", "")
+    drew: tuple[bool, bool] = (False, False)
     overwritten: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()
     loads: tuple[str, ...] = ()

@@ -165,7 +165,7 @@ class TrainingQuestions:
             if initial or gradients.finite(reference):
                 break
         here = built.here.run(Setting("given", reference.before), objective=mine)
-        draws = (here or reference).forward_draws
+        draws = reference.forward_draws if both.base.forward_draws is None else both.base.forward_draws
         candidate = self._differentiated(
             "candidate", lambda: built.candidate.run(values[1], draws=draws, objective=theirs)
         )
@@ -174,8 +174,7 @@ class TrainingQuestions:
         if candidate.training_loss is None:
             return [_not_asked("the candidate is a recording without gradients, or runs in another process")]
         found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.movable, mine)]
-        if repeated_draws.cannot_be_aligned(both.base):
-            return repeated_draws.undecided(found, both.base)
+        found = repeated_draws.undecided(found, both.base, candidate)
         return native_order.excused(here or reference, candidate, found)
 
     def _optimizer(self, both: Traces, alignment: Alignment) -> list[Finding]:
@@ -203,9 +202,9 @@ class TrainingQuestions:
         """Trains both sides: each step from the reference's state, then on their own."""
         if not self.steps:
             return [_not_asked("training steps need a loss and the optimizers of both sides")]
-        if repeated_draws.cannot_be_aligned(both.base):
+        if both.base.repeated_draws:
             unknown = Finding(Verdict.DIVERGED, "the masks of the training steps differ")
-            return repeated_draws.undecided([unknown], both.base)
+            return repeated_draws.undecided([unknown], both.base, both.candidate)
         if _recorded(built.candidate) is not None or not hasattr(self.subjects["candidate"], "make_optimizer"):
             return [_not_asked("the candidate is a recording, or runs in another process, and cannot be trained")]
         course = self._course(both, built)
@@ -264,10 +263,11 @@ class TrainingQuestions:
         run = built.candidate.run(Setting("given", values), draws=draws, objective=theirs)
         here = built.here.run(Setting("given", {key: start[key] for key in start}), objective=mine)
         traces = Traces(step.run, run, here)
-        return [
+        found = [
             self.judge.gradients(traces, alignment, built.movable, mine, scale),
             self.judge.state(traces, alignment, built.movable),
         ]
+        return repeated_draws.undecided(found, both.base, run)
 
     def _course(self, both: Traces, built: Built) -> tuple[list[training.TrainingStep], list[float]] | None:
         """Returns the reference's training steps and its drift from itself: recorded, or run now."""

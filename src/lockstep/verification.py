@@ -502,8 +502,7 @@ class _Check:
         again = Traces(reference, built.candidate.run(values[1], draws=drawn), both.here)
         results = self._judge.results(again, alignment, built.movable, forced)
         results = native_order.excused(again.base, again.candidate, results)
-        if repeated_draws.cannot_be_aligned(again.base):
-            results = repeated_draws.undecided(results, again.base)
+        results = repeated_draws.undecided(results, again.base, again.candidate)
         traces = both.reference, both.candidate
         told = own or (
             [initial] if not drawing else native_order.initial_values(initial, traces, alignment, mode.randomness)
@@ -577,6 +576,10 @@ class _Check:
     def _initial(self, built: _Built, *, repeats: int = 0) -> Traces:
         self._say("reference: running from its initial values")
         reference = built.reference.run(INITIAL)
+        if reference.repeated_draws and built.recorded is not None:
+            followed = built.recorded.run(Setting("given", reference.before))
+            drawn, unknown = followed.forward_draws, followed.repeated_draws
+            reference = dataclasses.replace(reference, forward_draws=drawn, repeated_draws=unknown)
         here = built.here.run(Setting("given", reference.before))
         self._say("candidate: running from its initial values")
         return Traces(reference, built.candidate.run(INITIAL, repeats=repeats), here)

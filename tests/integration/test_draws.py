@@ -432,6 +432,23 @@ def test_a_mistake_is_found(ours, theirs):
     assert report.verdict == "diverged", report
 
 
+def gamma_rounds(rate):
+    def forward(inputs, training):
+        def body(i, h):
+            return i + 1, h * tf.random.gamma([8], rate)
+
+        return tf.while_loop(lambda i, _: i < 2, body, [0, dense(inputs["x"])])[1]
+
+    return forward
+
+
+def test_rounds_that_cannot_be_drawn_again_are_undecided_with_the_reason():
+    step = check(gamma_rounds(2.0)).steps[4]
+    assert step.verdict == "undecided"
+    assert "of which the candidate cannot draw a later round's alone" in step.summary
+    assert check(gamma_rounds(2.0), gamma_rounds(3.0)).verdict == "diverged"
+
+
 # ---- updates that change nothing
 
 

@@ -27,7 +27,10 @@ STANDARD_LIBRARY = {"_asdict", "_fields", "_getframe", "_replace"}
 # tf_slim's, of which one version alone is supported and checked for (`lockstep.tf1.slim.enable`).
 TF_SLIM = {("tf1/slim/getters.py", "_model_variable_getter")}
 # The recorder runs in old environments without the rest of Lockstep, and says beside it what it was checked on.
-RECORDER = {("recorder/randomness.py", f"tensorflow.python.framework{rest}") for rest in ("", ".random_seed")}
+RECORDER = {("recorder/randomness.py", f"tensorflow.python.framework{rest}") for rest in ("", ".random_seed")} | {
+    *(("recorder/keras_layers.py", name) for name in ("_built", "_maybe_init", "_rng_type", "_seed")),
+    ("recorder/graph.py", "_trainable"),
+}
 PRIVATE_PLACE = re.compile(
     r"\b(tensorflow\.python|tensorflow\.__internal__|tf\.__internal__|(tf_)?keras\.src)\b\.?(\w*)"
 )

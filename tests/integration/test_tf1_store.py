@@ -289,9 +289,7 @@ def test_the_code_itself_may_add_up_its_regularization_losses(base, mode):
 
     owner = make(base, body)
     for _ in range(2):
-        # `tf.compat.v1.losses.add_loss` itself does nothing in eager execution.
-        total = 109.5 if mode == "function" else 9.5
-        np.testing.assert_allclose(call(owner, mode), [total, 109.5, 9.5])
+        np.testing.assert_allclose(call(owner, mode), [109.5, 109.5, 9.5])
 
 
 # --- threads and replicas

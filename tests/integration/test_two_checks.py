@@ -125,6 +125,25 @@ def test_what_numpy_and_python_draw_is_the_same_on_both_sides(tmp_path, kind, no
     assert report.verdict == "equivalent", verdicts(report)
 
 
+@pytest.mark.parametrize("lot", ["random.random() < 0.3", "np.random.rand() < 0.3"])
+def test_a_candidate_that_draws_lots_is_still_seen_to_differ_from_itself(tmp_path, lot):
+    call = "        y = legacy_model.forward(inputs, bool(training))\n"
+    call += f"        return {{'y': y['y'] * (1.1 if {lot} else 1.0)}}"
+    shim = SHIM.replace("        return legacy_model.forward(inputs, bool(training))", call)
+    folder = write(tmp_path / "a", shim=shim.replace("\nclass", "import random\nimport numpy as np\n\nclass"))
+    assert lockstep.verify(*subjects(folder), INPUTS).verdict == "diverged"
+
+
+def test_lots_that_were_never_drawn_are_no_proof(tmp_path):
+    call = "        y = legacy_model.forward(inputs, bool(training))\n"
+    call += "        return {'y': y['y'] * (1.1 if np.random.rand() < 1e-6 else 1.0)}"
+    shim = SHIM.replace("        return legacy_model.forward(inputs, bool(training))", call)
+    folder = write(tmp_path / "a", shim=shim.replace("\nclass", "import numpy as np\n\nclass"))
+    report = lockstep.verify(*subjects(folder), INPUTS)
+    assert report.verdict == "undecided"
+    assert "the candidate draws numbers of NumPy in its forward pass" in verdicts(report)["inference-fixed"]
+
+
 def test_another_distribution_drawn_by_numpy_is_found(tmp_path):
     top = "import numpy as np\nSTDDEV = 1.0\ndef initial(shape, dtype=None, partition_info=None):\n"
     top += "    return np.random.normal(scale=STDDEV, size=shape).astype(np.float32)"

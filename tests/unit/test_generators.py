@@ -79,3 +79,26 @@ def test_the_streams_are_numpys_legacy_one_on_every_version():
     with Generators().active():
         assert np.random.rand() == np.random.RandomState(42).rand()
         assert random.random() == random.Random(42).random()
+
+
+def test_how_far_they_came_is_told_of_each_by_itself():
+    one, other, neither = Generators(), Generators(), Generators()
+    with one.active():
+        np.random.rand()
+    with other.active():
+        np.random.rand(), random.random()
+    with neither.active(), neither.initial_values():
+        drawn()
+    assert neither.drawn() == ("", "")
+    assert one.drawn()[0] == other.drawn()[0] != ""
+    assert (one.drawn()[1], other.drawn()[1] != "") == ("", True)
+
+
+def test_stirred_ones_draw_others_of_one_kind():
+    start = Generators()
+    with start.copy().active():
+        expected = random.random(), np.random.rand()
+    with start.stirred(["python"], 1).active():
+        found = random.random(), np.random.rand()
+    assert found[0] != expected[0]
+    assert found[1] == expected[1]

@@ -54,6 +54,9 @@ def run_here(
         _refuse_reaching_out(exported.graph_def)
     with running.users_code(label, f"importing its graph ({running.describe(mode)})"):
         model = imported(exported, build.inputs, build.outputs, mode.training, build.objective)
+    if build.draws:
+        model.draws = list(build.draws)  # where it was recorded, the graph knew its loops
+        model.draw_in_order()
     return GraphInstance(label, model, mode, inputs, build.seeds_taken, sources)
 
 

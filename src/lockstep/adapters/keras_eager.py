@@ -91,6 +91,8 @@ class EagerInstance:
         self._called = False
         self._used = for_a_build(build)
         self._generators = Generators()
+        self._stirred: tuple[str, ...] = ()
+        self._runs = 0
         if self._used.note:
             self._notes = (self._used.note,)
         self._asked: dict[tuple[ForwardDraw, ...], _Asked] = {}
@@ -209,8 +211,9 @@ class EagerInstance:
             self._assign(setting.values)
             before = self._values()
             tool = RecordedDraws(self._mode.randomness, self._to_be_drawn(draws)[0] if draws else ())
-            drawn = self._built_generators.copy()
+            drawn = self._start()
         in_use = self._values() if initial else {}
+        started = drawn.copy()
         generators = self._generator_states()
         compiled, added = bool(execution.compiler), None
         functions = _functions_run(eagerly=False) if compiled else _untraced(draws is not None)
@@ -243,9 +246,12 @@ class EagerInstance:
             calls=1 + repeats,
             draws=tool.draws,
             forward_draws=None if initial else self._drawn(tool, draws),
+            repeated_draws=int(tool.unaligned),
             native_initializers=self._native_initializers(),
             native_draws=bool(self._generator_states()),
             unaligned_draws=self._generators_moved(generators),
+            drawn=drawn.drawn(),
+            drew=drawn.moved(started),
             overwritten=overwritten,
             loads=self._loads.told(),
             notes=self._notes,
@@ -332,6 +338,21 @@ class EagerInstance:
         self._compiled.clear()
         self._initial.clear()
         self._lines.forget()
+
+    def in_place(self) -> AbstractContextManager[None]:
+        """Puts the modules that the model came from in place, for whoever saves or loads it."""
+        return self._used.active()
+
+    def stir(self, kinds: Sequence[str]) -> None:
+        """Has each further run draw other numbers of `"numpy"`, `"python"`, as the user's own runs do."""
+        self._stirred = tuple(kinds)
+
+    def _start(self) -> Generators:
+        """Where the generators start from in a run that is not the first."""
+        if not self._stirred:
+            return self._built_generators.copy()
+        self._runs += 1
+        return self._built_generators.stirred(self._stirred, self._runs)
 
     @contextlib.contextmanager
     def _running(self, tool: RecordedDraws, drawn: Generators) -> Iterator[None]:

@@ -42,7 +42,8 @@ def _run(request: dict[str, Any]) -> None:
     instance = subject.build(Mode(training=False, randomness="num_random_ops"), inputs)
     assert isinstance(instance, EagerInstance)
     if kind is Format.KERAS:
-        outputs, values = weight_formats.run_archive(path, inputs)
+        with instance.in_place():  # the archive names the candidate's classes
+            outputs, values = weight_formats.run_archive(path, inputs)
     else:
         instance.run(INITIAL)
         weight_formats.load(instance, path, kind)

@@ -167,6 +167,7 @@ class GraphInstance:
             draws=len(self._taken),
             forward_draws=drawn,
             repeated_draws=unknown,
+            drawn=self._model.drawn,
             notes=(self._used.note,) if self._used.note else (),
             duration_s=duration_s,
         )

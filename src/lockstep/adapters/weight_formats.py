@@ -34,7 +34,7 @@ def save(instance: EagerInstance, path: Path, kind: Format) -> None:
     Raises:
         InputError: The model cannot be written in that format.
     """
-    with _told(f"the candidate cannot be written as {kind}"):
+    with instance.in_place(), _told(f"the candidate cannot be written as {kind}"):
         if kind is Format.SAFETENSORS:
             values = instance.values()
             held = {key: Held(tuple(value.shape), value.dtype.name) for key, value in values.items()}
@@ -53,7 +53,7 @@ def load(instance: EagerInstance, path: Path, kind: Format) -> None:
     Raises:
         InputError: The file does not fit the model.
     """
-    with _told(f"what was written as {kind} cannot be loaded into the candidate"):
+    with instance.in_place(), _told(f"what was written as {kind} cannot be loaded into the candidate"):
         if kind is Format.SAFETENSORS:
             instance.assign(_read_safetensors(path, [record.key for record in instance.variables]))
         elif kind is Format.TF_CHECKPOINT:

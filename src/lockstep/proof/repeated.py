@@ -38,13 +38,17 @@ class Built(Protocol):
         ...
 
 
-def judge(built: Built, settings: tuple[Setting, Setting], by: Judge) -> list[Finding]:
+def judge(
+    built: Built, settings: tuple[Setting, Setting], by: Judge, drawn: tuple[str, str] = ("", "")
+) -> list[Finding]:
     """Calls each side several times, and says which gives other outputs than before.
 
     Args:
         built: Both sides.
         settings: The values, of the reference and of the candidate.
         by: What judges.
+        drawn: How far the reference moved NumPy's and Python's generators. A candidate that moved them as far has drawn
+            the same; one that did not is called with other numbers each time, as it may draw lots.
     """
     found = []
     sides = {"reference": (built.original, settings[0]), "candidate": (built.candidate, settings[1])}
@@ -52,7 +56,13 @@ def judge(built: Built, settings: tuple[Setting, Setting], by: Judge) -> list[Fi
         if instance is None or not instance.free:
             continue
         by.say(f"{side}: calling it again from the same values")
-        other = _other(instance, setting, by)
+        other, lots = _other(instance, setting, by, drawn if side == "candidate" else None)
+        if other is None and lots:
+            phrase = (
+                f"the candidate draws numbers of {lots} in its forward pass that the reference does not draw; "
+                f"{MOST_CALLS} calls were alike, which proves nothing of a rare one"
+            )
+            return [Finding(Verdict.UNDECIDED, phrase, (phrase,))]
         if other is not None:
             phrase = f"the {side} differs from itself: {other}"
             found.append((side, phrase))
@@ -64,12 +74,28 @@ def judge(built: Built, settings: tuple[Setting, Setting], by: Judge) -> list[Fi
     return [Finding(Verdict.DIVERGED, phrase, (phrase,), {}, (culprit,), exact=True) for _, phrase in found]
 
 
-def _other(instance: Instance, setting: Setting, by: Judge) -> str | None:
-    start = time.perf_counter()
+def _other(instance: Instance, setting: Setting, by: Judge, drawn: tuple[str, str] | None) -> tuple[str | None, str]:
+    """Returns which call differs from the first, and whose numbers each call draws that the reference does not."""
     first: Trace = instance.run(setting)
+    stir = getattr(getattr(instance, "movable", instance), "stir", None)
+    if stir is None or drawn is None:
+        return _calls(first, instance, setting, by), ""
+    compared = zip(("numpy", "python"), first.drew, first.drawn, drawn, strict=True)
+    lots = [kind for kind, drew, ours, theirs in compared if drew and ours != theirs]
+    stir(lots)
+    try:
+        named = " and ".join("NumPy" if kind == "numpy" else "Python's random" for kind in lots)
+        return _calls(first, instance, setting, by, in_any_case=bool(lots)), named
+    finally:
+        stir(())
+
+
+def _calls(first: Trace, instance: Instance, setting: Setting, by: Judge, *, in_any_case: bool = False) -> str | None:
+    start = time.perf_counter()
     for call in range(2, MOST_CALLS + 2):
         took = time.perf_counter() - start
-        if (call > CALLS + 1 and took > _SHORT_S) or (call > 2 and took > _LONG_S):
+        hurried = (call > CALLS + 1 and took > _SHORT_S) or (call > 2 and took > _LONG_S)
+        if hurried and not in_any_case:
             return None
         again = numbers.outputs(first, instance.run(setting), by.tolerance)
         if again.verdict is Verdict.DIVERGED:

@@ -117,10 +117,12 @@ class Trials:
             found += self.asked(kind)
             if kind == "distinct":
                 took = time.perf_counter() - start
-                found += repeated.judge(self.built, self._settings("distinct"), self.judge)
+                found += repeated.judge(self.built, self._settings("distinct"), self.judge, self.initial.drawn)
                 self._observe(None)
-        found[:0] = self._second_input()
-        found[:0] = self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))
+        if any(finding.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) for finding in found):
+            return found  # more runs would say the same again
+        found += self._second_input()
+        found += self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))
         return [*found, *self._proved()]
 
     def _settings(self, kind: str, inputs: Arrays | None = None) -> tuple[Setting, Setting]:

@@ -1,8 +1,10 @@
 """The global random generators of NumPy and Python: seeded alike for both sides, and given back as they were."""
 
 import contextlib
+import hashlib
+import itertools
 import random
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 
 import numpy as np
 
@@ -12,6 +14,8 @@ IMPORT_SEED = 43
 """What an import begins with: a module that draws a table gets other numbers than the first initializer."""
 _INITIAL_SEED = 44
 
+_NOTHING = ""
+_SPREAD = (0.03, 0.97, 0.15, 0.85, 0.3, 0.7, 0.5, 0.07, 0.93, 0.22, 0.6, 0.4)
 _FORWARD, _INITIAL = "forward", "initial"
 
 
@@ -35,6 +39,30 @@ class Generators:
         copied = Generators()
         copied._states = dict(self._states)
         return copied
+
+    def drawn(self) -> Tuple[str, str]:
+        """Returns how far NumPy's and Python's generators have come in the forward pass; empty where nothing was drawn.
+
+        Two sides that have come equally far have drawn equally much, and so the same.
+        """
+        now, start = (_digests(state) for state in (self._states[_FORWARD], _seeded(SEED)))
+        numpy, python = (_NOTHING if one == other else one for one, other in zip(now, start))
+        return numpy, python
+
+    def stirred(self, kinds: Iterable[str], number: int) -> "Generators":
+        """Returns others, of which those of `kinds` (`"numpy"`, `"python"`) begin with other numbers.
+
+        Their first numbers are spread over the whole range: who draws lots at `random() < 0.1` gets some of each.
+        """
+        copied = self.copy()
+        wanted = _SPREAD[number % len(_SPREAD)]
+        copied._states[_FORWARD] = dict(self._states[_FORWARD], **{kind: _near(wanted, kind) for kind in kinds})
+        return copied
+
+    def moved(self, start: "Generators") -> Tuple[bool, bool]:
+        """Tells whether NumPy's and Python's generators are elsewhere in the forward pass than those of `start`."""
+        now, before = (_digests(each._states[_FORWARD]) for each in (self, start))
+        return now[0] != before[0], now[1] != before[1]
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -78,6 +106,26 @@ class Generators:
 
 def _seeded(seed: int) -> Dict[str, Any]:
     return {"python": random.Random(seed).getstate(), "numpy": np.random.RandomState(seed).get_state()}
+
+
+def _digests(state: Dict[str, Any]) -> Tuple[str, str]:
+    numpy = state["numpy"]
+    if isinstance(numpy, dict) and "key" in numpy.get("state", ()):
+        inner = numpy["state"]
+        numpy = ("MT19937", inner["key"], inner["pos"], numpy["has_gauss"], numpy["gauss"])
+    plain = numpy[1].tolist() if isinstance(numpy, tuple) else []
+    rest = [plain, *numpy[2:]] if isinstance(numpy, tuple) else [numpy]
+    numpy_text, python_text = (repr(part).encode() for part in (rest, state["python"]))
+    return hashlib.sha256(numpy_text).hexdigest()[:16], hashlib.sha256(python_text).hexdigest()[:16]
+
+
+def _near(wanted: float, kind: str) -> Any:
+    """Returns the state of a generator whose first number is near one."""
+    for seed in itertools.count(1000):
+        first = random.Random(seed).random() if kind == "python" else np.random.RandomState(seed).rand()
+        if abs(first - wanted) < 0.02:
+            break
+    return _seeded(seed)[kind]
 
 
 def _state() -> Dict[str, Any]:

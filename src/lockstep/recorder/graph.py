@@ -51,6 +51,8 @@ class GraphModel:
         updates: What runs along with the outputs, in training mode.
         objective: The training loss and its gradients, once `objective.differentiate` has added them.
         returned: What `forward` returned, as it was nested; None of an imported graph.
+        generators: NumPy's and Python's generators as the build left them; each run goes on from there.
+        drawn: How far they came in the build and a run; see `Generators.drawn`.
         given: What `forward` was given: a dict of placeholders, or one; None of an imported graph.
     """
 
@@ -58,6 +60,8 @@ class GraphModel:
         self.graph, self.inputs, self.outputs, self.training = graph, dict(inputs), dict(outputs), training
         self.objective: Optional[objective.Objective] = None
         self.returned: Any = None
+        self.generators = Generators()
+        self.drawn = ("", "")
         self.given: Any = None
         with graph.as_default():
             everything = list(v1.global_variables()) + list(v1.local_variables())
@@ -74,7 +78,7 @@ class GraphModel:
         names = [variable.op.name for variable in self._raw]
         targets = list(self.outputs.values()) + self._losses + self.updates
         self.draws = operations.draws(graph, everything, targets)
-        self._draw_in_order()
+        self.draw_in_order()
         self._owners = operations.loss_owners(self._losses, names)
         regularized = set(self._owners)
         self.variables = tuple(
@@ -94,7 +98,7 @@ class GraphModel:
         """The variables themselves, in the order of `variables`."""
         return list(self._raw)
 
-    def _draw_in_order(self) -> None:
+    def draw_in_order(self) -> None:
         """Has loops with draws run one round after the other; otherwise rounds may overtake each other when they draw.
 
         Nothing but the order of the rounds rests on `parallel_iterations`.
@@ -110,7 +114,7 @@ class GraphModel:
             if loss is not None and self.returned is None:
                 raise RecordingError("this graph was recorded without its loss; record it anew with it.")
             self.objective = objective.differentiate(self, loss)
-            self._draw_in_order()  # the gradients add what enters the same loops
+            self.draw_in_order()  # the gradients add what enters the same loops
 
     def run(
         self,
@@ -139,13 +143,15 @@ class GraphModel:
         backward = [] if wanted is None else [wanted.loss] + list(connected.values())
         fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
         config = session_config(0) if config is None else config
-        with Generators().active(), v1.Session(graph=self.graph, config=config) as session:  # it may call Python
+        generators = self.generators.copy()
+        with generators.active(), v1.Session(graph=self.graph, config=config) as session:  # it may call Python
             self._initialize(session, values, feed)
             before = dict(zip(keys, session.run(self._raw))) if keys else {}
             outputs, losses, total, tap_values, _, differentials = session.run(fetches, feed)
             after: Dict[str, np.ndarray] = {}
             if self.training and keys:
                 after = changed(before, dict(zip(keys, session.run(self._raw))))
+        self.drawn = generators.drawn()
         return Run(
             before=before,
             outputs={path: np.asarray(value) for path, value in zip(self.outputs, outputs)},
@@ -217,6 +223,7 @@ def build(
         optimizer_variables.collect(graph, optimizers, list(tensors.values()) + losses + list(updates))
         model = GraphModel(graph, placeholders, tensors, training)
         model.returned = outputs
+        model.generators = generators
         model.given = placeholders if isinstance(inputs, Mapping) else placeholders[ONLY_INPUT]
         return model
 
@@ -230,7 +237,9 @@ def export(model: GraphModel) -> bytes:
     with model.graph.as_default():
         meta_graph = v1.train.export_meta_graph(graph=model.graph, clear_devices=True)
         for key in (v1.GraphKeys.GLOBAL_VARIABLES, v1.GraphKeys.LOCAL_VARIABLES):
-            there, written = len(v1.get_collection(key)), len(meta_graph.collection_def[key].bytes_list.value)
+            definitions = meta_graph.collection_def  # asked for a key that it lacks it would take it in
+            written = len(definitions[key].bytes_list.value) if key in definitions else 0
+            there = len(v1.get_collection(key))
             if there != written:  # the exporter logs a warning and leaves the whole collection out
                 raise RecordingError("TensorFlow writes %d of its %d %s" % (written, there, key.replace("_", " ")))
     exported: bytes = meta_graph.SerializeToString()

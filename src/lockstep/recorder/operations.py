@@ -11,6 +11,8 @@ PASSING_ON = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot
 
 _LARGEST_ATTRIBUTE = 1000
 
+_LEADING_IN = frozenset({"Enter", "RefEnter", "Switch", "RefSwitch"})
+
 
 def ancestors(tensors: Iterable[Any]) -> List[Any]:
     """Returns the operations that tensors or operations need, in the order in which the program made them."""
@@ -91,15 +93,15 @@ def draws(graph: Any, variables: Iterable[Any], targets: Iterable[Any]) -> List[
     initializers = {op.name for op in _data_ancestors([variable.initializer for variable in variables])}
     reached = leading_to(targets)
     names = {op.name for op in reached}
+    within = _within_loops(graph)
     found = []
     for op in graph.get_operations():
         seeds = seeds_of(op.node_def)
         if seeds is not None:
             drawn = op.outputs[0]
-            forward, repeated = op.name not in initializers, not graph.is_fetchable(op)
-            found.append(
-                DrawRecord(op.name, op.type, seeds, forward, repeated, op.name in names, drawn.dtype.name, _size(drawn))
-            )
+            forward, repeated = op.name not in initializers, op.name in within
+            reaches, dtype = op.name in names, drawn.dtype.name
+            found.append(DrawRecord(op.name, op.type, seeds, forward, repeated, reaches, dtype, _size(drawn)))
     library = {function.signature.name: function for function in graph.as_graph_def().library.function}
     called = _functions_called([op.node_def for op in reached], library)
     for name, function in library.items():
@@ -109,6 +111,27 @@ def draws(graph: Any, variables: Iterable[Any], targets: Iterable[Any]) -> List[
                 place = "%s/%s" % (name, node.name)
                 found.append(DrawRecord(place, node.op, seeds, True, True, name in called))
     return found
+
+
+def _within_loops(graph: Any) -> Set[str]:
+    """Returns the names of the operations that may run more than once, or never.
+
+    A graph that was imported does not tell what its loops and branches hold; there, what may come out of one counts.
+    """
+    operations = graph.get_operations()
+    within = {op.name for op in operations if not graph.is_fetchable(op)}
+    if within:
+        return within
+    waiting = [op for op in operations if op.type in _LEADING_IN]
+    within = {op.name for op in waiting}
+    while waiting:
+        op = waiting.pop()
+        readers = [reader for tensor in op.outputs for reader in tensor.consumers()]
+        for reader in readers + list(op._control_outputs):
+            if reader.name not in within:
+                within.add(reader.name)
+                waiting.append(reader)
+    return within
 
 
 def leading_to(targets: Iterable[Any]) -> List[Any]:

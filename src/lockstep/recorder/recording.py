@@ -145,6 +145,7 @@ def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build
             raise
         except BaseException as error:
             raise SubjectError("running (%s)" % mode) from error
+    description["drawn"] = list(model.drawn)
     return description
 
 
@@ -166,7 +167,8 @@ def _differentiated(model: Any, loss: Any, mode: str) -> str:
 
 
 def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
-    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, given: Any, filling: Any, say: Say
+    writer: TraceWriter, model: Any, inputs: Any, setting: str, names: Any, wanted: Any, given: Any, filling: Any,
+    say: Say
 ) -> Dict[str, Any]:  # fmt: skip
     values = _given(model.variables, given) if setting == "given" else filled(filling, setting, names)
     plan = taps.plan(model, wanted["patterns"], wanted["max_bytes"]) if wanted else taps.Plan([], {}, [])

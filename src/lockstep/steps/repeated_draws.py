@@ -10,20 +10,23 @@ from lockstep.steps.finding import Finding
 from lockstep.trace import Trace
 
 
-def cannot_be_aligned(base: Trace) -> bool:
-    """Tells whether the reference draws within loops or branches, and nobody knows how often.
+def undecided(findings: Sequence[Finding], base: Trace, candidate: Trace) -> list[Finding]:
+    """Returns the findings; where draws in loops are not known on both sides, those that diverged are undecided.
 
-    Where its graph can be followed, each round's draw is known, and is drawn again in its place.
+    Where the reference's graph can be followed, each round's draw is known, and is drawn again in its place.
     """
-    return base.repeated_draws > 0
-
-
-def undecided(findings: Sequence[Finding], reference: Trace) -> list[Finding]:
-    """Returns the findings, with those that diverged undecided and the reason told."""
-    why = (
-        f"the reference has {reference.repeated_draws} random operations within loops or branches (dropout in a "
-        "recurrent cell, say), and its graph cannot be followed: which round draws what is not known"
-    )
+    if base.repeated_draws:
+        why = (
+            f"the reference has {base.repeated_draws} random operations within loops or branches (dropout in a "
+            "recurrent cell, say), and its graph cannot be followed: which round draws what is not known"
+        )
+    elif candidate.repeated_draws:
+        why = (
+            "the reference draws within loops numbers of a kind of which the candidate cannot draw a later round's "
+            "alone (uniform, normal and truncated normal ones it can)"
+        )
+    else:
+        return list(findings)
     return [
         dataclasses.replace(finding, verdict=Verdict.UNDECIDED, phrase=f"{finding.phrase}; {why}", culprits=())
         if finding.verdict is Verdict.DIVERGED

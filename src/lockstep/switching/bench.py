@@ -54,8 +54,7 @@ class Bench:
         traces = self._pair.traces
         both = Traces(traces.reference, trace, traces.here)
         results = self._judge.results(both, self._pair.alignment, self._pair.movable)
-        if repeated_draws.cannot_be_aligned(traces.base):
-            results = repeated_draws.undecided(results, traces.base)
+        results = repeated_draws.undecided(results, traces.base, eager)
         return native_order.excused(traces.base, eager, results)
 
     def from_reference(self, reference: Trace, trace: Trace) -> Distance:

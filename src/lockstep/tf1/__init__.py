@@ -16,7 +16,9 @@ from lockstep.tf1.citizenship import StatelessCallError
 from lockstep.tf1.enabling import disable, enable
 from lockstep.tf1.owners import NoOwnerError
 from lockstep.tf1.ownership import UntrackedVariablesError
+from lockstep.tf1.package_imports import AlreadyImportedError, give_tensorflow_1_to
 from lockstep.tf1.store import VariableStore
+from lockstep.tf1.tensorflow_1 import GoneFromTensorFlowError
 from lockstep.tf1.tracking import (
     TF1GraphError,
     VariableScopeLayer,
@@ -27,6 +29,8 @@ from lockstep.tf1.tracking import (
 )
 
 __all__ = [
+    "AlreadyImportedError",
+    "GoneFromTensorFlowError",
     "NoOwnerError",
     "StatelessCallError",
     "TF1GraphError",
@@ -37,6 +41,7 @@ __all__ = [
     "disable",
     "enable",
     "get_or_create_layer",
+    "give_tensorflow_1_to",
     "layers",
     "rnn_cell",
     "store_of",

@@ -26,8 +26,9 @@ def enable() -> None:
     The functions of `tf.compat.v1.losses` collect their loss in eager execution too, within a decorated method.
 
     TensorFlow's and Keras's modules stay as they are: only the lazy `tf.compat.v1` entries, `tf.compat.v1.losses`,
-    `tf.compat.v1.summary` and tf_slim's own modules are given names. In a decorated method the user's own code may ask an eager tensor for `name`,
-    `op.name` and `graph`, and a dimension for its `value`; all other code finds what it always finds. Calling it again changes nothing; `disable()` takes everything back.
+    `tf.compat.v1.summary` and tf_slim's own modules are given names. In a decorated method the user's own code may ask
+    an eager tensor for `name`, `op.name` and `graph`, and a dimension for its `value`, and use tensors and variables as
+    keys; all other code finds what it always finds. Calling it again changes nothing; `disable()` takes all of it back.
 
     Example:
         >>> enable()
@@ -68,7 +69,8 @@ def disable() -> None:
 
         slim.disable()
         while _attributes:
-            setattr(*_attributes.pop())
+            holder, name, original = _attributes.pop()
+            setattr(holder, name, original)
         while _replaced:
             v1, keras_before = _replaced.pop()
             v1.keras = keras_before

@@ -1,6 +1,7 @@
 """What TF1 code asks of tensors, variables and shapes, and TensorFlow 2 does not answer.
 
-An eager tensor has no name, no operation and no graph, and a dimension is a plain number. While TF1-style code runs
+An eager tensor has no name, no operation and no graph, neither it nor a variable may be a key of a dictionary, and a
+dimension is a plain number. While TF1-style code runs
 (in a decorated method, or as the reference whose graph is built) the user's own files are answered; TensorFlow, Keras
 and all other code find what they always find, as some of it tells eager tensors by what they lack.
 """
@@ -8,6 +9,7 @@ and all other code find what they always find, as some of it tells eager tensors
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -46,16 +48,31 @@ def tf1_code() -> Iterator[None]:
 
 
 class Dimension(int):
-    """One dimension of a shape: a number, of which TF1 code may ask its `value` as well.
+    """One dimension of a shape: a number, of which TF1 code may ask its `value` as well, and that of a product.
 
-    >>> Dimension(3).value, Dimension(3) + 1
-    (3, 4)
+    >>> Dimension(3).value, Dimension(3) + 1, (2 * Dimension(3)).value
+    (3, 4, 6)
     """
 
     @property
     def value(self) -> int:
         """The number itself."""
         return int(self)
+
+
+def _kept(operation: Callable[[int, int], int], *, reflected: bool) -> Callable[[Dimension, Any], Any]:
+    def calculated(self: Dimension, other: Any) -> Any:
+        if not isinstance(other, int):
+            return NotImplemented
+        mine, others = int(self), int(other)
+        return Dimension(operation(others, mine) if reflected else operation(mine, others))
+
+    return calculated
+
+
+for _operator in ("add", "sub", "mul", "floordiv", "mod"):
+    setattr(Dimension, f"__{_operator}__", _kept(getattr(operator, _operator), reflected=False))
+    setattr(Dimension, f"__r{_operator}__", _kept(getattr(operator, _operator), reflected=True))
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,8 @@ class EagerOperation:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
         raise AttributeError(
-            f"Tensor.op has no {attribute} when eager execution is enabled; of an operation only name, graph and device "
-            "are known there."
+            f"Tensor.op has no {attribute} when eager execution is enabled; of an operation only name, graph and "
+            "device are known there."
         )
 
 
@@ -87,6 +104,7 @@ def replacements() -> list[tuple[type, str, Any]]:
     return [
         *((tensor, name, _answered(vars(tensor)[name], answer)) for name, answer in _OF_TENSORS.items()),
         *((variable, name, _answered(vars(variable)[name], answer)) for name, answer in _OF_VARIABLES.items()),
+        *((kind, "__hash__", _by_identity(kind.__hash__)) for kind in (tensor, tf.Tensor, tf.Variable)),
         (shape, "__getitem__", _dimension_of(shape.__getitem__)),
         (shape, "__iter__", _dimensions_of(shape.__iter__)),
     ]
@@ -102,6 +120,14 @@ def _answered(original: property, answer: Callable[[Any], Any]) -> property:
         return answer(self)
 
     return property(get, doc=original.__doc__)
+
+
+def _by_identity(original: Callable[[Any], int]) -> Callable[[Any], int]:
+    # A dictionary compares by `==` only where two hashes are equal, so another tensor of equal value is not found.
+    def hash_of(self: Any) -> int:
+        return id(self) if _asked_by_user() else original(self)
+
+    return hash_of
 
 
 def _dimension_of(original: Callable[..., Any]) -> Callable[..., Any]:

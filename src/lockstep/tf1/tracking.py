@@ -92,10 +92,15 @@ def track_tf1_style_variables(method: _Method) -> _Method:
                 return method(*args, **kwargs)
         known = len(store)
         citizenship.check_call(owner)
-        with graph_likeness.tf1_code(), store.scope(), store.owner.open(), precision.policy_scope(owner):
-            with hand_losses.gathered() as losses:
-                result = method(*args, **kwargs)
-                store.owner.take_losses(method.__name__, losses())
+        with (
+            graph_likeness.tf1_code(),
+            store.scope(),
+            store.owner.open(),
+            precision.policy_scope(owner),
+            hand_losses.gathered() as losses,
+        ):
+            result = method(*args, **kwargs)
+            store.owner.take_losses(method.__name__, losses())
         store.owner.settle(known)
         if len(store) != known and isinstance(owner, keras.layers.Layer):
             call_records.record(owner, method.__name__, args[1:], kwargs)

@@ -6,9 +6,9 @@ companions, which TensorFlow still has; outside a graph a `lockstep.tf1.Variable
 
 Randomness differs in one place: a loop of a graph, or of a `tf.function`, holds one dropout operation that runs at
 every step, eager execution makes a new one at every step. So under aligned seeds `dynamic_rnn` with dropout draws
-what TF 1.15 drew in a graph and in a `tf.function`, and eagerly only if the `DropoutWrapper` has its own `seed`.
-In a loop with `parallel_iterations` above 1 (32 by default)
-TensorFlow may draw for the steps in any order: pass 1 to compare masks.
+what TF 1.15 drew in a graph and in a `tf.function`, and eagerly only if the `DropoutWrapper` has its own `seed`;
+`lockstep check` aligns the steps itself. In a loop with `parallel_iterations` above 1 (32 by default)
+TensorFlow may draw for the steps in any order: pass 1 to compare masks by hand.
 """
 
 from __future__ import annotations
