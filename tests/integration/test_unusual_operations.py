@@ -154,3 +154,12 @@ def test_a_loss_that_is_not_reduced_counts_with_its_sum(reduction, verdict):
 
     report = check(reduced("NONE"), {"x": ROWS}, reduced(reduction))
     assert report.verdict == verdict, report
+
+
+def test_a_loss_that_is_not_reduced_and_returned_too_is_one_loss():
+    def forward(inputs, training):
+        y = inputs["x"] * v1.get_variable("w", [4])
+        return y, v1.losses.huber_loss(tf.zeros_like(y), y, reduction=v1.losses.Reduction.NONE)
+
+    report = check(forward, {"x": ROWS})
+    assert report.verdict == "equivalent", report
