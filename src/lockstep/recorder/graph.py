@@ -69,8 +69,8 @@ class GraphModel:
             self._raw = [variable for variable in everything if variable.op.name not in of_optimizers]
             self._unrecorded = [variable for variable in everything if variable.op.name in of_optimizers]
             # One that is not reduced is added to the training loss element by element.
-            losses = graph_losses.collected(graph)
-            self._losses = [loss if loss.shape.ndims == 0 else tf.reduce_sum(loss) for loss in losses]
+            self._collected = graph_losses.collected(graph)
+            self._losses = [loss if loss.shape.ndims == 0 else tf.reduce_sum(loss) for loss in self._collected]
             self._total = [tf.add_n(self._losses)] if self._losses else []
             self.updates = list(v1.get_collection(v1.GraphKeys.UPDATE_OPS)) if training else []
         for variable in everything:
@@ -90,7 +90,7 @@ class GraphModel:
     def added_losses(self) -> List[Any]:
         """What is added to a training loss: all losses but those that belong to no variable and are outputs too."""
         returned = {_source(tensor).name for tensor in self.outputs.values()}
-        owned = zip(self._losses, self._owners)
+        owned = zip(self._collected, self._owners)
         return [loss for loss, owner in owned if owner is not None or _source(loss).name not in returned]
 
     @property
