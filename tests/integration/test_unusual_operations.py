@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import lockstep
 from lockstep import tf1
+from lockstep.proof.reach import changed
 
 v1 = tf.compat.v1
 ROWS = np.random.default_rng(7).uniform(-1.0, 1.0, (3, 4)).astype(np.float32)
@@ -163,3 +164,11 @@ def test_a_loss_that_is_not_reduced_and_returned_too_is_one_loss():
 
     report = check(forward, {"x": ROWS})
     assert report.verdict == "equivalent", report
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_a_variable_is_changed_by_half_its_size_complex_ones_too(dtype):
+    value = np.full(6, 3.0, dtype)
+    moved = changed(value, "w")
+    assert moved.dtype == dtype
+    assert 0.0 < np.max(np.abs(moved - value)) <= 1.5

@@ -144,7 +144,7 @@ def changed(value: np.ndarray, name: str) -> np.ndarray:
     """Changes a floating variable, each element by up to `CHANGE` times the variable's size; others stay."""
     if value.dtype.kind not in "fc":
         return value
-    size = float(np.sqrt(np.mean(np.square(np.abs(value.astype(np.float64)))))) if value.size else 0.0
+    size = float(np.sqrt(np.mean(np.square(np.abs(value).astype(np.float64))))) if value.size else 0.0
     unit = 2.0 * hashed_uniform(f"changed/{name}", value.size).reshape(value.shape) - 1.0
     return np.asarray(value + CHANGE * (size or 1.0) * unit, value.dtype)
 
