@@ -15,7 +15,7 @@ from lockstep.align import Alignment, Rename
 from lockstep.arrays import Arrays, largest_magnitude
 from lockstep.compare import Budgets
 from lockstep.proof import start
-from lockstep.proof.whole import Whole
+from lockstep.proof.whole import Whole, distance
 from lockstep.recorder.structure import same_bits
 from lockstep.report.model import Culprit, Verdict
 from lockstep.sensitivity import Movable, Noise
@@ -284,9 +284,17 @@ class Judge:
             return None
         ends = whole.of(kind)
         differing = case.differing(kind)
-        if not differing <= set(ends):
+        if not set(differing) <= set(ends):
             return None
-        return all(ends[name].same for name in differing)
+        if not all(ends[name].same for name in differing):
+            return False
+        # What the traces differ by has to be what rounding was measured to make of these programs: else they are
+        # programs of something else (of a call that the candidate answers otherwise, say).
+        measured = all(
+            off <= ends[name].bound + self.tolerance.at(np.dtype(np.float32), ends[name].size)[1]
+            for name, off in differing.items()
+        )
+        return True if measured else None
 
 
 @dataclass(frozen=True)
@@ -305,8 +313,8 @@ class _Case:
     noise: Callable[[], Noise | None]
     evidence: Evidence = NO_EVIDENCE
 
-    def differing(self, kind: str) -> set[str]:
-        """Returns the names of the outputs, or of the reference's variables, that have other bits in the candidate."""
+    def differing(self, kind: str) -> dict[str, float]:
+        """Returns what has other bits in the candidate, and by how much: outputs, or the reference's variables."""
         base, candidate = self.traces.base, self.traces.candidate
         if kind == "output":
             both = ((n, v, candidate.outputs[n]) for n, v in base.outputs.items() if n in candidate.outputs)
@@ -316,7 +324,8 @@ class _Case:
                 for r, c in self.alignment.pairs
                 if r.key in base.after or c.key in candidate.after
             )
-        return {name for name, ours, theirs in both if not same_bits(np.asarray(ours), np.asarray(theirs))}
+        arrays = ((name, np.asarray(ours), np.asarray(theirs)) for name, ours, theirs in both)
+        return {name: distance(ours, theirs) for name, ours, theirs in arrays if not same_bits(ours, theirs)}
 
 
 def _of_runtimes(kind: str, budgets: Budgets, tensors: Mapping[str, np.ndarray], case: _Case) -> dict[str, float]:

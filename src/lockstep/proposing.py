@@ -15,12 +15,13 @@ from lockstep.checkpoints.mapping import Proposal, propose
 from lockstep.errors import InputError
 from lockstep.judging import Traces
 from lockstep.parts import in_parts
+from lockstep.report.model import Report
 from lockstep.steps import numbers
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
 from lockstep.transforms import Transform
-from lockstep.verification import Progress, Rules, judge_reloaded
+from lockstep.verification import Progress, Reload, Rules, judge_reloaded
 
 TRIALS = 200
 """How many other orders are tried: a run of the candidate each."""
@@ -113,7 +114,8 @@ def tried(
 ) -> Trial:
     """Runs both sides from the checkpoint by the proposed rules.
 
-    Where the outputs do not agree, other orders of the pairs that are not sure are tried, `TRIALS` at most.
+    Where the outputs do not agree, other orders of the pairs that are not sure are tried, `TRIALS` at most. One that
+    agrees is tried as a proposal of its own: at distinct values its pairs have to agree too.
     """
     found: list[Proposal] = [proposal]
 
@@ -129,21 +131,31 @@ def tried(
                 return again
         return both.candidate
 
-    try:
-        report = judge_reloaded(
+    def judged(tried: Proposal, reload: Reload) -> Report:
+        return judge_reloaded(
             subjects["reference"],
-            in_parts(subjects["candidate"], proposal.parts),
+            in_parts(subjects["candidate"], tried.parts),
             inputs,
-            rules=rules_of(proposal, given),
+            rules=rules_of(tried, given),
             tolerance=tolerance,
-            reload=run_again,
+            reload=reload,
             progress=progress,
         )
+
+    try:
+        report = judged(proposal, run_again)
+        if found[0] is not proposal:
+            report = judged(found[0], _as_it_ran)
     except InputError as error:
         return Trial(
             proposal, agrees=False, seen=str(error).replace("nothing was converted", "the proposal was not tried")
         )
     return Trial(found[0], agrees=report.verdict == "equivalent", seen=report.steps[0].summary)
+
+
+def _as_it_ran(_: Instance, both: Traces, __: Callable[[str], None]) -> Trace:
+    """Runs nothing again."""
+    return both.candidate
 
 
 def agree(reference: Trace, candidate: Trace, tolerance: FixedTolerance) -> bool:

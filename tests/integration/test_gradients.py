@@ -158,10 +158,10 @@ def test_gradients_that_are_not_finite_prove_nothing():
     assert next(step for step in report.steps if step.name == "gradients").verdict == "undecided"
 
 
-def test_gradients_are_asked_for_by_a_loss_or_by_name():
-    for options in ({"loss": None}, {"gradients": False}):
-        told = [(step.name, str(step.verdict), step.judged_by) for step in check(**options).steps[-3:]]
-        assert told == [(name, "not asked for", "") for name in ("gradients", "optimizer", "trajectory")]
+def test_gradients_are_asked_for_unless_they_are_declined():
+    for options, verdict in (({"loss": None}, "equivalent"), ({"gradients": False}, "not asked for")):
+        told = [(step.name, str(step.verdict)) for step in check(**options).steps[-3:]]
+        assert told == [("gradients", verdict), ("optimizer", "not asked for"), ("trajectory", "not asked for")]
 
 
 @pytest.mark.parametrize(

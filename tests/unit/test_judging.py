@@ -41,10 +41,11 @@ RECORD = VariableRecord("w", "w", (2,), "float32", True, False)
 class Told:
     """What forced lockstep and float64 are made to say."""
 
-    def __init__(self, *, culprits=(), complete=True, same=None):
+    def __init__(self, *, culprits=(), complete=True, same=None, moved=0.1):
         limits = [] if complete else ["not followed"]
         self.located = Located(Localisation(limits=limits), tuple(culprits))
-        ends = {("output", name): EndInDouble(0.0 if same else 1.0, 0.5, (0.1, 0.1), 1.0) for name in HERE}
+        rounding = (moved / 2, moved / 2)
+        ends = {("output", name): EndInDouble(0.0 if same else 1.0, 0.5, rounding, 1.0) for name in HERE}
         self.whole = None if same is None else Whole(ends)
 
     def explain(self, base):
@@ -84,6 +85,9 @@ def test_what_started_from_other_values_proves_nothing():
 
 def test_one_function_in_float64_is_equivalent_and_another_is_not():
     assert judged(Told(same=True)).verdict == "equivalent"
+    # Unless the results are further apart than rounding moved these very programs.
+    assert judged(Told(same=True, moved=1e-4)).verdict == "undecided"
+    assert judged(Told(same=True, moved=1e-4, complete=False)).verdict == "diverged"
     assert judged(Told(same=False)).verdict == "undecided"
     assert judged(Told(complete=False, same=False)).verdict == "diverged"
     # What rounding may do would hide it; float64 sees it.
@@ -97,7 +101,8 @@ def test_another_shape_or_dtype_is_no_rounding(other):
     judge = Judge(FixedTolerance(), (), {"x": np.ones(2, np.float32)}, lambda _: None, lambda: "one against another")
     candidate = dataclasses.replace(trace(), outputs={**trace().outputs, "quiet": other})
     alignment = Alignment(pairs=(), missing=(), extra=())
-    found = judge.results(Traces(trace(), candidate), alignment, Moving(1.0), Told(same=True))[1]
+    results = judge.results(Traces(trace(), candidate), alignment, Moving(1.0), Told(same=True))
+    found = next(finding for finding in results if "output" in finding.phrase)
     assert found.verdict == "diverged"
     assert [culprit.kind for culprit in found.culprits] == ["output"]
 

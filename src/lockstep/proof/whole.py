@@ -48,6 +48,11 @@ class EndInDouble:
     size: float
 
     @property
+    def bound(self) -> float:
+        """How far the float32 results of both sides may be apart: by the triangle inequality."""
+        return self.difference + sum(self.rounding)
+
+    @property
     def same(self) -> bool:
         """Whether both sides compute the same there."""
         return self.difference <= self.allowed
