@@ -90,7 +90,7 @@ def _other(instance: Instance, setting: Setting, by: Judge, drawn: tuple[str, st
         stir(())
 
 
-def _calls(  # noqa: PLR0913 - what is called, and how often
+def _calls(
     first: Trace,
     instance: Instance,
     setting: Setting,
