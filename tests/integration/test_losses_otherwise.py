@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import lockstep
 from lockstep import tf1
-from lockstep.errors import InputError
+from lockstep.errors import SubjectError
 from lockstep.recorder import graph
 from lockstep.recorder.randomness import GraphSeeds
 from lockstep.report.model import Verdict
@@ -323,7 +323,7 @@ def test_a_loss_of_the_inputs_in_a_function_of_the_models_own_is_refused_with_th
         def call(self, inputs, training=None):
             return collecting()(inputs, training)
 
-    with pytest.raises(InputError, match=r"Take @tf\.function off"):
+    with pytest.raises(SubjectError, match=r"Take @tf\.function off"):
         checked(collecting(), Candidate)
 
 
