@@ -11,7 +11,7 @@ import numpy as np
 
 from lockstep.align import Alignment
 from lockstep.arrays import Arrays
-from lockstep.errors import KernelError, LockstepError, ProgramError
+from lockstep.errors import KernelError, LockstepError, ProgramError, SubjectError
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import localise
@@ -162,7 +162,7 @@ class ForcedRuns:
             sources = {theirs: reference.sources[ours].value for theirs, ours in drawn.items()}
             names = {c.key: r.key for r, c in self._alignment.pairs if c.key not in self._alignment.transforms}
             return whole.compare(reference, candidate, TensorFlowKernels(), sources=sources, names=names)
-        except (ProgramError, KernelError):
+        except (ProgramError, KernelError, SubjectError):
             return None
 
     def _at(

@@ -197,7 +197,7 @@ class _CutInstance:
     def __getattr__(self, name: str) -> Any:  # what only some instances have
         found = getattr(self.behind, name)
         if name == "program":  # it takes values; the whole variables are its program's sources
-            return lambda values, **options: found(self.joined(values), **options)
+            return lambda values, *given, **options: found(self.joined(values), *given, **options)
         return found
 
     def _cut(self, trace: Trace) -> Trace:

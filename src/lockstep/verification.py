@@ -30,6 +30,7 @@ from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered
 from lockstep.sensitivity import Movable
 from lockstep.steps import checkpoint as from_checkpoint
 from lockstep.steps import (
+    consequences,
     created_once,
     filling,
     native_order,
@@ -287,7 +288,9 @@ class _Check:
         self._training()
         self._clock -= self._checkpoint.duration_s
         self._report("checkpoint", self._checkpoint.findings, self._rule if self._checkpoint.settings else "")
-        for name, (findings, duration_s) in self._later.items():
+        forward = any(culprit.kind != "initializer" for culprit in self._culprits)
+        for name, (found, duration_s) in self._later.items():
+            findings = consequences.told(found) if forward and name in consequences.STEPS else found
             self._clock -= duration_s
             self._report(name, findings, training_questions.rule(name, findings, self._rule))
         return self._whole(start)

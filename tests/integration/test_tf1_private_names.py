@@ -22,14 +22,25 @@ ROOT = pathlib.Path(lockstep.__file__).parent
 PRIVATE = "tf1/private.py"
 LISTED = {entry.name for entry in private.NAMES}
 OVERRIDDEN = {(entry.overridden_in, entry.name) for entry in private.NAMES if entry.overridden_in}
-# Python's own: named tuples and the frame of the caller.
-STANDARD_LIBRARY = {"_asdict", "_fields", "_getframe", "_replace"}
+# Python's own: named tuples, the frame of the caller, and the end of a process.
+STANDARD_LIBRARY = {"_asdict", "_exit", "_fields", "_getframe", "_replace"}
 # tf_slim's, of which one version alone is supported and checked for (`lockstep.tf1.slim.enable`).
 TF_SLIM = {("tf1/slim/getters.py", "_model_variable_getter")}
 # The recorder runs in old environments without the rest of Lockstep, and says beside it what it was checked on.
-RECORDER = {("recorder/randomness.py", f"tensorflow.python.framework{rest}") for rest in ("", ".random_seed")} | {
+RECORDER = {
+    *(("recorder/randomness.py", f"tensorflow.python.framework{rest}") for rest in ("", ".random_seed", ".ops")),
+    *(("recorder/randomness.py", f"tensorflow.python.ops{rest}") for rest in ("", ".while_v2")),
     *(("recorder/keras_layers.py", name) for name in ("_built", "_maybe_init", "_rng_type", "_seed")),
+    *(("recorder/registries.py", f"tensorflow.python.{rest}") for rest in ("keras", "framework.ops")),
+    ("recorder/registries.py", "_registry"),
     ("recorder/graph.py", "_trainable"),
+    ("recorder/graph.py", "_set_attr"),
+    ("recorder/operations.py", "_control_outputs"),
+}
+# The table of what packages of TF1 code import by these names; `tests/integration/test_tf1_packages.py` imports them.
+ASKED_FOR = {
+    ("tf1/tensorflow_1.py", f"tensorflow.python{rest}")
+    for rest in ("", ".tf2", ".ops.rnn", ".ops.rnn_cell_impl", ".util.nest", ".framework.smart_cond")
 }
 PRIVATE_PLACE = re.compile(
     r"\b(tensorflow\.python|tensorflow\.__internal__|tf\.__internal__|(tf_)?keras\.src)\b\.?(\w*)"
@@ -104,7 +115,7 @@ def strays(parsed):
     own, ours = names_of_ours(parsed), defined_in(parsed)
     for path, tree in parsed.items():
         for line, name in foreign_uses(tree, own, ours):
-            if path != PRIVATE and (path, name) not in OVERRIDDEN | TF_SLIM | RECORDER:
+            if path != PRIVATE and (path, name) not in OVERRIDDEN | TF_SLIM | RECORDER | ASKED_FOR:
                 yield f"{path}:{line} {name}"
 
 

@@ -74,7 +74,7 @@ class DrawsFollowed:
         """
         needed = self._written
         for value in results:
-            needed |= self._of.get(private.tensor_id(value), 0) if hasattr(value, "_id") else 0
+            needed |= self._of.get(private.tensor_id(value), 0) if hasattr(value, "numpy") else 0
         found = [self._draws.get(place) for place in range(len(self._tool.taken))]
         return tuple(
             None if draw is None else draw._replace(used=bool(needed >> place & 1)) for place, draw in enumerate(found)

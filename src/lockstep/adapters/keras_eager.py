@@ -216,7 +216,7 @@ class EagerInstance:
         started = drawn.copy()
         generators = self._generator_states()
         compiled, added = bool(execution.compiler), None
-        functions = _functions_run(eagerly=False) if compiled else _untraced(draws is not None)
+        functions = _functions_run(eagerly=False) if compiled else _untraced(bool(draws))
         with functions, self._running(tool, drawn), grappler.switched(execution):
             with tf.GradientTape() if objective else contextlib.nullcontext() as tape:
                 if compiled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lockstep.errors import KernelError, ProgramError
+from lockstep.errors import KernelError, ProgramError, SubjectError
 from lockstep.forced_runs import ForcedRuns
 from lockstep.proof import reach
 from lockstep.report.model import Verdict
@@ -29,7 +29,7 @@ def judge(forced: ForcedRuns, settings: tuple[Setting, Setting]) -> list[Finding
             return []
         found = reach.Reach()
         found.observe(programs[0], TensorFlowKernels(), derivatives)
-    except (ProgramError, KernelError) as error:
+    except (ProgramError, KernelError, SubjectError) as error:
         return [Finding(Verdict.NOT_ASKED, f"whether the outputs depend on these values was not seen: {error}")]
     if found.dead:
         some = ", ".join(path or "the output" for path in found.dead[:3])

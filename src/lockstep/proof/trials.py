@@ -149,7 +149,10 @@ class Trials:
         return None, kind
 
     def _has_to_be_positive(self, settings: tuple[Setting, Setting]) -> frozenset[str]:
-        programs = self.forced.programs_from(*settings)
+        try:
+            programs = self.forced.programs_from(*settings)
+        except (ProgramError, SubjectError):
+            return frozenset()  # of code that runs in a function alone, say
         return frozenset() if programs is None else roles.positive(programs[0])
 
     def _run(self, settings: tuple[Setting, Setting]) -> Traces:
@@ -256,7 +259,7 @@ class Trials:
                 self._coverage[side].observe(program, kernels)
             if self._reach.unmoved or self._reach.dead or not self._observed:
                 self._reach.observe(programs[0], kernels, derivatives)
-        except (ProgramError, KernelError) as error:
+        except (ProgramError, KernelError, SubjectError) as error:
             self._limit = f"kinks were not counted: {error}"
             return
         self._observed += 1
@@ -310,7 +313,7 @@ class Trials:
             return [
                 path for path in first if path in self._reach.dead or (path in self._reach.outputs and path in same)
             ]
-        return same if len(same) == len(first) else []
+        return same if len(same) == len(first) and self._settings("distinct")[0].values else []
 
 
 _CHOSEN = {
