@@ -129,6 +129,8 @@ class TrainingQuestions:
             return [_not_asked("gradients were not asked for")]
         if not any(r.trainable and c.trainable for r, c in alignment.pairs):
             return [_not_asked("there is no variable that both sides train")]
+        if self.by_default and _kinds(both.reference) != _kinds(both.candidate):
+            return [_not_asked("the outputs of both sides have other names, shapes or dtypes, and no loss was given")]
         try:
             return self._compared_gradients(both, built, alignment)
         except _NoGradientsError as error:
@@ -372,6 +374,11 @@ def _recorded(instance: Any) -> Any:
     """Returns the instance itself where it answers from a recording; None of any other."""
     behind = getattr(instance, "movable", instance)
     return behind if hasattr(behind, "trajectory") else None
+
+
+def _kinds(trace: Trace) -> dict[str, object]:
+    """What the outputs of a run are called, and their shapes and dtypes: what weighs them hangs on these."""
+    return {path: (np.asarray(value).shape, np.asarray(value).dtype) for path, value in trace.outputs.items()}
 
 
 def _not_asked(why: str) -> Finding:

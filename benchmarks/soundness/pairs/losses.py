@@ -84,7 +84,7 @@ def keras_binary_cross_entropy(x, y):
     return keras.ops.binary_crossentropy(y, _native(x), from_logits=True)
 
 
-@PAIRS.original(x=X, y=Y)
+@PAIRS.original(precision="float32", x=X, y=Y)
 def huber(x, y):
     return tf.losses.huber_loss(y, _logits(x), delta=0.5, reduction=tf.losses.Reduction.NONE)
 
@@ -102,7 +102,7 @@ def huber_of_two_parts(x, y):
     return 0.5 * near**2 + 0.5 * (e - near)
 
 
-@PAIRS.original(x=X, y=Y)
+@PAIRS.original(precision="float32", x=X, y=Y)
 def mean_squared_error(x, y):
     return tf.losses.mean_squared_error(y, _logits(x), loss_collection=None)
 
@@ -117,7 +117,7 @@ def keras_mean_squared_error(x, y):
     return keras.ops.mean(keras.losses.mean_squared_error(y, _native(x)))
 
 
-@PAIRS.original(x=X, labels=LABELS)
+@PAIRS.original(precision="float32", x=X, labels=LABELS)
 def smoothed_cross_entropy(x, labels):
     logits = _logits(x)
     hot = tf.one_hot(labels, 3, dtype=logits.dtype)
@@ -158,7 +158,7 @@ def cross_entropy_minus_entropy(x, y):
     return cross - tf.nn.softmax_cross_entropy_with_logits_v2(labels=p, logits=y)
 
 
-@PAIRS.original(x=X, labels=LABELS, weights=np.float32([1.0, 0.0, 2.0, 0.5]))
+@PAIRS.original(precision="float32", x=X, labels=LABELS, weights=np.float32([1.0, 0.0, 2.0, 0.5]))
 def weighted_mean(x, labels, weights):
     return tf.losses.sparse_softmax_cross_entropy(labels, _logits(x), weights=weights, loss_collection=None)
 
