@@ -326,19 +326,7 @@ CASES = {
 }
 
 
-SINGULAR_VECTORS = pytest.mark.xfail(
-    reason="initial values are singular vectors, whose signs differ from NumPy 1.21 to 2.4: the candidate is blamed",
-    strict=True,
-)
-
-
-@pytest.mark.parametrize(
-    "package",
-    [
-        pytest.param(package, marks=[SINGULAR_VECTORS] if package.startswith("stable-baselines") else [])
-        for package in CASES
-    ],
-)
+@pytest.mark.parametrize("package", CASES)
 def test_an_unmodified_package_computes_on_todays_tensorflow_what_it_computed_on_its_own(tmp_path, package):
     case = CASES[package]
     report = check(case.write(tmp_path))

@@ -10,6 +10,7 @@ from lockstep.errors import KernelError
 from lockstep.program import Place, ProgramBuilder, Spec
 from lockstep.proof import inputs, kinks, reach, roles, start, whole
 from lockstep.recorder import fill
+from lockstep.steps.numbers import but_for_signs
 from lockstep.tolerance import change_atol
 from lockstep.trace import Trace, VariableRecord
 
@@ -284,3 +285,21 @@ def test_a_step_that_a_value_hides_is_seen():
     assert change_atol(before, before + step) == pytest.approx(2e-7, rel=1e-3)
     assert change_atol(before, before) == np.inf
     assert change_atol(before.astype(np.float16), before.astype(np.float16)) == np.inf
+
+
+class TestSigns:
+    """Orthogonal initial values whose factorization chose other signs."""
+
+    Q = np.linalg.qr(np.random.default_rng(0).normal(size=(9, 4)))[0].astype(F) * F(1.4)
+
+    def test_whole_columns_or_rows_may_be_turned(self):
+        assert but_for_signs(self.Q, self.Q * np.asarray([1, -1, 1, -1], F))
+        assert but_for_signs(self.Q.T, self.Q.T * np.asarray([[1], [-1], [1], [1]], F))
+        assert but_for_signs(self.Q.reshape(3, 3, 1, 4), (self.Q * np.asarray([1, -1, 1, 1], F)).reshape(3, 3, 1, 4))
+
+    def test_other_differences_are_differences(self):
+        assert not but_for_signs(self.Q, self.Q)  # nothing is turned
+        assert not but_for_signs(self.Q, np.abs(self.Q))  # single elements
+        assert not but_for_signs(self.Q, self.Q * np.asarray([1, -1.01, 1, 1], F))
+        random = np.random.default_rng(0).normal(size=(9, 4)).astype(F)
+        assert not but_for_signs(random, random * np.asarray([1, -1, 1, 1], F))  # no orthogonal matrix
