@@ -275,6 +275,8 @@ def _attributes(site: Site) -> Iterator[Change]:
     """Another attribute."""
     types = {attribute.name: attribute.type for attribute in definition(site.kind).attr}
     for name, value in site.attributes.items():
+        if value is None:  # what stands by default, and the runtime does not tell
+            continue
         for label, other in _other_values(name, types.get(name, ""), value):
 
             def act(o: Operation, name: str = name, other: Any = other) -> Any:
