@@ -144,6 +144,28 @@ class Coverage:
         return found
 
 
+_OF_VALUES = frozenset({"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Abs", "Sign", "Maximum", "Minimum"})
+"""Types whose kink is in the values themselves: a bound, a rectifier. A selection may have no other side to reach."""
+
+
+def of_one_side(coverages: Mapping[str, Coverage]) -> str:
+    """Returns a phrase about kinks that one side alone has, and that no value was beyond; empty where there are none.
+
+    A bound that only the candidate has, and that nothing reaches, leaves every output as it is. Where both sides have
+    such a kink, they are the same operation of the same numbers, which forced lockstep sees.
+
+    Args:
+        coverages: `"reference"` and `"candidate"` -> what was met.
+    """
+    unmet = {side: {(kind, met): name for (name, kind, _), met in c.unmet} for side, c in coverages.items()}
+    for side, found in unmet.items():
+        others = [key for other, keys in unmet.items() if other != side for key in keys]
+        for (kind, met), name in found.items():
+            if kind in _OF_VALUES and (kind, met) not in others:
+                return f"only the {side} has {name} ({kind}), and no value that was tried met this side of it: {met}"
+    return ""
+
+
 def _is_table(program: Program, operation: Operation) -> bool:
     source = program.sources.get(operation.inputs[0])
     return source is not None and source.kind == "variable"

@@ -293,6 +293,10 @@ class Trials:
         if blocked:
             phrase = f"{reach.told(self._reach)}; a kink that was met on one side only is in the way"
             return [Finding(Verdict.UNDECIDED, phrase, (phrase, kinks.told(self._coverage)), figures)]
+        alone = kinks.of_one_side(self._coverage)
+        if alone:
+            phrase = f"{alone}; what it does beyond is not shown"
+            return [Finding(Verdict.UNDECIDED, phrase, (phrase,), figures)]
         notes = [reach.told(self._reach), kinks.told(self._coverage), self._limit]
         return [Finding(Verdict.NOT_ASKED, note, (), figures) for note in notes if note] or [
             Finding(Verdict.NOT_ASKED, "", (), figures)

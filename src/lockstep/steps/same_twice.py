@@ -14,6 +14,10 @@ from lockstep.report.model import Verdict
 from lockstep.steps.finding import Finding
 from lockstep.trace import Trace
 
+_OF_NAMES = frozenset({"", "wrong-variable", "wrong-input", "missing-variable", "extra-variable"})
+"""Pitfalls that a side may seem to have which is another one at each build. All others were tested by computing the place
+anew, so that neither side has to be built once more, which takes minutes for a large network."""
+
 CLEAR = 1e-3
 """How far two builds of one program must be apart, relative to a tensor's largest magnitude, to be two programs."""
 
@@ -31,7 +35,8 @@ def judge(
             cannot be built again.
     """
     diverged = [finding for finding in found if finding.verdict is Verdict.DIVERGED]
-    if diverged and not any(finding.exact for finding in diverged):
+    known = any(c.pitfall not in _OF_NAMES for finding in diverged for c in finding.culprits if c.kind == "operation")
+    if diverged and not known and not any(finding.exact for finding in diverged):
         for side, twice in builds:
             traces = twice()
             differs = "" if traces is None else difference(*traces)
