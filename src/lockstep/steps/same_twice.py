@@ -15,8 +15,8 @@ from lockstep.steps.finding import Finding
 from lockstep.trace import Trace
 
 _OF_NAMES = frozenset({"", "wrong-variable", "wrong-input", "missing-variable", "extra-variable"})
-"""Pitfalls that a side may seem to have which is another one at each build. All others were tested by computing the place
-anew, so that neither side has to be built once more, which takes minutes for a large network."""
+"""Pitfalls that a side may seem to have which is another one at each build. All others were tested by computing the
+place anew, so that neither side has to be built once more, which takes minutes for a large network."""
 
 CLEAR = 1e-3
 """How far two builds of one program must be apart, relative to a tensor's largest magnitude, to be two programs."""
