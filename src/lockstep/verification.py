@@ -408,6 +408,14 @@ class _Check:
             ],
         )
 
+    def _wider_in_training(
+        self, found: Sequence[Finding], built: _Built, alignment: Alignment, forced: ForcedRuns, reference: Trace
+    ) -> list[Finding]:
+        if self._tolerance.alone or overall([finding.verdict for finding in found]) is not Verdict.EQUIVALENT:
+            return []
+        trials = Trials(built, alignment, forced, self._judge, self._inputs, reference, positive=self._positive)
+        return trials.of_training()
+
     def _located(self, forced: ForcedRuns) -> list[Finding]:
         located = None if self._tolerance.alone else forced.distinct
         return [] if located is None else [judge_forced(located)]
@@ -456,6 +464,7 @@ class _Check:
                 found = self._random(mode, both, built, alignment, forced)
                 if not mode.functional:
                     found.extend(self._located(forced))
+                    found.extend(self._wider_in_training(found, built, alignment, forced, both.reference))
                 found = self._steady(mode, built, both, found)
                 if not mode.functional and self._beyond is not None:
                     beyond = dataclasses.replace(self._beyond, positive=self._positive)

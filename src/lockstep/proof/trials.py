@@ -37,6 +37,9 @@ _TIMES = 4.0
 _LARGEST = 6_000
 """Operations of the largest program whose kinks are counted; the guide's network has 1,300 in inference."""
 
+_LARGEST_IN_TRAINING = 2_000
+"""The same in training mode, where a program holds the updates too."""
+
 
 class Here(Protocol):
     """The reference's graph on the candidate's runtime."""
@@ -120,6 +123,32 @@ class Trials:
         found += self._second_input()
         found += self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))
         return [*found, *self._proved()]
+
+    def of_training(self) -> list[Finding]:
+        """Runs both sides in training mode from wider values, where one side alone has a kink that was not met there.
+
+        In inference what lies beyond a bound may be lost behind a ReLU; in training it moves the averages of a batch.
+        """
+        self._observe(None, most=_LARGEST_IN_TRAINING)
+        found: list[Finding] = []
+        for number in range(len(fill.WIDE) - 1):
+            original = self.built.original
+            if not kinks.of_one_side(self._coverage) or found or original is None or not self.built.candidate.free:
+                break
+            self.judge.say(f"training mode, wider values, {number + 1}")
+            settings = self._settings(f"wide/{number}")
+            reference = original.run(settings[0])
+            if not _finite(reference):
+                continue
+            candidate = self.built.candidate.run(settings[1], draws=self.initial.forward_draws)
+            judged = self._results(Traces(reference, candidate))
+            found += [labelled(_without_figures(f), "wider values") for f in judged if f.verdict is Verdict.DIVERGED]
+            self._observe(settings, most=_LARGEST_IN_TRAINING)
+        alone = kinks.of_one_side(self._coverage)
+        if alone and not found:
+            phrase = f"{alone}; what it does beyond is not shown"
+            return [Finding(Verdict.UNDECIDED, phrase, (phrase,))]
+        return found
 
     def _settings(self, kind: str, inputs: Arrays | None = None) -> tuple[Setting, Setting]:
         return filling.filled(kind, self.alignment, self.positive, inputs)
@@ -238,8 +267,11 @@ class Trials:
     def _unmet(self) -> int:
         return sum(len(coverage.unmet) for coverage in self._coverage.values())
 
-    def _observe(self, settings: tuple[Setting, Setting] | None) -> None:
-        """Counts what both programs met at some values; None: the distinct ones."""
+    def _observe(self, settings: tuple[Setting, Setting] | None, most: int = 0) -> None:
+        """Counts what both programs met at some values; None: the distinct ones.
+
+        With `most`, a bound on a program's operations, the kinks alone.
+        """
         from lockstep.adapters.derivatives import derivatives
         from lockstep.adapters.kernels import TensorFlowKernels
 
@@ -249,15 +281,16 @@ class Trials:
             programs = self.forced.programs_from(*settings) if settings else self.forced.programs_at_distinct()
             if programs is None:
                 return
-            if max(len(program.operations) for program in programs) > _LARGEST:
-                self._limit = f"kinks were not counted: one side has more than {_LARGEST:,} operations"
+            bound = most or _LARGEST
+            if max(len(program.operations) for program in programs) > bound:
+                self._limit = f"kinks were not counted: one side has more than {bound:,} operations"
                 return
             self.judge.say("counting which kinks were met and which variables reach an output")
             kernels = TensorFlowKernels()
             self._rows = second.rows_looked_up(programs[0])
             for side, program in zip(self._coverage, programs, strict=True):
                 self._coverage[side].observe(program, kernels)
-            if self._reach.unmoved or self._reach.dead or not self._observed:
+            if not most and (self._reach.unmoved or self._reach.dead or not self._observed):
                 self._reach.observe(programs[0], kernels, derivatives)
         except (ProgramError, KernelError, SubjectError) as error:
             self._limit = f"kinks were not counted: {error}"
