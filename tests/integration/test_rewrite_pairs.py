@@ -29,8 +29,10 @@ CLOSE = {False: {"rtol": 1e-9, "atol": 1e-9}, True: {"rtol": 5e-7, "atol": 5e-8}
 def working_in(precision):
     before = keras.config.floatx()
     keras.config.set_floatx(precision)
-    yield
-    keras.config.set_floatx(before)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before)
 
 
 def value(record):
