@@ -63,6 +63,10 @@ class UnsupportedVersionError(LockstepError, ImportError):
     """A framework is missing, or its version is one that Lockstep was not made for."""
 
 
+class FaultWarning(RuntimeWarning):
+    """Lockstep itself has failed in a part of its work: the verdict says `undecided` there. Please report it."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns `"; did you mean 'x'?"` for the known word closest to `word`, or an empty string.
 

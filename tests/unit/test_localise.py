@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lockstep.errors import KernelError
 from lockstep.localise import budget, effects, forcing, written_otherwise
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
@@ -69,7 +70,11 @@ class NumpyKernels:
 
     def run(self, operation, inputs):
         self.ran += 1
-        return [np.asarray(OPERATIONS[operation.type](*inputs, **operation.attributes))]
+        try:
+            with np.errstate(all="ignore"):  # as a framework's kernels: infinity is an answer
+                return [np.asarray(OPERATIONS[operation.type](*inputs, **operation.attributes))]
+        except (TypeError, ValueError) as error:  # NumPy's own, of what does not fit
+            raise KernelError(str(error)) from error
 
     def run_double(self, operation, inputs, *, halves=False):
         wide = [a.astype(np.float64) if np.asarray(a).dtype == np.float32 else a for a in map(np.asarray, inputs)]
@@ -642,7 +647,7 @@ class SinglePrecision(NumpyKernels):
 
     def run_double(self, operation, inputs, *, halves=False):
         if operation.type == "Tanh":
-            raise TypeError("no float64 kernel for Tanh")
+            raise KernelError("no float64 kernel for Tanh")
         return super().run_double(operation, inputs, halves=halves)
 
 
@@ -941,7 +946,7 @@ def test_an_operation_without_a_float64_kernel_keeps_nobody_from_looking_for_wha
 
 def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(monkeypatch):
     def impossible(*_):
-        raise TypeError("nothing can be done in float64")
+        raise KernelError("nothing can be done in float64")
 
     sides = scaled(first=False), scaled(first=True)
     monkeypatch.setattr(forcing, "_FURTHEST_PART", 0)  # or both sides would be found to meet behind the products
