@@ -11,7 +11,7 @@ import numpy as np
 from lockstep.align import Rename, align
 from lockstep.arrays import Arrays
 from lockstep.errors import InputError, nearest
-from lockstep.forced_runs import ForcedRuns, programmed
+from lockstep.forced_runs import ForcedRuns
 from lockstep.localise.budget import Judged, Part, Standard, judged, shaped
 from lockstep.localise.forcing import localise
 from lockstep.localise.kernels import Kernels
@@ -110,8 +110,8 @@ def take_down(
     for side, subject in zip(("reference", "candidate"), subjects, strict=True):
         say(f"{side}: building and running")
         built.append(instance := subject.build(mode, inputs))
-        recorded = getattr(subject, "graph_here", None)
-        programs.append(programmed((instance,)) or (recorded and recorded(mode, inputs)))
+        graph = subject.graph_here(mode, inputs) if instance.followed is None else None
+        programs.append(instance.followed or (None if graph is None else graph.followed))
         if programs[-1] is None:
             raise InputError(
                 f"the {side} cannot be followed operation by operation in this process; isolate needs a graph, or a "

@@ -197,8 +197,9 @@ def _optimizer(
     alignment = align(known, [VariableRecord(*fields) for fields in variables], rules)
     shapes = trials.shapes_of(known, numpy_dtype)
     names = {**{key: key for key in shapes}, **{r.key: c.key for r, c in alignment.pairs if r.key in shapes}}
-    maker: Any = subject
-    mine = maker.make_optimizer(make, shapes, names)
+    mine = subject.make_optimizer(make, shapes, names)
+    if mine is None:
+        return None
     points = {*theirs.turning_points(), *mine.turning_points()}
     given = trials.trial(shapes)
     forced = [update.variables for update in trials.updates(theirs, given)]

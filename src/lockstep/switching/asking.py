@@ -65,7 +65,7 @@ def switches(  # noqa: PLR0913 - as of `verify`
     _check_parts(without)
     cut = in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts)))
     sides = {"reference": subject_of(reference, "reference"), "candidate": cut}
-    if not any(hasattr(sides["candidate"], name) for name in ("origin", "again")):
+    if not sides["candidate"].offers.execution:
         raise InputError(
             f"the candidate {sides['candidate'].label} is no Keras model that can be run now; switches needs one that "
             'lockstep.keras(build) makes, or a table with runtime = "keras".'
