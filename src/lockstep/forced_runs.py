@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from lockstep.align import Alignment
 from lockstep.arrays import Arrays
-from lockstep.errors import FaultWarning, KernelError, LockstepError, ProgramError, SubjectError
+from lockstep.errors import KernelError, LockstepError, ProgramError, SubjectError, told_as_fault
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import localise
@@ -170,10 +169,7 @@ class ForcedRuns:
         except LockstepError as error:
             return Located(Localisation(limits=[str(error)]), ())
         except Exception as error:  # whatever a framework refuses is one of ours by now: this one is a bug
-            said = (str(error).strip().splitlines() or ["(no message)"])[0]
-            fault = f"a fault of Lockstep's own, please report it: {type(error).__name__}: {said}"
-            warnings.warn(fault, FaultWarning, stacklevel=2)  # an error in our own tests
-            return Located(Localisation(limits=[fault]), ())
+            return Located(Localisation(limits=[told_as_fault(error)]), ())
 
     def programs(self) -> tuple[Program, Program, dict[str, str]] | None:
         """Returns both programs at distinct values, and which variable of the candidate is which of the reference.

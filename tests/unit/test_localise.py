@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.errors import KernelError
-from lockstep.localise import budget, effects, forcing, written_otherwise
+from lockstep.errors import FaultWarning, KernelError
+from lockstep.localise import budget, causes, effects, forcing, written_otherwise
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Blame
@@ -1061,3 +1061,14 @@ def test_two_mistakes_in_what_is_multiplied_stay_two():
     assert [culprit.cause.split(";")[0] for culprit in named] == [
         "the constant factor is 0.7", "the constant factor is 0.4",
     ]  # fmt: skip
+
+
+def test_a_bug_in_one_hypothesis_is_told_and_takes_nothing_from_the_others(monkeypatch):
+    def broken(case):
+        raise IndexError("out of range")
+        yield
+
+    monkeypatch.setattr(causes, "_ORDER", (broken, *causes._ORDER))
+    with pytest.warns(FaultWarning, match="a fault of Lockstep's own, please report it: IndexError: out of range"):
+        (one,) = found(network(), network(activation="Elu"))[1]
+    assert one.pitfall == "wrong-activation"
