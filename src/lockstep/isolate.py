@@ -17,7 +17,7 @@ from lockstep.localise.forcing import localise
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.program import Operation, Program
-from lockstep.subjects import INITIAL, Mode, Subject
+from lockstep.subjects import INFERENCE, INITIAL, TRAINING, Subject
 
 _LARGEST_PART = 2_000
 """Operations of the reference beside one output; a part that is larger starts nearer to its end."""
@@ -105,7 +105,7 @@ def take_down(
     """
     from lockstep.adapters.kernels import TensorFlowKernels
 
-    mode = Mode(training=training, randomness="num_random_ops")
+    mode = TRAINING if training else INFERENCE
     built, programs = [], []
     for side, subject in zip(("reference", "candidate"), subjects, strict=True):
         say(f"{side}: building and running")

@@ -28,7 +28,7 @@ from lockstep.recorder.records import FLAGS
 from lockstep.recorder.structure import same_bits
 from lockstep.recorder.tensors import stored
 from lockstep.recorder_process import RECORDER, RecorderError, run_recorder
-from lockstep.subjects import NOTHING_WANTED, Mode, Offers, Recording, Subject, Wanted
+from lockstep.subjects import MODES, NOTHING_WANTED, Mode, Offers, Recording, Subject, Wanted
 
 if TYPE_CHECKING:
     from lockstep.adapters.tf1_graph import GraphInstance
@@ -36,18 +36,6 @@ if TYPE_CHECKING:
 TIMEOUT_S = 3600.0
 """How long a recording may take, unless the configuration says otherwise."""
 DEFAULT_TAP_BYTES = 2 << 30
-
-# The modes and settings of the guide's steps; both num_random_ops modes list their operations for whoever localises.
-BUILDS: tuple[Mapping[str, Any], ...] = (
-    {
-        "training": False,
-        "randomness": "num_random_ops",
-        "settings": ["initial", "distinct", "constant"],
-        "operations": True,
-    },
-    {"training": True, "randomness": "num_random_ops", "settings": ["initial"], "operations": True},
-    {"training": True, "randomness": "constant", "settings": ["initial"]},
-)
 
 
 @dataclass(frozen=True)
@@ -287,17 +275,22 @@ class IsolatedSubject(Subject):
         raise error from None
 
 
-def _builds(wanted: Wanted) -> list[Mapping[str, Any]]:
-    """The builds of `BUILDS`; more settings where there is a checkpoint, or gradients are wanted."""
+def _builds(wanted: Wanted) -> list[dict[str, Any]]:
+    """What is recorded in each mode: its settings, and what else the steps of a check ask of it."""
+    return [_build(mode, wanted) for mode in MODES]
 
-    def asked(build: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not build["training"]:
-            return build if wanted.given is None else {**build, "settings": [*build["settings"], "given"]}
-        if not wanted.gradients or build["randomness"] != "num_random_ops":
-            return build
-        return dict(build, settings=["initial", "distinct"], differentiated=True, trajectory=wanted.steps)
 
-    return [asked(build) for build in BUILDS]
+def _build(mode: Mode, wanted: Wanted) -> dict[str, Any]:
+    build: dict[str, Any] = {"training": mode.training, "randomness": mode.randomness, "settings": ["initial"]}
+    if mode.functional:
+        return build  # to the recorder another mode of randomness, and nothing else
+    build["operations"] = True  # listed for whoever localises
+    if not mode.training:
+        build["settings"] += ["distinct", "constant", *([] if wanted.given is None else ["given"])]
+    elif wanted.gradients:
+        build["settings"] += ["distinct"]
+        build.update(differentiated=True, trajectory=wanted.steps)
+    return build
 
 
 def log_level() -> str:

@@ -14,16 +14,10 @@ from lockstep.recorded import RecordedSubject, refused
 from lockstep.recorder import trials
 from lockstep.recorder.folder import TraceWriter
 from lockstep.steps import filling
-from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
+from lockstep.subjects import INITIAL, MODES, TRAINING, Instance, Mode, Objective, Setting, Subject
 from lockstep.trace import Trace, VariableRecord
 
-MODES = (
-    Mode(training=False, randomness="num_random_ops"),
-    Mode(training=True, randomness="num_random_ops"),
-    Mode(training=True, randomness="constant", functional=True),
-)
 _FURTHER_CALLS = 2
-_TRAINING = Mode(training=True, randomness="num_random_ops")
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
                 instance = subject.build(mode, inputs)
                 try:
                     known = None if reference is None else reference.build(mode, inputs).run(INITIAL)
-                    objective = parts.objective if mode == _TRAINING else None
+                    objective = parts.objective if mode == TRAINING else None
                     builds.append(_build(writer, instance, mode, known, (rules, transforms), objective))
                 finally:
                     instance.close()

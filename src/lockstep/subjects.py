@@ -38,6 +38,13 @@ class Mode:
     functional: bool = False
 
 
+INFERENCE = Mode(training=False, randomness="num_random_ops")
+TRAINING = Mode(training=True, randomness="num_random_ops")
+FUNCTIONAL = Mode(training=True, randomness="constant", functional=True)
+MODES = (INFERENCE, TRAINING, FUNCTIONAL)
+"""What is built, in this order, by a check and by a recording: the modes of the guide's steps."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """Where the variables of a run start from.

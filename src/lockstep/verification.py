@@ -43,7 +43,19 @@ from lockstep.steps import (
 )
 from lockstep.steps.finding import Finding, step_report
 from lockstep.steps.forced import judge as judge_forced
-from lockstep.subjects import INITIAL, Instance, Mode, Perturbed, Setting, Subject, Switched, Wanted
+from lockstep.subjects import (
+    INFERENCE,
+    INITIAL,
+    MODES,
+    TRAINING,
+    Instance,
+    Mode,
+    Perturbed,
+    Setting,
+    Subject,
+    Switched,
+    Wanted,
+)
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 from lockstep.training_questions import Losses, Makers, TrainingQuestions, TrainingWishes
@@ -273,7 +285,7 @@ class _Check:
         start = self._clock
         self._open_checkpoint()
         with ExitStack() as stack:
-            built = self._build(stack, Mode(training=False, randomness="num_random_ops"))
+            built = self._build(stack, INFERENCE)
             first = self._initial(built)
             alignment = self._align(first)
             plan = self._checkpoint.plan(first.reference, alignment)
@@ -313,7 +325,7 @@ class _Check:
         )
 
     def _inference(self) -> None:
-        mode = Mode(training=False, randomness="num_random_ops")
+        mode = INFERENCE
         with ExitStack() as stack:
             built = self._build(stack, mode)
             first = self._initial(built, repeats=_FURTHER_CALLS)
@@ -344,8 +356,7 @@ class _Check:
         findings = trials.findings()
         self._positive = trials.positive
         findings.extend(self._located(forced))
-        mode = Mode(training=False, randomness="num_random_ops")
-        findings = self._steady(mode, built, initial, findings, filling.filled("distinct", alignment))
+        findings = self._steady(INFERENCE, built, initial, findings, filling.filled("distinct", alignment))
         self._report("inference-fixed", findings, self._rule)
 
     def _steady(
@@ -424,11 +435,8 @@ class _Check:
     def _training(self) -> None:
         findings: list[Finding] = []
         verdicts: list[Verdict] = []
-        first = "num_random_ops"
-        for mode in (
-            Mode(training=True, randomness="num_random_ops"),
-            Mode(training=True, randomness="constant", functional=True),
-        ):
+        first = TRAINING.randomness
+        for mode in (mode for mode in MODES if mode.training):
             with ExitStack() as stack:
                 built = self._build(stack, mode)
                 both = self._initial(built)

@@ -268,7 +268,9 @@ def test_operations_have_types_attributes_and_the_users_lines(folder, tmp_path):
     assert product.attributes["transpose_a"] is False
     assert product.outputs == (("float32", (3, 5)),)
     recorded = RecordedSubject(tmp_path / "t")
-    assert recorded.on_this_runtime(TRAINING, INPUTS) is None  # recorded on this very TensorFlow: it would tell nothing new
+    assert (
+        recorded.on_this_runtime(TRAINING, INPUTS) is None
+    )  # recorded on this very TensorFlow: it would tell nothing new
     before = dict(recorded.builds[TRAINING].trace("initial").before)
     program = recorded.graph_here(TRAINING, INPUTS).program(before)
     followed = {operation.place.name: operation for operation in program.operations}

@@ -85,6 +85,9 @@ KINDS = {
     "a Keras model in parts": lambda folder: in_parts(
         keras_subject(of_file(folder, "migrated.py", "build")), (PartRule("kernel$", 1, (1, 3)),)
     ),
+    "a graph in parts": lambda folder: in_parts(
+        tf1_graph(of_file(folder, "legacy.py", "forward")), (PartRule("/w$", 1, (1, 3)),)
+    ),
     "a graph in an environment of its own": isolated,
     "a Keras model in an environment of its own": lambda folder: IsolatedKeras(folder, "migrated.py:build", HERE),
     "a recording": recorded,
