@@ -53,7 +53,7 @@ class DrawsFollowed:
         for value in read:
             if value.dtype in _HANDLES:  # what is put into a variable, or a list, comes out of it again
                 number = private.tensor_id(value)
-                if number in self._variables and "Assign" in _text(kind):
+                if number in self._variables and "Assign" in text(kind):
                     self._written |= come_from
                 self._of[number] |= come_from
 
@@ -63,7 +63,7 @@ class DrawsFollowed:
         if place < 0 or self._tool.taken[place] != seed:
             return 0
         # The last one counts: before it, the tool may have drawn what was drawn in earlier rounds.
-        self._draws[place] = ForwardDraw(seed, _text(kind), gave.dtype.name, math.prod(gave.shape))
+        self._draws[place] = ForwardDraw(seed, text(kind), gave.dtype.name, math.prod(gave.shape))
         return 1 << place
 
     def asked_for(self, results: Iterable[Any]) -> tuple[ForwardDraw | None, ...]:
@@ -99,4 +99,9 @@ def by_name(attributes: Any) -> dict[str, Any]:
     """Returns attribute -> value of what TensorFlow hands over as names and values in turn."""
     flat = list(attributes or ())
     pairs = zip(flat[::2], flat[1::2], strict=False)
-    return {n.decode() if isinstance(n, bytes) else str(n): v for n, v in pairs if v is not None}
+    return {text(name): value for name, value in pairs if value is not None}
+
+
+def text(name: Any) -> str:
+    """Returns a name that TensorFlow hands over as bytes or as text."""
+    return name.decode() if isinstance(name, bytes) else str(name)

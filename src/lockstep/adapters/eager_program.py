@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import kernels
-from lockstep.adapters.eager_draws import by_name, leaves
+from lockstep.adapters.eager_draws import by_name, leaves, text
 from lockstep.adapters.layer_lines import users_line
 from lockstep.program import Place, Program, ProgramBuilder
 from lockstep.tf1 import private
@@ -70,7 +70,7 @@ class EagerRecorder:
         """Takes down one operation that ran; those of graphs that are being traced are no operations that ran."""
         if graph is not None:
             return
-        kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+        kind = text(kind)
         read, gave = list(leaves(inputs)), list(leaves(outputs))
         if self._is_variables(kind, read, gave) or not gave or gave[0].dtype in _HANDLES:
             return
