@@ -127,7 +127,7 @@ def test_inputs_that_do_not_fit_are_told_with_names_shapes_and_dtypes():
     )
     with pytest.raises(InputError, match=told):
         calling.forms(model, {"p": tf.zeros((4, 3)), "q": tf.zeros((4, 2))})
-    with pytest.raises(InputError, match="Several of them fit; give them under the model's names"):
+    with pytest.raises(InputError, match="Several of them fit: give them under the model's names"):
         calling.forms(model, {"p": tf.zeros((4, 3)), "q": tf.zeros((4, 3))})
     with pytest.raises(
         InputError, match=r"the candidate: the model's call takes b, a; the inputs given are x\. Give inputs of these"

@@ -128,11 +128,12 @@ def _matched(inputs: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str
         return orders[0]
     told = ", ".join(f"{name} {tuple(spec.shape)} {spec.dtype}" for name, spec in declared.items())
     given = ", ".join(f"{name} {tuple(tensor.shape)} {tensor.dtype.name}" for name, tensor in inputs.items())
-    raise InputError(
-        f"the model's inputs are {told}; the inputs given are {given}. "
-        + ("Several of them fit; give them" if orders else "Give inputs of these shapes and dtypes, under")
-        + " the model's names."
+    way_out = (
+        "Several of them fit: give them under the model's names."
+        if orders
+        else "Give inputs of these shapes and dtypes, under the model's names."
     )
+    raise InputError(f"the model's inputs are {told}; the inputs given are {given}. {way_out}")
 
 
 def _fits(tensor: Any, spec: Any) -> bool:
