@@ -146,15 +146,16 @@ class EagerInstance(Instance):
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
-        with self._running(self._tool, self._generators), self._users_code("building"):
-            with self._lines.noting(), self._loads.noting():
+        with self._running(self._tool, self._generators):
+            with self._users_code("building"), self._lines.noting(), self._loads.noting():
                 self._layer = self._used.function()
             if not callable(self._layer):
                 raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
             self._forms = tuple(self._called_as) or self._forms or calling.forms(self._layer, self._inputs)
             self._model = self._layer
             if mode.functional:
-                self._model, notes = _functional(self._layer, inputs, self._forms[0])
+                with self._users_code("building"):
+                    self._model, notes = _functional(self._layer, inputs, self._forms[0])
                 self._notes = (*self._notes, *notes)
         # What follows begins here: later calls draw as the first one does, whatever was drawn in between.
         self._built_generators = self._generators.copy()
