@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep import workspace
 from lockstep.arrays import Arrays, named, numpy_dtype
 from lockstep.environments import EnvironmentSpec, KeptChild, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
@@ -208,12 +209,12 @@ class _Process:
         variables: Mapping[str, str],
     ) -> None:
         self._label, self._timeout_s, self._say = label, timeout_s, say
-        self._work = tempfile.TemporaryDirectory(prefix="lockstep-")
+        self._work = workspace.temporary()
         self.numbers = itertools.count()
         self._child = KeptChild(
             [python, "-u", _BOOTSTRAP],
             environment_variables=inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level(), **variables}, say=say),
-            folder=Path(self._work.name),
+            folder=Path(self._work.folder),
         )
 
     @property
@@ -223,7 +224,7 @@ class _Process:
     @contextlib.contextmanager
     def folder(self) -> Iterator[Path]:
         """A folder for one request's tensors."""
-        with tempfile.TemporaryDirectory(dir=self._work.name) as place:
+        with tempfile.TemporaryDirectory(dir=self._work.folder) as place:
             yield Path(place)
 
     def write(self, place: Path, group: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -241,7 +242,7 @@ class _Process:
             InputError: It was refused, or the process ended.
             SubjectError: The user's code failed.
         """
-        file = Path(self._work.name) / f"request-{next(self.numbers)}.json"
+        file = Path(self._work.folder) / f"request-{next(self.numbers)}.json"
         file.write_text(json.dumps(request), encoding="utf-8")
         answer = file.with_name(file.name + ANSWER)
         ended = self._child.ask(
@@ -267,7 +268,7 @@ class _Process:
 
     def end(self) -> None:
         self._child.end()
-        self._work.cleanup()
+        self._work.remove()
 
 
 def _copied(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -12,13 +13,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from lockstep.environments.lifeline import Lifeline
 from lockstep.environments.output import DRAIN_S, POLL_S, Reading
 from lockstep.environments.processes import Group
 from lockstep.errors import InputError
 
 GRACE_S = 3.0
 """How long a child may take to end after it was asked to (SIGTERM), before it is killed (SIGKILL)."""
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_PYTHON = sys.executable
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -71,7 +76,7 @@ def run_child(
     r"""Runs a program to its end.
 
     It leads a session of its own, so that what it starts can be ended with it: at a time limit, on Ctrl-C, SIGTERM or
-    SIGHUP to this process (in the main thread), and when `say` raises. All are asked to end first (SIGTERM) and
+    SIGHUP to this process (in the main thread), when `say` raises, and when this process is killed. All are asked to end first (SIGTERM) and
     killed after `GRACE_S`, at once on a second Ctrl-C. What it leaves running behind it is ended too. Standard input is
     empty. Of its output no more is held in memory than the tail and what `say` has not taken yet.
 
@@ -94,8 +99,7 @@ def run_child(
     """
     begin = time.monotonic()
     with held_signals() as received:
-        process = start(argv, environment_variables, folder)
-        group = Group(process)
+        process, group = start(argv, environment_variables, folder)
         assert process.stdout is not None
         reading = Reading(process.stdout)
         timed_out = False
@@ -123,28 +127,65 @@ def completed(process: subprocess.Popen[bytes], output: str, timed_out: bool, du
 
 def start(
     argv: Sequence[str | Path], variables: Mapping[str, str], folder: Path, *, stdin: int = subprocess.DEVNULL
-) -> subprocess.Popen[bytes]:
-    """Starts a program as the leader of a session of its own, its output in one pipe.
+) -> tuple[subprocess.Popen[bytes], Group]:
+    """Starts a program in a session of its own, its output in one pipe.
+
+    The leader of the session is its supervisor, which ends as the program does, and ends it when this process is gone.
+    Windows has none: there the program itself is what is started.
 
     Raises:
         InputError: It could not be started.
     """
-    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    program = [str(part) for part in argv]
+    options = {"env": dict(variables), "cwd": folder, "stdin": stdin, "bufsize": 0}
     try:
-        return subprocess.Popen(
-            [str(part) for part in argv],
-            env=dict(variables),
-            cwd=folder,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            start_new_session=sys.platform != "win32",
-            creationflags=flags,
-        )
+        if sys.platform == "win32" or not _PYTHON:
+            process = subprocess.Popen(
+                program,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=sys.platform != "win32",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                **options,
+            )
+            return process, Group(process)
+        return _supervised(program, options)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(f"{argv[0]} could not be started in {folder}: {reason}.") from error
+
+
+def _supervised(program: Sequence[str], options: dict[str, Any]) -> tuple[subprocess.Popen[bytes], Group]:
+    lifeline = Lifeline()
+    told, tells = os.pipe()
+    try:
+        try:
+            locale = "set" if "LC_CTYPE" in options["env"] else "unset"
+            process = subprocess.Popen(
+                [_PYTHON, "-I", "-S", _SUPERVISOR, str(lifeline.theirs), str(tells), locale, *program],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lifeline.theirs, tells),
+                **options,
+            )
+        finally:
+            os.close(tells)
+            lifeline.hand_over()
+        failure = os.read(told, 64)  # ends as the program starts
+    except BaseException:
+        lifeline.close()
+        raise
+    finally:
+        os.close(told)
+    if failure:
+        lifeline.close()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        raise OSError(int(failure), os.strerror(int(failure)))
+    return process, Group(process, lifeline)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,113 @@
+"""Runs a program and ends with it; when the process that asked for it is gone, ends it with all that it has started.
+
+    python -I -S supervisor.py LINE FAILURE LOCALE PROGRAM ARGUMENT...
+
+LINE is the reading end of a pipe whose other end the asking process alone holds: the system closes that with it,
+however it ends, also by SIGKILL. A thread of the program itself could not watch it, as code that hangs may hold Python's
+lock, and uv has none. The parent-death signal of Linux would come when the thread ends that started the program.
+
+FAILURE is a pipe for the number of the error if the program cannot be started; it closes without one as that starts.
+LOCALE tells whether LC_CTYPE was set: Python sets it for itself and what it starts (PEP 538).
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+
+GRACE_S = 0.5
+"""How long the program has, once its asking process is gone, before it is killed."""
+_POLL_S = 0.02
+_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFZ", "SIGXFSZ")
+
+
+def main(line: int, failure: int, program: list[str]) -> None:
+    """Starts the program, waits for its end or that of the asking process, and ends as the program did."""
+    os.set_inheritable(line, False)
+    os.set_inheritable(failure, False)
+    child_ended = signal.getsignal(signal.SIGCHLD)
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    # Whoever asks the whole group to end must be heard by the program, and must not end who watches it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ASKING)
+    child = os.fork()
+    if not child:
+        _become(program, failure, child_ended)
+    for number in _ASKING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING)
+    os.close(failure)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nowhere, stream)  # the program's alone: its reader sees them end with it
+    while True:
+        ready, _, _ = select.select([line, woken], [], [])
+        if line in ready:
+            _end_all()
+        os.read(woken, 4096)
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            _end_like(status)
+
+
+def _become(program: list[str], failure: int, child_ended: object) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN if child_ended is signal.SIG_IGN else signal.SIG_DFL)
+    for name in _IGNORED_BY_PYTHON:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for number in _ASKING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING)
+    try:
+        os.execvpe(program[0], program, os.environ)
+    except OSError as error:
+        os.write(failure, str(error.errno).encode())
+    os._exit(127)
+
+
+def _end_all() -> None:
+    """Ends the program and what it has started: asked first, killed after the grace; and with them this process."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib takes as long as Python
+    from processes import Members  # type: ignore[import-not-found]
+
+    members = Members(os.getpid())
+    members.signal(signal.SIGTERM)
+    limit = time.monotonic() + GRACE_S
+    while members.lives() and time.monotonic() < limit:
+        time.sleep(_POLL_S)
+        _reap()
+    members.signal(signal.SIGKILL)
+    os._exit(0)
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return
+
+
+def _end_like(status: int) -> None:
+    if not os.WIFSIGNALED(status):
+        os._exit(os.WEXITSTATUS(status))
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the program's core is the one that matters
+    number = os.WTERMSIG(status)
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    if sys.argv[3] == "unset":
+        os.environ.pop("LC_CTYPE", None)
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[4:])
