@@ -217,6 +217,10 @@ class RecordedSubject:
                 for build in body["builds"]
             }
 
+    def hold(self, what: object) -> None:
+        """Keeps something alive as long as anything reads the trace: a lock, the folder that the trace lies in."""
+        self._reader.held = what
+
     def environment(self) -> Mapping[str, str]:
         """What it was recorded on."""
         known = ("python", "tensorflow", "keras")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from lockstep.environments.lifeline import Lifeline
 from lockstep.environments.output import DRAIN_S, POLL_S, Reading
@@ -75,10 +74,11 @@ def run_child(
 ) -> Completed:
     r"""Runs a program to its end.
 
-    It leads a session of its own, so that what it starts can be ended with it: at a time limit, on Ctrl-C, SIGTERM or
-    SIGHUP to this process (in the main thread), when `say` raises, and when this process is killed. All are asked to end first (SIGTERM) and
-    killed after `GRACE_S`, at once on a second Ctrl-C. What it leaves running behind it is ended too. Standard input is
-    empty. Of its output no more is held in memory than the tail and what `say` has not taken yet.
+    It has a session of its own, so that what it starts can be ended with it: at a time limit, on Ctrl-C, SIGTERM or
+    SIGHUP to this process (in the main thread), when `say` raises, and when this process is gone, however it ended. All
+    are asked to end first (SIGTERM) and killed after `GRACE_S`, at once on a second Ctrl-C. What it leaves running
+    behind it is ended too. Standard input is empty. Of its output no more is held in memory than the tail and what `say`
+    has not taken yet.
 
     Args:
         argv: The program and its arguments; no shell is involved.
@@ -137,38 +137,43 @@ def start(
         InputError: It could not be started.
     """
     program = [str(part) for part in argv]
-    options = {"env": dict(variables), "cwd": folder, "stdin": stdin, "bufsize": 0}
     try:
-        if sys.platform == "win32" or not _PYTHON:
-            process = subprocess.Popen(
-                program,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=sys.platform != "win32",
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                **options,
-            )
-            return process, Group(process)
-        return _supervised(program, options)
+        if sys.platform != "win32" and _PYTHON:
+            return _supervised(program, variables, folder, stdin)
+        process = _popen(program, variables, folder, stdin)
+        return process, Group(process)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(f"{argv[0]} could not be started in {folder}: {reason}.") from error
 
 
-def _supervised(program: Sequence[str], options: dict[str, Any]) -> tuple[subprocess.Popen[bytes], Group]:
+def _popen(
+    argv: Sequence[str], variables: Mapping[str, str], folder: Path, stdin: int, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        env=dict(variables),
+        cwd=folder,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+        start_new_session=sys.platform != "win32",
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        pass_fds=pass_fds,
+    )
+
+
+def _supervised(
+    program: Sequence[str], variables: Mapping[str, str], folder: Path, stdin: int
+) -> tuple[subprocess.Popen[bytes], Group]:
     lifeline = Lifeline()
     told, tells = os.pipe()
     try:
         try:
-            locale = "set" if "LC_CTYPE" in options["env"] else "unset"
-            process = subprocess.Popen(
-                [_PYTHON, "-I", "-S", _SUPERVISOR, str(lifeline.theirs), str(tells), locale, *program],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(lifeline.theirs, tells),
-                **options,
-            )
+            locale = "set" if "LC_CTYPE" in variables else "unset"
+            supervisor = [_PYTHON, "-I", "-S", str(_SUPERVISOR), str(lifeline.theirs), str(tells), locale]
+            process = _popen([*supervisor, *program], variables, folder, stdin, (lifeline.theirs, tells))
         finally:
             os.close(tells)
             lifeline.hand_over()

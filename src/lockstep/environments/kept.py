@@ -16,8 +16,8 @@ class KeptChild:
     """A program that takes one line after the other from its standard input, until that ends.
 
     It leads a session of its own, as a program of `run_child` does, and ends with everything it has started by `end`;
-    on Ctrl-C, SIGTERM, SIGHUP or a time limit while it is asked; and when this process is gone, however that came. It is
-    for one thread at a time.
+    on Ctrl-C, SIGTERM, SIGHUP or a time limit while it is asked; and when this process is gone, however it ended. It
+    is for one thread at a time.
 
     Raises:
         InputError: It could not be started.

@@ -3,8 +3,9 @@
     python -I -S supervisor.py LINE FAILURE LOCALE PROGRAM ARGUMENT...
 
 LINE is the reading end of a pipe whose other end the asking process alone holds: the system closes that with it,
-however it ends, also by SIGKILL. A thread of the program itself could not watch it, as code that hangs may hold Python's
-lock, and uv has none. The parent-death signal of Linux would come when the thread ends that started the program.
+however it ends, also by SIGKILL. A thread of the program itself could not watch it, as code that hangs may hold
+Python's lock, and uv has none. The parent-death signal of Linux comes when the thread ends that started the program,
+which the process outlives.
 
 FAILURE is a pipe for the number of the error if the program cannot be started; it closes without one as that starts.
 LOCALE tells whether LC_CTYPE was set: Python sets it for itself and what it starts (PEP 538).
@@ -31,7 +32,7 @@ def main(line: int, failure: int, program: list[str]) -> None:
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.signal(signal.SIGCHLD, _noted)
     # Whoever asks the whole group to end must be heard by the program, and must not end who watches it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ASKING)
     child = os.fork()
@@ -52,6 +53,10 @@ def main(line: int, failure: int, program: list[str]) -> None:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             _end_like(status)
+
+
+def _noted(number: int, frame: object) -> None:
+    """Is there so that the signal is written to the pipe."""
 
 
 def _become(program: list[str], failure: int, child_ended: object) -> None:

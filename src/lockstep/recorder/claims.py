@@ -39,10 +39,9 @@ class Claim:
         folder: Where it is.
     """
 
-    def __init__(self, folder: str, descriptor: int) -> None:
+    def __init__(self, folder: str, held: locks.Held) -> None:
         self.folder = folder
-        self._descriptor = descriptor
-        self._finalizer = weakref.finalize(self, _remove, folder, descriptor, os.getpid())
+        self._finalizer = weakref.finalize(self, _remove, folder, held, os.getpid())
         _LIVING.add(self)
 
     def path(self, name: str) -> str:
@@ -58,11 +57,6 @@ class Claim:
     def remove(self) -> None:
         """Removes the folder; once is enough."""
         self._finalizer()
-
-    def let_go(self) -> None:
-        """Leaves the folder to the parent of this process, of which it is a fork."""
-        if self._finalizer.detach() is not None:
-            os.close(self._descriptor)
 
 
 _LIVING: "weakref.WeakSet[Claim]" = weakref.WeakSet()
@@ -112,29 +106,25 @@ def _claimed(parent: str, prefix: str, target: str) -> Claim:
         except FileExistsError:
             continue
         try:
-            descriptor = _owned(folder, target)
+            held = _owned(folder, target)
         except FileNotFoundError:
             continue  # it was empty, and somebody took it for abandoned
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        if descriptor is not None:
-            return Claim(folder, descriptor)
+        if held is not None:
+            return Claim(folder, held)
 
 
-def _owned(folder: str, target: str) -> Optional[int]:
+def _owned(folder: str, target: str) -> Optional[locks.Held]:
     """Writes whose the folder is and takes its lock; None where somebody was faster, who removes it."""
     path = os.path.join(folder, OWNER)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        # Where the file system has no locks, nobody will take it for abandoned either.
-        if _free(descriptor) is not False and _is_at(path, descriptor):
-            os.write(descriptor, json.dumps({"pid": os.getpid(), "target": target}).encode("ascii"))
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
+    held = locks.Held(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    # Where the file system has no locks, nobody will take it for abandoned either.
+    if _free(held.descriptor) is not False and _is_at(path, held.descriptor):
+        os.write(held.descriptor, json.dumps({"pid": os.getpid(), "target": target}).encode("ascii"))
+        return held
+    held.release()
     return None
 
 
@@ -205,19 +195,18 @@ def _put_back(parent: str, folder: str, descriptor: int) -> None:
         return
 
 
-def _remove(folder: str, descriptor: int, pid: int) -> None:
+def _remove(folder: str, held: locks.Held, pid: int) -> None:
     if os.getpid() != pid:
-        return  # a fork, in which nothing was let go
+        return  # a fork: the folder is its parent's
     if os.name == "nt":  # an open file cannot be removed there
-        os.close(descriptor)
+        held.release()
     try:
         _empty(folder)
     except BaseException:  # a signal's
         _empty(folder)
         raise
     finally:
-        if os.name != "nt":
-            os.close(descriptor)
+        held.release()
 
 
 def _empty(folder: str) -> None:
@@ -260,13 +249,3 @@ def _alive(pid: int) -> bool:
     except (OSError, OverflowError):
         return True  # somebody else's process, or nothing that can be told: leave it
     return True
-
-
-def _after_fork() -> None:
-    for claim in list(_LIVING):
-        claim.let_go()
-    _LIVING.clear()
-
-
-if hasattr(os, "register_at_fork"):  # Python 3.7; a fork would hold the lock after its owner's death
-    os.register_at_fork(after_in_child=_after_fork)

@@ -190,6 +190,7 @@ class TraceReader:
 
     Attributes:
         body: The manifest.
+        held: What has to live as long as this reader.
 
     Raises:
         RecordingError: The folder holds no trace, a damaged one, or one of a newer version.
@@ -199,6 +200,7 @@ class TraceReader:
         self.folder = folder
         self._numpy_dtype = numpy_dtype
         self._open: Dict[str, tensors.TensorFile] = {}
+        self.held: Any = None
         self.body = _manifest(folder)
 
     def tensor(self, entry: Mapping[str, Any]) -> np.ndarray:

@@ -5,6 +5,7 @@ The number of a process proves nothing, because numbers are used again.
 
 import os
 import sys
+import weakref
 
 if sys.platform == "win32":
     import msvcrt
@@ -46,3 +47,28 @@ else:
     def free(descriptor: int) -> None:
         """Gives the lock back."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class Held:
+    """An open file whose lock is held until `release`, the end of this object's last use, or that of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._finalizer = weakref.finalize(self, os.close, descriptor)
+        _HELD.add(self)
+
+    def release(self) -> None:
+        """Gives the lock back; once is enough."""
+        self._finalizer()
+
+
+_HELD: "weakref.WeakSet[Held]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for held in list(_HELD):
+        held.release()  # the parent's stays: a lock goes with the last of its open files
+
+
+if hasattr(os, "register_at_fork"):  # Python 3.7; a fork would hold the lock after its owner's death
+    os.register_at_fork(after_in_child=_after_fork)
