@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 import lockstep
 from lockstep import config
-from lockstep.cli import demo, main, session, startup
+from lockstep.cli import demo, interruptions, main, session, startup
 from lockstep.errors import InputError, SubjectError, UndecidedError
 from lockstep.report.json import from_json
 from lockstep.report.model import Report, StepReport, Verdict
@@ -166,6 +167,67 @@ def test_an_interruption_is_status_130_and_one_line(verify):
     result = run("check")
     assert result.exit_code == 130
     assert result.stderr.splitlines()[1:] == ["lockstep: interrupted; nothing was judged."]
+
+
+SLOW = """
+import os, sys, time
+import lockstep
+from lockstep.cli import main, session
+from lockstep import workspace
+
+def slow(*_, **__):
+    work = workspace.temporary()
+    with workspace.beside(__import__("pathlib").Path("target")):
+        print("begun", file=sys.stderr, flush=True)
+        {what}
+
+session.run = slow
+main(["check"])
+"""
+WAITS = {
+    "in Python": "time.sleep(60)",
+    "in a finalizer": "class Slow:\n            def __del__(self): time.sleep(3)\n        Slow(); time.sleep(60)",
+    "in code that makes its own of it": "try: time.sleep(60)\n        except BaseException: raise ValueError('mine')",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("what", WAITS)
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "interrupted by SIGTERM"),
+        (signal.SIGHUP, "interrupted by SIGHUP"),
+    ],
+)
+def test_a_signal_ends_a_command_with_a_sentence_its_status_and_no_folder_left(tmp_path, number, words, what):
+    (tmp_path / "tmp").mkdir()
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + SLOW.format(
+        what=WAITS[what]
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+    ) as process:
+        assert process.stderr.readline() == "begun\n"
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (128 + number, f"lockstep: {words}; nothing was judged.\n")
+    assert [path for path in tmp_path.rglob("*") if path.name != "tmp"] == []
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with interruptions.raised() as came:
+            signal.raise_signal(signal.SIGHUP)
+        assert came == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.usefixtures("folder")

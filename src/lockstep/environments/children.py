@@ -77,8 +77,8 @@ def run_child(
     It has a session of its own, so that what it starts can be ended with it: at a time limit, on Ctrl-C, SIGTERM or
     SIGHUP to this process (in the main thread), when `say` raises, and when this process is gone, however it ended. All
     are asked to end first (SIGTERM) and killed after `GRACE_S`, at once on a second Ctrl-C. What it leaves running
-    behind it is ended too. Standard input is empty. Of its output no more is held in memory than the tail and what `say`
-    has not taken yet.
+    behind it is ended too. Standard input is empty. Of its output no more is held in memory than the tail and what
+    `say` has not taken yet.
 
     Args:
         argv: The program and its arguments; no shell is involved.

@@ -32,13 +32,13 @@ class Members:
         self._seen: set[tuple[int, str]] = set()  # with the time of their start: numbers are used again
 
     def signal(self, number: int) -> None:
-        """Signals all of them."""
+        """Signals all of them, the group last: the supervisor, which is its leader, ends all and so itself."""
         self._seen |= set(self._found())
-        signal_group(self._leader, number)
         for pid, start in self._seen:
             if pid != self._leader and _start(pid) == start:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
+        signal_group(self._leader, number)
 
     def lives(self) -> bool:
         """Tells whether one besides the leader lives; without `/proc`, whether the group has any member."""
