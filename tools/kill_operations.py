@@ -116,21 +116,21 @@ def operations(place: Path) -> list[Operation]:
     pretended = {"HOME": str(place / "home"), "PATH": f"{place / 'bin'}:{os.defpath}", "UV": str(place / "bin/uv")}
     tiny = {"LOCKSTEP_TRACE_CACHE_GB": "1e-9"}
     return [
-        Operation("record", 8, lambda _: record, lambda _: record, lambda done: _sound_trace(trace, done)),
+        Operation("record", 6, lambda _: record, lambda _: record, lambda done: _sound_trace(trace, done)),
         Operation(
-            "check", 8, lambda _: [*check, "--fresh"], lambda _: check,
+            "check", 5, lambda _: [*check, "--fresh"], lambda _: check,
             lambda done: _sound_check(place, done), variables=tiny,
         ),
-        Operation("convert", 6, lambda _: convert, lambda _: convert, lambda done: _sound_weights(weights, done)),
+        Operation("convert", 4, lambda _: convert, lambda _: convert, lambda done: _sound_weights(weights, done)),
         Operation(
-            "environment", 39, lambda n: [*_THIS, "environment", str(n)],
+            "environment", 45, lambda n: [*_THIS, "environment", str(n)],
             # The same again, or another, which finds what was left of it.
             lambda n: [*_THIS, "environment", str(n + n % 2 * 100_000)], lambda _: iter(()),
             prepare=lambda: _pretend_uv(place),
             variables=pretended,
         ),
         Operation(
-            "eviction", 39, lambda _: [*_THIS, "eviction"], lambda _: [*_THIS, "eviction"],
+            "eviction", 40, lambda _: [*_THIS, "eviction"], lambda _: [*_THIS, "eviction"],
             lambda done: _sound_cache(place / "cache" / "traces", done),
             prepare=lambda: _plant(place), variables=tiny,
         ),

@@ -340,6 +340,20 @@ def test_a_hanging_child_ends_with_a_parent_that_is_killed(tmp_path, kind):
                     os.kill(pid, signal.SIGKILL)
 
 
+def test_what_a_child_leaves_behind_ends_with_it_though_the_parent_is_stopped(tmp_path):
+    # Nobody else may be there to end it: the parent can be killed before it has seen the end of the child.
+    file = tmp_path / "pid"
+    program = PARENT.format(new_session=False, wait_s=0.5)
+    argv = [sys.executable, "-c", f"import os, sys\n{RUN}", program, str(file)]
+    with subprocess.Popen(argv) as parent:
+        assert wait_for(lambda: file.exists() and file.read_text())
+        parent.send_signal(signal.SIGSTOP)
+        try:
+            assert wait_for(lambda: not is_alive(int(file.read_text())))
+        finally:
+            parent.kill()
+
+
 def test_a_child_that_was_started_in_a_thread_outlives_the_thread(tmp_path):
     started: list[KeptChild] = []
     program = "import sys\nfor line in sys.stdin: open(line.strip(), 'w').close()"

@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the supervisor of a child loads this file alone, and in no time
+TYPE_CHECKING = False  # the supervisor of a child loads this file alone; `typing` takes as long as all the rest
+if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
@@ -32,13 +32,17 @@ class Members:
         self._seen: set[tuple[int, str]] = set()  # with the time of their start: numbers are used again
 
     def signal(self, number: int) -> None:
-        """Signals all of them, the group last: the supervisor, which is its leader, ends all and so itself."""
+        """Signals all of them, the leader's group last: a supervisor ends all of it and so itself."""
+        self.signal_others(number)
+        signal_group(self._leader, number)
+
+    def signal_others(self, number: int) -> None:
+        """Signals all but the leader, where `/proc` tells who they are."""
         self._seen |= set(self._found())
         for pid, start in self._seen:
             if pid != self._leader and _start(pid) == start:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
-        signal_group(self._leader, number)
 
     def lives(self) -> bool:
         """Tells whether one besides the leader lives; without `/proc`, whether the group has any member."""

@@ -11,14 +11,20 @@ FAILURE is a pipe for the number of the error if the program cannot be started; 
 LOCALE tells whether LC_CTYPE was set: Python sets it for itself and what it starts (PEP 538).
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
 import sys
 import time
 
+TYPE_CHECKING = False  # `typing` takes as long to import as all the rest
+if TYPE_CHECKING:
+    from typing import Any
+
 GRACE_S = 0.5
-"""How long the program has, once its asking process is gone, before it is killed."""
+"""How long a program whose asking process is gone, or what a program leaves, has before it is killed."""
 _POLL_S = 0.02
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFZ", "SIGXFSZ")
@@ -52,6 +58,7 @@ def main(line: int, failure: int, program: list[str]) -> None:
         os.read(woken, 4096)
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
+            _end_rest()
             _end_like(status)
 
 
@@ -76,19 +83,37 @@ def _become(program: list[str], failure: int, child_ended: object) -> None:
     os._exit(127)
 
 
-def _end_all() -> None:
-    """Ends the program and what it has started: asked first, killed after the grace; and with them this process."""
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib takes as long as Python
+def _members() -> Any:
+    # pathlib takes as long to import as Python to start.
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     from processes import Members  # type: ignore[import-not-found]
 
-    members = Members(os.getpid())
+    return Members(os.getpid())
+
+
+def _end_all() -> None:
+    """Ends the program and what it has started: asked first, killed after the grace; and with them this process."""
+    members = _members()
     members.signal(signal.SIGTERM)
+    _wait_for(members)
+    members.signal(signal.SIGKILL)
+    os._exit(0)
+
+
+def _end_rest() -> None:
+    """Ends what the program leaves running, as long as there is somebody to do so: the asking process may be killed."""
+    members = _members()
+    if os.path.isdir("/proc") and members.lives():  # noqa: PTH112
+        members.signal_others(signal.SIGTERM)
+        _wait_for(members)
+        members.signal_others(signal.SIGKILL)
+
+
+def _wait_for(members: Any) -> None:
     limit = time.monotonic() + GRACE_S
     while members.lives() and time.monotonic() < limit:
         time.sleep(_POLL_S)
         _reap()
-    members.signal(signal.SIGKILL)
-    os._exit(0)
 
 
 def _reap() -> None:
