@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -226,10 +226,8 @@ def _processes(token: str) -> Iterator[tuple[int, str]]:
                     yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
 
 
-def run(
-    count: int, seed: int, only: Sequence[str], place: Path, say: Callable[[str], None] = lambda _: None
-) -> list[Trial]:
-    """Runs so many trials in a folder."""
+def run(count: int, seed: int, only: Sequence[str], place: Path) -> Iterator[Trial]:
+    """Runs so many trials in a folder, each operation once at first."""
     generator = random.Random(seed)
     bench = Bench(place, generator)
     for folder in ("tmp", "cache"):
@@ -238,15 +236,16 @@ def run(
     if any(one.name == "convert" for one in chosen):
         subprocess.run(write_checkpoint(), cwd=place / "migration", check=True, capture_output=True)
     plan = [*chosen, *generator.choices(chosen, [one.weight for one in chosen], k=max(count - len(chosen), 0))][:count]
-    trials = []
     for number, operation in enumerate(plan):
-        trials.append(trial := bench.run(operation, number))
-        told = [*trial.faults, *(f"left: {one}" for one in (*trial.processes, *trial.files))]
-        early = " (it had ended before)" if trial.early else ""
-        say(f"{number + 1:>4}  {trial.operation:<12} {trial.number.name:<8} at {trial.moment_s:6.2f} s{early}")
-        for line in told:
-            say(f"      {line}")
-    return trials
+        yield bench.run(operation, number)
+
+
+def told(number: int, trial: Trial) -> Iterator[str]:
+    """Yields the lines about one trial."""
+    early = " (it had ended before)" if trial.early else ""
+    yield f"{number:>4}  {trial.operation:<12} {trial.number.name:<8} at {trial.moment_s:6.2f} s{early}"
+    for line in (*trial.faults, *(f"left: {one}" for one in (*trial.processes, *trial.files))):
+        yield f"      {line}"
 
 
 def table(trials: Sequence[Trial]) -> Iterator[str]:
@@ -276,8 +275,12 @@ def main() -> int:
     options = parser.parse_args()
     # Started with & a shell has it ignored, and so would everything below.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="kills-") as place:
-        trials = run(options.count, options.seed, options.only, Path(place), lambda line: print(line, flush=True))
+    trials: list[Trial] = []
+    with tempfile.TemporaryDirectory(prefix="kills-") as place, contextlib.suppress(KeyboardInterrupt):
+        for trial in run(options.count, options.seed, options.only, Path(place)):
+            trials.append(trial)
+            for line in told(len(trials), trial):
+                print(line, flush=True)
     for line in table(trials):
         print(line)
     return int(any(trial.faults or trial.leftovers for trial in trials))
