@@ -11,7 +11,7 @@ import numpy as np
 
 from lockstep.align import Alignment
 from lockstep.arrays import Arrays
-from lockstep.errors import KernelError, LockstepError, ProgramError, SubjectError
+from lockstep.errors import KernelError, LockstepError, ProgramError, SubjectError, told_as_fault
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import localise
@@ -186,9 +186,8 @@ class ForcedRuns:
             return Located(found, culprits(found, reference, candidate, kernels))
         except LockstepError as error:
             return Located(Localisation(limits=[str(error)]), ())
-        except Exception as error:  # of the framework, which was asked for what no model asks for
-            said = (str(error).strip().splitlines() or ["(no message)"])[0]
-            return Located(Localisation(limits=[f"it could not be done: {type(error).__name__}: {said}"]), ())
+        except Exception as error:  # whatever a framework refuses is one of ours by now: this one is a bug
+            return Located(Localisation(limits=[told_as_fault(error)]), ())
 
     def programs(self) -> tuple[Program, Program, dict[str, str]] | None:
         """Returns both programs at distinct values, and which variable of the candidate is which of the reference.

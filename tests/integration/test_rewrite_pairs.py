@@ -27,12 +27,14 @@ CLOSE = {False: {"rtol": 1e-9, "atol": 1e-9}, True: {"rtol": 5e-7, "atol": 5e-8}
 
 @contextlib.contextmanager
 def working_in(precision):
-    before = keras.config.floatx()
+    before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(precision)
+    keras.config.set_dtype_policy(precision)  # made of floatx once, and kept
     try:
         yield
     finally:
-        keras.config.set_floatx(before)
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
 
 
 def value(record):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.errors import KernelError
 from lockstep.localise.budget import Part, fitting, is_exact, largest_ordinary, shaped
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
@@ -105,7 +106,7 @@ class Whole:
             others = len(left) < len(self._places)
             floor = FLOOR_IN_SINGLE if self.unmendable or self._single else FLOOR
             unseen = not others or all(_near(value, self._mended[place], floor) for place, value in before.items())
-        except Exception:  # the framework's own: what is mended does not fit what is not
+        except KernelError:  # what is mended does not fit what is not
             return False
         return unseen and all(self._same(ends[end], end[1]) or self._is_at_rest(end, ends[end]) for end in self._ends)
 
@@ -122,7 +123,7 @@ class Whole:
         found = self._without_fit()
         try:
             self._at_rest, self._ends_at_rest = self._with(found)
-        except Exception:  # the framework's own: a matrix product, say, minds sizes that a sum along an axis does not
+        except KernelError:  # a matrix product, say, minds sizes that a sum along an axis does not
             self._sizes_matter = True
             found = self._without_fit()
             self._at_rest, self._ends_at_rest = self._with(found)
@@ -149,7 +150,7 @@ class Whole:
         found = dict(self._at_rest)
         for place in found if unmendable else ():
             part = self.parts.get(self._tensor_of(place))
-            with contextlib.suppress(Exception):  # the framework's own: what does not fit cannot be computed on
+            with contextlib.suppress(KernelError):  # what does not fit cannot be computed on
                 if part is not None:
                     found[place] = _wide(self._kernels.numpy(part.run(self._kernels, double=True)))
         return found
@@ -250,7 +251,7 @@ class Whole:
         inputs = [mended((operation.index, slot), read(tensor), replaced.reads) for slot, tensor in reads]
         try:
             outputs = self._kernels.run_double(operation, inputs)
-        except Exception:  # the framework's own: no float64 kernel, or nothing that can be computed
+        except KernelError:  # no float64 kernel, or nothing that can be computed
             if replaced.tensors.keys() >= set(operation.outputs):
                 values.update({tensor: replaced.tensors[tensor] for tensor in operation.outputs})
                 return

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.errors import KernelError
 from lockstep.localise import budget, matching
 from lockstep.localise.budget import Judged, Part
 from lockstep.localise.cutting import Cutting
@@ -658,7 +659,7 @@ def _all(part: Part, kernels: Kernels) -> dict[int, np.ndarray]:
         values: dict[int, Any] = {part.end: part.start[part.end]} if part.end in part.start else {}
         try:
             part.run(kernels, double=double, every=values)
-        except Exception:  # the framework's own: no float64 kernel
+        except KernelError:  # no float64 kernel
             continue
         return {tensor: kernels.numpy(value) for tensor, value in values.items()}
     return {}

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lockstep.errors import KernelError
 from lockstep.localise import effects
 from lockstep.localise.cutting import Cutting
 from lockstep.localise.effects import Place
@@ -92,7 +93,7 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
                 break  # as all together are not harmless
             if not harmless.issuperset(free) and whole.harmless(free):
                 harmless.update(free, as_they_are)
-    except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
+    except KernelError as error:  # without a float64 kernel nothing is left out
         said = (str(error).strip().splitlines() or ["(no message)"])[0]
         return blames, f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {said})"
     left = {number for place, numbers in enumerate(rounds) if place not in harmless for number in numbers}
