@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import os
 import signal
@@ -77,7 +76,8 @@ def _swallowing_none() -> Iterator[None]:
             before(unraisable)
             return
         number = status(unraisable.exc_value) - 128
-        again = threading.Timer(_AGAIN_S, _thread.interrupt_main, [number])
+        # To the thread itself, so that a system call in which it waits ends.
+        again = threading.Timer(_AGAIN_S, signal.pthread_kill, [threading.main_thread().ident, number])
         again.daemon = True
         again.start()
 
