@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lockstep import trace_cache, workspace
+from lockstep.checkpoints.formats import Staging
 from lockstep.environments import store
 from lockstep.errors import InputError
 from lockstep.recorder import claims, locks
@@ -192,6 +193,27 @@ def test_no_temporary_folder_is_a_sentence(monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     with pytest.raises(InputError, match=r"a temporary folder cannot be made: No such file.*TMPDIR"):
         workspace.temporary()
+
+
+def test_a_checkpoint_that_is_half_replaced_is_none(tmp_path, monkeypatch):
+    for end in ("data-00000-of-00001", "index"):
+        (tmp_path / f"m.ckpt.{end}").write_text("old")
+    moved, move = [], Path.replace
+
+    def killed(self, target):
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(target)
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with Staging(tmp_path / "m.ckpt", replace=True) as staging:
+        for end in ("data-00000-of-00001", "index"):
+            staging.file.with_name(f"m.ckpt.{end}").write_text("new")
+        with pytest.raises(KeyboardInterrupt):
+            staging.publish()
+    # Tensors of the one and an index of the other could be taken for a checkpoint.
+    assert names_in(tmp_path) == ["m.ckpt.data-00000-of-00001"]
 
 
 def kept(folder, name, size=1000):

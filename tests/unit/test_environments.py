@@ -404,6 +404,8 @@ class TestProvide:
         ("output", "words"),
         [
             ("error: Request failed\n  Caused by: error sending request for url (https://x)", "check the network"),
+            ("error: error sending request for url (https://x)\n  cause: invalid peer certificate", "SSL_CERT_FILE"),
+            ("No solution found: six was not found in the cache\nhint: the network was disabled", "check the network"),
             ("Because tensorflow==2.16.2 has no wheels with a matching Python implementation tag", "no wheel of this"),
             ("Because sixx was not found in the package registry and you require sixx", "check its spelling"),
             ("No solution found when resolving: there is no version of six==99", "cannot be met together"),

@@ -70,6 +70,9 @@ def _handling(handler: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def _swallowing_none() -> Iterator[None]:
     before = sys.unraisablehook
+    if not hasattr(signal, "pthread_kill"):  # Windows
+        yield
+        return
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
         if not isinstance(unraisable.exc_value, KeyboardInterrupt):
