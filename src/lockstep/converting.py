@@ -111,7 +111,7 @@ def convert(
 def _reloaded(conversion: Conversion, file: Path, kind: Format, written: Mapping[str, np.ndarray]) -> Trace:
     """Runs the file in another process; returns the run, with the values that it started from."""
     with workspace.temporary() as place:
-        work = Path(place.folder)
+        work = Path(place.name)
         given = named(conversion.inputs)
 
         def write() -> None:

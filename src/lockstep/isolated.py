@@ -194,7 +194,7 @@ class IsolatedSubject:
         key: str | None,
     ) -> None:
         with workspace.temporary() as work:
-            request = self._request(inputs, Path(work.folder), target, taps, replace=replace, key=key)
+            request = self._request(inputs, Path(work.name), target, taps, replace=replace, key=key)
             file = Path(work.path("request.json"))
             file.write_text(json.dumps(request), encoding="utf-8")
             variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level()}, say=self.say)

@@ -214,7 +214,7 @@ class _Process:
         self._child = KeptChild(
             [python, "-u", _BOOTSTRAP],
             environment_variables=inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level(), **variables}, say=say),
-            folder=Path(self._work.folder),
+            folder=Path(self._work.name),
         )
 
     @property
@@ -224,7 +224,7 @@ class _Process:
     @contextlib.contextmanager
     def folder(self) -> Iterator[Path]:
         """A folder for one request's tensors."""
-        with tempfile.TemporaryDirectory(dir=self._work.folder) as place:
+        with tempfile.TemporaryDirectory(dir=self._work.name) as place:
             yield Path(place)
 
     def write(self, place: Path, group: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -242,7 +242,7 @@ class _Process:
             InputError: It was refused, or the process ended.
             SubjectError: The user's code failed.
         """
-        file = Path(self._work.folder) / f"request-{next(self.numbers)}.json"
+        file = Path(self._work.name) / f"request-{next(self.numbers)}.json"
         file.write_text(json.dumps(request), encoding="utf-8")
         answer = file.with_name(file.name + ANSWER)
         ended = self._child.ask(

@@ -23,7 +23,7 @@ from lockstep.recorder import claims
 claim = claims.beside(sys.argv[1]) if len(sys.argv) > 1 else claims.temporary()
 open(claim.path("half"), "w").write("half")
 os.mkdir(claim.path("folder"))
-print(claim.folder, flush=True)
+print(claim.name, flush=True)
 time.sleep(600)
 """
 
@@ -54,7 +54,7 @@ def test_a_folder_stays_while_its_owner_lives_and_goes_with_the_next_one_after_i
     assert folder.name.startswith(f".target.partial-{process.pid}-")
     for _ in range(2):
         with claims.beside(str(tmp_path / "another")) as claim:
-            assert names_in(tmp_path) == sorted([folder.name, Path(claim.folder).name])
+            assert names_in(tmp_path) == sorted([folder.name, Path(claim.name).name])
     process.kill()
     process.wait()
     with claims.beside(str(tmp_path / "another")):
@@ -137,7 +137,7 @@ def test_where_the_file_system_has_no_locks_nothing_is_taken_for_abandoned(owner
 
     monkeypatch.setattr(locks, "take", none)
     with claims.beside(str(tmp_path / "t")) as claim:
-        assert Path(claim.folder).exists()
+        assert Path(claim.name).exists()
         assert folder.exists()
 
 

@@ -36,17 +36,17 @@ class Claim:
     Used as a context manager, it is removed with all that is still in it.
 
     Attributes:
-        folder: Where it is.
+        name: Where it is, as `tempfile.TemporaryDirectory` calls it.
     """
 
     def __init__(self, folder: str, held: locks.Held) -> None:
-        self.folder = folder
+        self.name = folder
         self._finalizer = weakref.finalize(self, _remove, folder, held, os.getpid())
         _LIVING.add(self)
 
     def path(self, name: str) -> str:
         """Returns the path of something in it."""
-        return os.path.join(self.folder, name)
+        return os.path.join(self.name, name)
 
     def __enter__(self) -> "Claim":
         return self
