@@ -170,9 +170,9 @@ def test_an_interruption_is_status_130_and_one_line(verify):
 
 
 SLOW = """
-import os, sys, time
+import hashlib, os, sys, time
 import lockstep
-from lockstep.cli import main, session
+from lockstep.cli import interruptions, main, session
 from lockstep import workspace
 
 def slow(*_, **__):
@@ -185,6 +185,7 @@ session.run = slow
 main(["check"])
 """
 WAITS = {
+    "in a library's code": "interruptions.PATIENCE_S = 0.5; hashlib.pbkdf2_hmac('md5', b'', b'', 2**31 - 1)",
     "in Python": "time.sleep(60)",
     "in a finalizer": "class Slow:\n            def __del__(self): time.sleep(3)\n        Slow(); time.sleep(60)",
     "in code that makes its own of it": "try: time.sleep(60)\n        except BaseException: raise ValueError('mine')",
@@ -218,6 +219,28 @@ def test_a_signal_ends_a_command_with_a_sentence_its_status_and_no_folder_left(t
         _, told = process.communicate(timeout=30)
     assert (process.returncode, told) == (128 + number, f"lockstep: {words}; nothing was judged.\n")
     assert [path for path in tmp_path.rglob("*") if path.name != "tmp"] == []
+
+
+FORKING = """
+import os, signal, time
+from lockstep.cli import interruptions
+interruptions.PATIENCE_S = 0.3
+with interruptions.raised() as came:
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGTERM)
+    status = os.waitpid(child, 0)[1]
+    time.sleep(1)
+print(came, os.WTERMSIG(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+def test_a_fork_of_the_users_ends_as_forks_do_and_is_no_interruption():
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[] 15\n", "")
 
 
 def test_a_signal_that_is_ignored_stays_ignored():

@@ -96,8 +96,7 @@ def _told(came: list[int] | None) -> Iterator[None]:
 def _status(error: BaseException, came: list[int] | None) -> int:
     if isinstance(error, (KeyboardInterrupt, click.Abort)) or (came and not isinstance(error, click.exceptions.Exit)):
         number = came[0] if came else signal.SIGINT
-        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
-        click.echo(f"lockstep: interrupted{by}; nothing was judged.", err=True)
+        click.echo(interruptions.sentence(number), err=True)
         return 128 + number
     if isinstance(error, (click.ClickException, click.exceptions.Exit)):
         raise error
