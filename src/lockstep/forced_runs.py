@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,25 +20,8 @@ from lockstep.program import Program
 from lockstep.proof import whole
 from lockstep.steps import filling
 from lockstep.steps.forced import Located
-from lockstep.subjects import Setting
+from lockstep.subjects import Followed, Setting
 from lockstep.trace import ForwardDraw, Trace
-
-
-class Programmed(Protocol):
-    """An instance whose run can be told operation by operation."""
-
-    def program(
-        self,
-        values: Mapping[str, np.ndarray],
-        draws: Sequence[ForwardDraw] | None = None,
-        *,
-        inputs: Arrays | None = None,
-    ) -> Program:
-        """Runs it once from these values, on other inputs where they are given, and returns what it computed.
-
-        `draws` are as of `Instance.run`.
-        """
-        ...
 
 
 class ForcedRuns:
@@ -61,8 +43,8 @@ class ForcedRuns:
 
     def __init__(  # noqa: PLR0913 - both sides, and how they are run
         self,
-        reference: Programmed | None,
-        candidate: Programmed | None,
+        reference: Followed | None,
+        candidate: Followed | None,
         alignment: Alignment,
         base: Mapping[str, np.ndarray],
         say: Callable[[str], None],
@@ -257,9 +239,3 @@ class OnInputs:
     def in_double(self, base: Trace) -> whole.Whole | None:
         """See `ForcedRuns.in_double`."""
         return self.forced.in_double(base, self.inputs)
-
-
-def programmed(instances: Sequence[Any]) -> Programmed | None:
-    """Returns the first of some instances of which there is a program."""
-    found: Programmed | None = next((i for i in instances if hasattr(i, "program")), None)
-    return found

@@ -18,7 +18,7 @@ from lockstep.parts import PartRule, in_parts
 from lockstep.steps import filling
 from lockstep.subjects import INITIAL, Mode, Setting
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.corpus
 PAIRS = [pytest.param(pair, id=f"{topic}/{pair.name}") for topic, pair in rewrites.pairs()]
 SINGLE = {"rtol": 1e-5, "atol": 1e-5}
 # Keras keeps some of its constants (rates, momenta) in float32 whatever the dtype is.

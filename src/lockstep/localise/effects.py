@@ -83,6 +83,7 @@ class Whole:
         self._ends_at_rest: Mapping[tuple[int, int], np.ndarray] = {}
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
         self._ours = self._run(reference, {}, wanted, None)
+        self._reference_single, self._single_at_rest = self._single, False
         moved = self._run(reference, {}, {tensor for _, tensor in ends}, _other_constants)
         self._allowed = {tensor: self._allowance(tensor, moved[tensor]) for _, tensor in ends}
 
@@ -104,7 +105,7 @@ class Whole:
             left = {*free, *self.unmendable}
             before, ends = self._with(left)
             others = len(left) < len(self._places)
-            floor = FLOOR_IN_SINGLE if self.unmendable or self._single else FLOOR
+            floor = FLOOR_IN_SINGLE if self.unmendable or self._single or self._single_at_rest else FLOOR
             unseen = not others or all(_near(value, self._mended[place], floor) for place, value in before.items())
         except KernelError:  # what is mended does not fit what is not
             return False
@@ -127,6 +128,7 @@ class Whole:
             self._sizes_matter = True
             found = self._without_fit()
             self._at_rest, self._ends_at_rest = self._with(found)
+        self._single_at_rest = self._single
         return found
 
     def _without_fit(self) -> frozenset[int]:
@@ -167,6 +169,7 @@ class Whole:
         mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed
                   if self._fits(place)]  # fmt: skip
         self._replaced = _Replaced.of(mended, self._ours, self._c)
+        self._single = self._reference_single  # what an earlier trial ran in float32 says nothing of this one
         self._before: dict[object, np.ndarray] = {}
         made = self._run(self._c, self._sources, {tensor for tensor, _ in self._ends}, None)
         ends = {end: made[end[0]] for end in self._ends}

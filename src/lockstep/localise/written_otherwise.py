@@ -160,12 +160,9 @@ def _union(walked: Walked, befores: Sequence[Blame], blame: Blame, cutting: Cutt
     behind = _behind(walked.candidate, seeds, blame.theirs.end)
     if blame.theirs.end not in behind:
         return None
-    known = {tensor: numbers.theirs.pop(tensor) for tensor in behind if tensor in numbers.theirs}
-    forced = {read: numbers.forced.pop(read) for read in reads if read in numbers.forced}
-    theirs = cutting.theirs(blame.theirs.end)
-    ours = cutting.between(cutting.starts(theirs), blame.wanted)
-    numbers.theirs.update(known)
-    numbers.forced.update(forced)
+    with numbers.without(behind, reads):
+        theirs = cutting.theirs(blame.theirs.end)
+        ours = cutting.between(cutting.starts(theirs), blame.wanted)
     if ours is None:
         return None
     sides = tuple(ours.operations), tuple(theirs.operations)
