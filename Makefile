@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast test-corpora matrix lint format bench zoo soundness clean
+.PHONY: setup demo test test-fast test-corpora matrix lint format bench zoo soundness kills clean
 
 setup: $(STAMP)
 
@@ -61,6 +61,10 @@ zoo: $(STAMP)
 # make soundness ARGS='--short'; docs/design/soundness.md has the rest. It takes hours without --short.
 soundness: $(STAMP)
 	$(BIN)/python -m benchmarks.soundness $(ARGS)
+
+# make kills ARGS='--count 20 --only environment'; docs/design/environments.md has the rest. It takes an hour.
+kills: $(STAMP)
+	$(BIN)/python tools/kills.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lockstep.errors import InputError
+
 
 def cache_folder(variables: Mapping[str, str] | None = None) -> Path:
     r"""Returns the folder of the cache; it need not exist yet.
@@ -19,6 +21,9 @@ def cache_folder(variables: Mapping[str, str] | None = None) -> Path:
 
     >>> cache_folder({"LOCKSTEP_CACHE": "/big/disk"}).as_posix()
     '/big/disk'
+
+    Raises:
+        InputError: The system knows no home folder, as for a user without an entry in its list.
     """
     variables = os.environ if variables is None else variables
     if variables.get("LOCKSTEP_CACHE"):
@@ -27,9 +32,20 @@ def cache_folder(variables: Mapping[str, str] | None = None) -> Path:
     # The XDG specification has relative paths ignored.
     if os.path.isabs(variables.get("XDG_CACHE_HOME", "")):  # noqa: PTH117 - no Path: "" is not a path
         return Path(variables["XDG_CACHE_HOME"]) / "lockstep"
+    home = home_folder()
+    if home is None:
+        raise InputError("there is no home folder, and so no place for the cache; name a folder in LOCKSTEP_CACHE.")
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "lockstep"
+        return home / "Library" / "Caches" / "lockstep"
     if sys.platform == "win32":
         local = variables.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "lockstep" / "cache"
-    return Path.home() / ".cache" / "lockstep"
+        return (Path(local) if local else home / "AppData" / "Local") / "lockstep" / "cache"
+    return home / ".cache" / "lockstep"
+
+
+def home_folder() -> Path | None:
+    """Returns the user's home folder; None where neither `HOME` nor the system's list of users names one."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None

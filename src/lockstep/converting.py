@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lockstep import workspace
 from lockstep.arrays import Arrays, named, numpy_dtype
 from lockstep.checkpoints.formats import Format, Staging, format_of
 from lockstep.environments import inherited_variables, run_child
@@ -110,8 +110,8 @@ def convert(
 
 def _reloaded(conversion: Conversion, file: Path, kind: Format, written: Mapping[str, np.ndarray]) -> Trace:
     """Runs the file in another process; returns the run, with the values that it started from."""
-    with tempfile.TemporaryDirectory(prefix="lockstep-") as place:
-        work = Path(place)
+    with workspace.temporary() as place:
+        work = Path(place.name)
         given = named(conversion.inputs)
 
         def write() -> None:

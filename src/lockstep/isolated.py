@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lockstep import trace_cache
+from lockstep import trace_cache, workspace
 from lockstep.arrays import Arrays, named, numpy_dtype
 from lockstep.environments import Environment, EnvironmentSpec, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
 from lockstep.hints import hint
 from lockstep.recorded import RecordedInstance, RecordedOptimizer, RecordedSubject, refused
+from lockstep.recorder import claims
 from lockstep.recorder.checksum import checksum
+from lockstep.recorder.claims import Claim
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import VERSION, TraceReader, TraceWriter
 from lockstep.recorder.records import FLAGS
@@ -75,7 +76,7 @@ class IsolatedSubject(Subject):
     optimizer: str = ""
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
-    _second: tempfile.TemporaryDirectory[str] | None = None
+    _second: Claim | None = None
 
     def __post_init__(self) -> None:
         """Is called as its entry."""
@@ -112,8 +113,8 @@ class IsolatedSubject(Subject):
         first = self.build(mode, inputs, wanted)
         if self._recorded is None or _start_alike(self._recorded):
             return first
-        self._second = self._second or tempfile.TemporaryDirectory(prefix="lockstep-")
-        target = Path(self._second.name) / "trace"
+        self._second = self._second or workspace.temporary()
+        target = Path(self._second.path("trace"))
         if not target.exists():
             self.record(inputs, target, wanted)
         return RecordedSubject(target, trusted=True).build(mode, inputs)
@@ -153,11 +154,25 @@ class IsolatedSubject(Subject):
         if found is not None:
             self._from_cache = True
             return found
-        target = trace_cache.traces_folder() / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._record(environment, (inputs, wanted), target, taps=None, replace=True, key=key)
-        trace_cache.make_room(keep=target)
-        return RecordedSubject(target, trusted=True)
+        shelf = trace_cache.shelf()
+        if shelf is None:
+            return self._recorded_unkept(environment, (inputs, wanted))
+        try:
+            with workspace.beside(shelf / key) as place:
+                self._record(environment, (inputs, wanted), place / "trace", taps=None, replace=False, key=key)
+                recorded = trace_cache.keep(place / "trace", key)
+        except OSError as error:
+            raise InputError(f"no trace can be kept in {shelf}: {error.strerror or error}.") from error
+        trace_cache.make_room()
+        return recorded
+
+    def _recorded_unkept(self, environment: Environment, asked: tuple[Arrays, Wanted]) -> RecordedSubject:
+        work = workspace.temporary()
+        target = Path(work.path("trace"))
+        self._record(environment, asked, target, taps=None, replace=False, key=None)
+        recorded = RecordedSubject(target, trusted=True)
+        recorded.hold(work)
+        return recorded
 
     def _record(
         self,
@@ -169,15 +184,17 @@ class IsolatedSubject(Subject):
         replace: bool,
         key: str | None,
     ) -> None:
-        with tempfile.TemporaryDirectory(prefix="lockstep-") as work:
-            request = self._request(asked, Path(work), target, taps, replace=replace, key=key)
-            file = Path(work) / "request.json"
+        with workspace.temporary() as work:
+            request = self._request(asked, Path(work.name), target, taps, replace=replace, key=key)
+            file = Path(work.path("request.json"))
             file.write_text(json.dumps(request), encoding="utf-8")
             variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level()}, say=self.say)
             try:
                 run_recorder(environment.python, file, variables, self.timeout_s, self.say)
             except RecorderError as error:
                 self._raise(error)
+            finally:  # a recorder that was ended has cleared up nothing
+                claims.reclaim(str(target.parent), claims.PARTIAL)
             self._refuse_other_trace(target, request["nonce"])
 
     def _refuse_other_trace(self, target: Path, nonce: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep import workspace
 from lockstep.arrays import Arrays, named, numpy_dtype
 from lockstep.environments import EnvironmentSpec, KeptChild, inherited_variables, provide
 from lockstep.errors import InputError, SubjectError
@@ -226,7 +227,7 @@ class _Process:
         variables: Mapping[str, str],
     ) -> None:
         self._label, self._timeout_s, self._say = label, timeout_s, say
-        self._work = tempfile.TemporaryDirectory(prefix="lockstep-")
+        self._work = workspace.temporary()
         self.numbers = itertools.count()
         self._child = KeptChild(
             [python, "-u", _BOOTSTRAP],
@@ -285,7 +286,7 @@ class _Process:
 
     def end(self) -> None:
         self._child.end()
-        self._work.cleanup()
+        self._work.remove()
 
 
 def _copied(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -227,6 +227,10 @@ class RecordedSubject(Subject):
                 for build in body["builds"]
             }
 
+    def hold(self, what: object) -> None:
+        """Keeps something alive as long as anything reads the trace: a lock, the folder that the trace lies in."""
+        self._reader.held = what
+
     @property
     def offers(self) -> Offers:
         """What it can do."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lockstep import recorder
+from lockstep import recorder, workspace
 from lockstep.arrays import numpy_dtype
 from lockstep.environments import Completed, KeptChild, run_child
 from lockstep.errors import InputError
@@ -177,8 +177,8 @@ def rerun(
     """
     from lockstep.recorder import graph
 
-    with tempfile.TemporaryDirectory(prefix="lockstep-") as work:
-        given, target, file = Path(work) / "graph", Path(work) / "result", Path(work) / "request.json"
+    with workspace.temporary() as work:
+        given, target, file = (Path(work.path(name)) for name in ("graph", "result", "request.json"))
 
         def write() -> None:
             with TraceWriter(str(given)) as writer:

@@ -1,20 +1,31 @@
-"""Traces of references, kept by content: a second check reruns only what has changed."""
+"""Traces of references, kept by content: a second check reruns only what has changed.
+
+traces/KEY-RANDOM/             a trace; the same key may have several, where the files that it was recorded from changed
+traces/KEY-RANDOM/last-used    its time is that of the last use; locked by whoever uses the trace, and to remove it
+traces/.KEY.partial-.../       a trace that is being recorded or removed
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
+import logging
 import os
-import shutil
+import secrets
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lockstep import workspace
 from lockstep.cache import cache_folder
 from lockstep.errors import InputError
 from lockstep.recorded import RecordedSubject
-from lockstep.recorder.folder import remove_abandoned
+from lockstep.recorder import claims, locks
+from lockstep.recorder.locks import Held
 
 LIMIT_BYTES = 10 << 30
 """How much the traces may take together, unless `LOCKSTEP_TRACE_CACHE_GB` says otherwise."""
@@ -47,44 +58,151 @@ def key_of(facts: Mapping[str, object]) -> str:
 def find(key: str, folder: Path) -> RecordedSubject | None:
     """Returns the trace of a key if the files that the subject imported are still what they were.
 
+    It stays where it is while the subject, or anything that reads its trace, is in use.
+
     Args:
         key: As `key_of` gives it.
         folder: What the trace's file names are relative to.
     """
-    place = traces_folder() / key
-    if not place.is_dir():
+    kept = [trace for trace in listed() if trace.folder.name.partition("-")[0] == key]
+    for trace in sorted(kept, key=lambda trace: trace.used_s, reverse=True):
+        subject = _opened(trace.folder)
+        if subject is not None and all(sha256(folder / name) == digest for name, digest in subject.files.items()):
+            return subject
+    return None
+
+
+def _opened(place: Path) -> RecordedSubject | None:
+    held = _taken(place, shared=True)
+    if held is None:
         return None
     try:
         subject = RecordedSubject(place, trusted=True)
     except InputError:
         # Damaged, or of another version: it is recorded anew, which says so if it fails.
         return None
-    if any(sha256(folder / name) != digest for name, digest in subject.files.items()):
-        return None
-    (place / _USED).touch()
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        os.utime(place / _USED)
+    subject.hold(held)
     return subject
 
 
-def make_room(keep: Path | None = None) -> None:
-    """Removes the traces that were not used for the longest time until the rest is within the limit."""
-    if traces_folder().is_dir():
-        remove_abandoned(str(traces_folder()))
+def shelf() -> Path | None:
+    """Returns the folder in which traces can be kept; None where there is none, after a line that says why."""
+    try:
+        folder = traces_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+    except InputError as error:
+        _say_unkept(str(error))
+        return None
+    except OSError as error:
+        _say_unkept(
+            f"{traces_folder()} cannot be made ({error.strerror or error}); name another folder in LOCKSTEP_CACHE."
+        )
+        return None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        _say_unkept(f"{folder} cannot be written to; name another folder in LOCKSTEP_CACHE.")
+        return None
+    return folder
+
+
+@functools.cache
+def _say_unkept(reason: str) -> None:
+    logging.getLogger(__name__).warning("the trace is not kept for the next check: %s", reason)
+
+
+def keep(recorded: Path, key: str) -> RecordedSubject:
+    """Gives a trace that lies beside the kept ones its place among them; it is in use from the first moment.
+
+    Raises:
+        InputError: It cannot be moved.
+    """
+    held = None if sys.platform == "win32" else _taken(recorded, shared=True)  # no open file can be moved there
+    place = traces_folder() / f"{key}-{secrets.token_hex(4)}"
+    try:
+        recorded.rename(place)
+    except OSError as error:
+        raise InputError(f"the trace cannot be kept in {place.parent}: {error.strerror}.") from error
+    subject = RecordedSubject(place, trusted=True)
+    subject.hold(held if held is not None else _taken(place, shared=True))
+    for other in listed():
+        if other.folder.name.partition("-")[0] == key and other.folder != place:
+            _evict(other.folder)  # what it was recorded from has changed
+    return subject
+
+
+def make_room() -> None:
+    """Removes the traces that were not used for the longest time until the rest is within the limit.
+
+    A trace in use stays, in whatever process.
+    """
+    reclaim()
     kept = sorted(listed(), key=lambda trace: trace.used_s)
     excess = sum(trace.bytes for trace in kept) - limit_bytes()
     for trace in kept:
         if excess <= 0:
             break
-        if trace.folder != keep:
-            shutil.rmtree(trace.folder, ignore_errors=True)
+        if _evict(trace.folder):
             excess -= trace.bytes
+
+
+def reclaim() -> None:
+    """Removes what processes left that were killed while they recorded or removed a trace."""
+    with contextlib.suppress(InputError):  # there is no cache
+        claims.reclaim(str(traces_folder()), claims.PARTIAL)
+
+
+def _evict(folder: Path) -> bool:
+    """Removes a trace that nobody uses; tells whether it is gone. What is half removed has its name no more."""
+    held = _taken(folder, shared=False)
+    if held is None:
+        return False
+    try:
+        with workspace.beside(folder) as place:
+            if sys.platform == "win32":
+                held.release()
+            folder.rename(place / "evicted")
+    except OSError:  # a cache that may only be read
+        return False
+    finally:
+        held.release()
+    return True
+
+
+def _taken(folder: Path, *, shared: bool) -> Held | None:
+    """Takes the lock of a trace; None where others hold it in a way that does not go with this, or the trace is gone.
+
+    Where no file can be made and there is none, the folder is locked in its place, which keeps off nobody.
+    """
+    marker = folder / _USED
+    for path, flags in ((marker, os.O_RDWR | os.O_CREAT), (marker, os.O_RDONLY), (folder, os.O_RDONLY)):
+        try:
+            held = Held(os.open(path, flags, 0o666))
+        except OSError:
+            continue
+        try:
+            free = locks.take(held.descriptor, shared)
+        except OSError:
+            free = True  # the file system has no locks
+        with contextlib.suppress(OSError):
+            if free and os.path.samestat(path.stat(), os.fstat(held.descriptor)):
+                return held
+        held.release()
+        return None
+    return None
 
 
 def listed() -> Sequence[Kept]:
     """Lists the kept traces."""
-    folder = traces_folder()
-    entries = folder.iterdir() if folder.is_dir() else ()
-    found = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    return [Kept(entry, _bytes(entry), _used_s(entry)) for entry in sorted(found)]
+    try:
+        entries = sorted(traces_folder().iterdir())
+    except (InputError, OSError):  # there is no cache
+        return []
+    return [Kept(entry, _bytes(entry), _used_s(entry)) for entry in entries if _is_kept(entry)]
+
+
+def _is_kept(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
 
 
 def limit_bytes() -> int:
@@ -104,20 +222,17 @@ def limit_bytes() -> int:
 
 def _bytes(folder: Path) -> int:
     total = 0
-    for file in folder.iterdir():
-        try:
+    with contextlib.suppress(OSError):  # another process is clearing up
+        for file in folder.iterdir():
             total += file.stat().st_size
-        except FileNotFoundError:  # another process is clearing up
-            continue
     return total
 
 
 def _used_s(folder: Path) -> float:
-    marker = folder / _USED
-    try:
-        return (marker if marker.exists() else folder).stat().st_mtime
-    except FileNotFoundError:
-        return time.time()
+    for path in (folder / _USED, folder):
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime
+    return time.time()
 
 
 def sha256(file: Path) -> str:

@@ -90,11 +90,22 @@ def test_what_cannot_be_installed_is_told_in_uv_s_words(environment, requirement
     assert [one.digest for one in listed()] == [SPEC.digest]
 
 
-def test_no_network_is_told(python37, cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"},  # a closed port
+        {"UV_DEFAULT_INDEX": "http://index.invalid/simple"},  # a name that no server knows
+        dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9"),
+        {"UV_OFFLINE": "1"},
+    ],
+    ids=["port", "name", "proxy", "offline"],
+)
+def test_no_network_is_told(python37, cache, tmp_path, monkeypatch, broken):
     monkeypatch.setenv("LOCKSTEP_CACHE", str(tmp_path))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    for name, value in broken.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="cannot be reached: check the network"):
         provide(SPEC, say=lambda line: None)
 

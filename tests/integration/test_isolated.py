@@ -1,5 +1,6 @@
 """A reference that runs in a process of its own, on this TensorFlow: recording, keeping, failing, comparing."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -405,3 +406,54 @@ def test_record_compare_and_show_from_the_command_line(tmp_path):
     damaged = lockstep_command("compare", a, b)
     assert damaged.returncode == 2
     assert damaged.stderr.startswith("lockstep: ")
+
+
+CHECKING = """
+import sys
+import numpy as np
+from pathlib import Path
+from lockstep.environments import EnvironmentSpec
+from lockstep.isolated import IsolatedSubject
+from lockstep.subjects import INITIAL, Mode
+spec = EnvironmentSpec(interpreter=Path(sys.executable))
+subject = IsolatedSubject(Path(sys.argv[1]), "model.py:forward", spec)
+inputs = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
+mode = Mode(training=True, randomness="num_random_ops")
+subject.build(mode, inputs)
+print("recorded", flush=True)
+sys.stdin.readline()
+trace = subject.build(mode, inputs).run(INITIAL)
+print(len({name: np.array(trace.before[name]) for name in trace.before}), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_simultaneous_checks_with_a_tiny_limit_keep_what_they_use(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCKSTEP_TRACE_CACHE_GB", "1e-9")
+    folders = [folder, *(tmp_path / name for name in ("second", "third"))]
+    for other in folders[1:]:
+        shutil.copytree(folder, other)
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    checks = [subprocess.Popen([sys.executable, "-c", CHECKING, str(place)], **pipe) for place in folders]
+    assert [check.stdout.readline() for check in checks] == ["recorded\n"] * 3
+    trace_cache.make_room()  # a fourth one, after all the others have recorded
+    assert len(trace_cache.listed()) == 3
+    told = [check.communicate("\n")[0] for check in checks]
+    assert ([check.returncode for check in checks], told) == ([0, 0, 0], ["2\n"] * 3)
+    trace_cache.make_room()
+    assert trace_cache.listed() == []
+
+
+def test_without_a_cache_a_check_works_and_leaves_nothing(folder, tmp_path, monkeypatch, caplog):
+    trace_cache._say_unkept.cache_clear()
+    (tmp_path / "cache").write_text("a file")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    one = subject(folder)
+    trace = one.build(TRAINING, INPUTS).run(INITIAL)
+    assert one.environment()["trace"] == "recorded now"
+    assert "the trace is not kept for the next check" in caplog.text
+    assert {name: np.array(trace.before[name]).shape for name in trace.before} == {"net/w": (4, 5), "net/mean": (5,)}
+    del one, trace
+    gc.collect()
+    assert list((tmp_path / "tmp").iterdir()) == []

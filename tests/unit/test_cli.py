@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 import lockstep
 from lockstep import config
-from lockstep.cli import demo, main, session, startup
+from lockstep.cli import demo, interruptions, main, session, startup
 from lockstep.errors import InputError, SubjectError, UndecidedError
 from lockstep.report.json import from_json
 from lockstep.report.model import Report, StepReport, Verdict
@@ -166,6 +167,90 @@ def test_an_interruption_is_status_130_and_one_line(verify):
     result = run("check")
     assert result.exit_code == 130
     assert result.stderr.splitlines()[1:] == ["lockstep: interrupted; nothing was judged."]
+
+
+SLOW = """
+import hashlib, os, sys, time
+import lockstep
+from lockstep.cli import interruptions, main, session
+from lockstep import workspace
+
+def slow(*_, **__):
+    work = workspace.temporary()
+    with workspace.beside(__import__("pathlib").Path("target")):
+        print("begun", file=sys.stderr, flush=True)
+        {what}
+
+session.run = slow
+main(["check"])
+"""
+WAITS = {
+    "in a library's code": "interruptions.PATIENCE_S = 0.5; hashlib.pbkdf2_hmac('md5', b'', b'', 2**31 - 1)",
+    "in Python": "time.sleep(60)",
+    "in a finalizer": "class Slow:\n            def __del__(self): time.sleep(3)\n        Slow(); time.sleep(60)",
+    "in code that makes its own of it": "try: time.sleep(60)\n        except BaseException: raise ValueError('mine')",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("what", WAITS)
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "interrupted by SIGTERM"),
+        (signal.SIGHUP, "interrupted by SIGHUP"),
+    ],
+)
+def test_a_signal_ends_a_command_with_a_sentence_its_status_and_no_folder_left(tmp_path, number, words, what):
+    (tmp_path / "tmp").mkdir()
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + SLOW.format(
+        what=WAITS[what]
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+    ) as process:
+        assert process.stderr.readline() == "begun\n"
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (128 + number, f"lockstep: {words}; nothing was judged.\n")
+    assert [path for path in tmp_path.rglob("*") if path.name != "tmp"] == []
+
+
+FORKING = """
+import os, signal, time
+from lockstep.cli import interruptions
+interruptions.PATIENCE_S = 0.3
+with interruptions.raised() as came:
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGTERM)
+    status = os.waitpid(child, 0)[1]
+    time.sleep(1)
+print(came, os.WTERMSIG(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+def test_a_fork_of_the_users_ends_as_forks_do_and_is_no_interruption():
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[] 15\n", "")
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with interruptions.raised() as came:
+            signal.raise_signal(signal.SIGHUP)
+        assert came == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.usefixtures("folder")

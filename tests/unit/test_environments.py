@@ -23,6 +23,7 @@ from lockstep.environments import uv as uv_module
 from lockstep.environments.constraints import KNOWN, constraints_for
 from lockstep.environments.locking import locked
 from lockstep.environments.requirements import parse
+from lockstep.environments.store import reclaim
 from lockstep.errors import InputError, UnavailableEnvironmentError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are shell scripts")
@@ -403,6 +404,8 @@ class TestProvide:
         ("output", "words"),
         [
             ("error: Request failed\n  Caused by: error sending request for url (https://x)", "check the network"),
+            ("error: error sending request for url (https://x)\n  cause: invalid peer certificate", "SSL_CERT_FILE"),
+            ("No solution found: six was not found in the cache\nhint: the network was disabled", "check the network"),
             ("Because tensorflow==2.16.2 has no wheels with a matching Python implementation tag", "no wheel of this"),
             ("Because sixx was not found in the package registry and you require sixx", "check its spelling"),
             ("No solution found when resolving: there is no version of six==99", "cannot be met together"),
@@ -455,27 +458,47 @@ class TestProvide:
         record.write_text(json.dumps(outside))
         assert not provide(self.SPEC, say=print).from_cache
 
-    def test_an_attempt_that_was_killed_is_never_taken_for_whole(self, uv, machine, start):
-        # What it leaves running goes on installing, until the second attempt is whole.
-        pid, go = machine / "installing", machine / "go"
-        uv(f"echo $$ > {pid}; while ! test -e {go}; do sleep 0.1; done; mkdir -p $4/late; touch {machine / 'late'}")
+    def test_an_attempt_that_was_killed_is_never_taken_for_whole_and_goes_with_the_next(self, uv, machine, start):
+        pid = machine / "installing"
+        uv(f"echo $$ > {pid}; exec sleep 600")
         child = start(self.SPEC)
         assert wait_for(lambda: pid.exists() and pid.read_text())
         child.kill()
         child.communicate()
-        try:
-            assert [one.record for one in listed()] == [None]
-            script(
-                machine / "bin/uv.new",
-                FAKE_UV.format(log=machine / "log", python=machine / "bin/python3.7", install=":"),
-            )
-            (machine / "bin/uv.new").replace(machine / "bin/uv")  # not written over: the first one is still being read
-            made = provide(self.SPEC, say=print)
-            assert not made.from_cache
-        finally:
-            go.touch()
-        assert wait_for((machine / "late").exists)
-        assert provide(self.SPEC, say=print).python == made.python
+        assert [one.record for one in listed()] == [None]
+        assert wait_for(lambda: not is_alive(int(pid.read_text()))), "uv ends with the process that started it"
+        uv()
+        made = provide(self.SPEC, say=print)
+        assert not made.from_cache
+        assert [path.name for path in made.python.parents[2].glob("venv-*")] == [made.python.parents[1].name]
+
+    def test_what_was_killed_is_removed_though_nobody_asks_for_the_same_again(self, uv, machine, start):
+        pid = machine / "installing"
+        uv(f"echo $$ > {pid}; exec sleep 600")
+        child = start(EnvironmentSpec("3.7", ("six==1.15.0",)))
+        assert wait_for(lambda: pid.exists() and pid.read_text())
+        reclaim()
+        assert len(listed()) == 1, "its owner lives"
+        child.kill()
+        child.communicate()
+        assert wait_for(lambda: not is_alive(int(pid.read_text())))
+        uv()
+        kept = provide(self.SPEC, say=print)
+        stray = kept.python.parents[2] / "venv-1-ab"
+        stray.mkdir()
+        reclaim()
+        assert [one.digest for one in listed()] == [self.SPEC.digest]
+        assert not stray.exists()
+        assert provide(self.SPEC, say=print).from_cache
+
+    def test_an_environment_of_a_later_version_is_left_alone(self, uv, machine):
+        uv()
+        made = provide(self.SPEC, say=print)
+        home = made.python.parents[2]
+        told = json.loads((home / "environment.json").read_text())
+        (home / "environment.json").write_text(json.dumps({**told, "format": 2}))
+        reclaim()
+        assert made.python.exists()
 
     def test_ctrl_c_leaves_nothing_behind(self, uv, machine, start):
         uv(f"echo $$ > {machine / 'installing'}; exec sleep 600")
@@ -484,9 +507,7 @@ class TestProvide:
         child.send_signal(2)
         child.communicate(timeout=30)
         assert listed() == ()
-        pid = int((machine / "installing").read_text())
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+        assert not is_alive(int((machine / "installing").read_text()))
 
     def test_several_processes_make_it_once(self, uv, machine, start):
         log = uv("sleep 1; echo Installed")
@@ -586,6 +607,15 @@ def start(machine):
 
 
 REAL_PYTHON = sys.executable
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")  # a zombie waits for whoever is to know of its end
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
 def wait_for(condition, limit_s=30.0) -> bool:

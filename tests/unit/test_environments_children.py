@@ -1,6 +1,7 @@
 """Child processes: real ones, with grandchildren, that are interrupted, hang, crash and talk too much."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.environments import Completed, children, inherited_variables, run_child
+from lockstep.environments import Completed, KeptChild, children, inherited_variables, run_child
 from lockstep.environments.output import TAIL_BYTES, Reading
 from lockstep.environments.processes import Group
 from lockstep.errors import InputError
@@ -286,6 +287,105 @@ def test_a_second_interruption_does_not_wait_for_the_grace(grandchild, start_out
     assert time.monotonic() - begin < 30
     assert outer.returncode == 130
     assert not is_alive(int(grandchild.read_text()))
+
+
+# Hangs as the worst of programs do: a regular expression holds Python's lock for ever, SIGTERM is ignored.
+HANGING = """
+import os, re, signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+grandchild = subprocess.Popen(["sleep", "600"], start_new_session=True)
+open(sys.argv[1] + ".new", "w").write(f"{os.getpid()} {grandchild.pid}")
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+re.match("(a|aa)+$", "a" * 200 + "b")
+"""
+PARENTS = {
+    "plain": "import os, sys\n{run}",
+    # The line to the child must not be held by a fork that lives on.
+    "with a fork": "import os, sys, time\n"
+    "import threading\n"
+    "def fork():\n"
+    "    while not os.path.exists(sys.argv[2]): time.sleep(0.02)\n"
+    "    pid = os.fork()\n"
+    "    if not pid: time.sleep(60); os._exit(0)\n"
+    "    open(sys.argv[2] + '.fork', 'w').write(str(pid))\n"
+    "threading.Thread(target=fork).start()\n{run}",
+    # The parent-death signal would end the child with the thread that started it.
+    "from a thread": "import os, sys, threading\ndef go():\n    {run}\nthreading.Thread(target=go).start()",
+}
+RUN = (
+    "from pathlib import Path; from lockstep.environments import run_child; "
+    "run_child([sys.executable, '-c', sys.argv[1], sys.argv[2]], environment_variables=os.environ, "
+    "folder=Path('.'), timeout_s=600)"
+)
+
+
+@pytest.mark.parametrize("kind", PARENTS)
+def test_a_hanging_child_ends_with_a_parent_that_is_killed(tmp_path, kind):
+    file = tmp_path / "pids"
+    argv = [sys.executable, "-c", PARENTS[kind].format(run=RUN), HANGING, str(file)]
+    with subprocess.Popen(argv) as parent:
+        assert wait_for(file.exists)
+        pids = [int(pid) for pid in file.read_text().split()]
+        forked = Path(f"{file}.fork")
+        if kind == "with a fork":
+            assert wait_for(lambda: forked.exists() and forked.read_text())
+        try:
+            assert all(map(is_alive, pids))
+            parent.kill()
+            parent.wait()
+            assert wait_for(lambda: not any(map(is_alive, pids)), 10)
+        finally:
+            for pid in [*pids, *([int(forked.read_text())] if forked.exists() else [])]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def test_what_a_child_leaves_behind_ends_with_it_though_the_parent_is_stopped(tmp_path):
+    # Nobody else may be there to end it: the parent can be killed before it has seen the end of the child.
+    file = tmp_path / "pid"
+    program = PARENT.format(new_session=False, wait_s=0.5)
+    argv = [sys.executable, "-c", f"import os, sys\n{RUN}", program, str(file)]
+    with subprocess.Popen(argv) as parent:
+        assert wait_for(lambda: file.exists() and file.read_text())
+        parent.send_signal(signal.SIGSTOP)
+        try:
+            assert wait_for(lambda: not is_alive(int(file.read_text())))
+        finally:
+            parent.kill()
+
+
+def test_a_child_that_was_started_in_a_thread_outlives_the_thread(tmp_path):
+    started: list[KeptChild] = []
+    program = "import sys\nfor line in sys.stdin: open(line.strip(), 'w').close()"
+
+    def start():
+        argv = [sys.executable, "-c", program]
+        started.append(KeptChild(argv, environment_variables=inherited_variables(), folder=tmp_path))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    time.sleep(0.3)
+    answer = tmp_path / "answer"
+    assert started[0].ask(str(answer), answered=answer.exists, timeout_s=20) is None
+    started[0].end()
+
+
+def test_the_program_gets_the_variables_and_signals_that_it_would_get_alone(monkeypatch):
+    program = (
+        "import json, os, signal; names = ('SIGPIPE', 'SIGXFSZ', 'SIGINT', 'SIGTERM', 'SIGCHLD')\n"
+        "print(json.dumps([sorted(os.environ), [str(signal.getsignal(getattr(signal, n))) for n in names],"
+        " [fd for fd in os.listdir('/proc/self/fd') if int(fd) > 3], sorted(signal.pthread_sigmask(0, []))]))"
+    )
+    argv = [sys.executable, "-I", "-c", program]
+    variables = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+    found = run_child(argv, environment_variables=variables, folder=Path(), timeout_s=60)
+    alone = subprocess.run(argv, env=variables, capture_output=True, text=True, check=True)
+    assert json.loads(found.output) == json.loads(alone.stdout)
+    assert json.loads(found.output)[2] == []
+    del variables["LC_ALL"]  # Python sets LC_CTYPE then, for itself and whatever it starts; a shell does not
+    found = run_child(["/usr/bin/env"], environment_variables=variables, folder=Path(), timeout_s=60)
+    assert found.output == f"PATH={os.defpath}\n"
 
 
 def test_what_would_lead_another_python_to_our_packages_is_not_inherited():

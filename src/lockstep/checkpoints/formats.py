@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import math
 import os
-import shutil
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
+from lockstep import workspace
 from lockstep.arrays import numpy_dtype
 from lockstep.errors import InputError
 from lockstep.recorder.restoring import Held
@@ -68,7 +69,8 @@ class Staging:
         if not self._target.parent.is_dir():
             raise InputError(f"{target} cannot be written: there is no folder {self._target.parent}.")
         self._refuse_present()
-        self._folder = self._target.with_name(f".{self._target.name}.partial-{os.getpid()}")
+        self._stack = contextlib.ExitStack()
+        self._folder = self._target.parent
 
     @property
     def file(self) -> Path:
@@ -77,8 +79,7 @@ class Staging:
 
     def __enter__(self) -> Staging:
         try:
-            shutil.rmtree(self._folder, ignore_errors=True)  # of a process of the same number that was killed
-            self._folder.mkdir()
+            self._folder = self._stack.enter_context(workspace.beside(self._target))
         except OSError as error:
             raise InputError(f"{self._target} cannot be written: {error.strerror}.") from error
         return self
@@ -86,7 +87,7 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._stack.close()
 
     def publish(self) -> list[Path]:
         """Moves what was written to its place, an index last, and returns where it is.
@@ -98,8 +99,11 @@ class Staging:
         made = sorted(self._folder.iterdir(), key=lambda file: file.suffix == ".index")
         places = [self._target.with_name(file.name) for file in made]
         try:
-            for file, place in zip(made, places, strict=True):
+            for file in made:
                 _flush(file)
+            if len(made) > 1:  # whoever is killed in between leaves nothing that could be taken for a checkpoint
+                places[-1].unlink(missing_ok=True)
+            for file, place in zip(made, places, strict=True):
                 file.replace(place)
         except OSError as error:
             raise InputError(f"{self._target} cannot be written: {error.strerror}.") from error

@@ -1,18 +1,23 @@
 """The command line: one module per command, imported when the command is asked for.
 
-Exit status: 0 equivalent, 1 diverged, 2 could not judge, 130 interrupted.
+Exit status: 0 equivalent, 1 diverged, 2 could not judge; 128 plus the number of the signal that ended it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import logging
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 import lockstep
+from lockstep.cli import interruptions
 from lockstep.errors import LockstepError, nearest
 
 _COMMANDS = {
@@ -44,29 +49,76 @@ class _Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name]), _OBJECTS.get(cmd_name, cmd_name))
         return command
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs a command as all that the process does."""
+        with interruptions.LastSteps():
+            return self.main(*args, **kwargs)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with interruptions.raised() as came:
+            return super().main(*args, obj=came, **kwargs)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with _told(extra.get("obj")):
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _told(ctx.obj):
             return super().invoke(ctx)
-        except LockstepError as error:
-            from lockstep.cli import failures
 
-            failures.show(error)
-            ctx.exit(2)
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("lockstep: interrupted; nothing was judged.", err=True)
-            ctx.exit(130)
-        except BrokenPipeError:
-            # Whoever read the results has gone (`| head`). Nothing more can be said, and it is no verdict.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(2)
-        except (click.ClickException, click.exceptions.Exit):
-            raise
-        except BaseException:
-            # Python's own status would be 1, which means "diverged", and that of a SystemExit whatever it says.
-            from lockstep.cli import failures
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        found = super().resolve_command(ctx, args)
+        if found[0] != "env":  # which lists what is not finished, and removes what it is told to
+            from lockstep import leftovers
 
-            failures.show_own_mistake()
-            ctx.exit(2)
+            leftovers.reclaim()
+        return found
+
+
+@contextlib.contextmanager
+def _told(came: list[int] | None) -> Iterator[None]:
+    """Turns every exception into a sentence and an exit status; `came` are the signals that came meanwhile."""
+    logger = logging.getLogger("lockstep")
+    lines = _Lines()
+    logger.addHandler(lines)
+    try:
+        yield
+    except BaseException as error:
+        raise click.exceptions.Exit(_status(error, came)) from None
+    finally:
+        logger.removeHandler(lines)
+
+
+def _status(error: BaseException, came: list[int] | None) -> int:
+    if isinstance(error, (KeyboardInterrupt, click.Abort)) or (came and not isinstance(error, click.exceptions.Exit)):
+        number = came[0] if came else signal.SIGINT
+        click.echo(interruptions.sentence(number), err=True)
+        return 128 + number
+    if isinstance(error, (click.ClickException, click.exceptions.Exit)):
+        raise error
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the results has gone (`| head`). Nothing more can be said, and it is no verdict.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    from lockstep.cli import failures
+
+    if isinstance(error, LockstepError):
+        failures.show(error)
+    else:
+        # Python's own status would be 1, which means "diverged", and that of a SystemExit whatever it says.
+        failures.show_own_mistake()
+    return 2
+
+
+class _Lines(logging.Handler):
+    """Shows what is worth a line although nothing has failed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"lockstep: {record.getMessage()}", err=True)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -98,10 +98,7 @@ def _found(settings: Configuration, scope: str, progress: Progress, *, training:
 
 def _write(found: Isolated, out: Path) -> Path:
     """Writes the script and its data; the folder gets its name when both are whole."""
-    import shutil
-    import tempfile
-
-    from lockstep import __version__
+    from lockstep import __version__, workspace
     from lockstep.adapters.kernels import TensorFlowKernels
     from lockstep.adapters.reproduction import written
     from lockstep.errors import InputError
@@ -111,14 +108,10 @@ def _write(found: Isolated, out: Path) -> Path:
     title = f"{found.case.row.name} of the candidate against {found.case.row.partner} of the reference."
     script, data = written(case, title, __version__)
     try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.absolute().parent))
-        try:
+        with workspace.beside(out.absolute()) as partial:
             (partial / "repro.py").write_text(script, encoding="utf-8")
             (partial / "inputs.npz").write_bytes(data)
-            partial.chmod(0o755)
             partial.rename(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}.") from error
     return out / "repro.py"

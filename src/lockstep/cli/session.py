@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from lockstep import workspace
 from lockstep.errors import InputError
 from lockstep.report.model import Report, Verdict, merged
 
@@ -154,15 +155,13 @@ def write_whole(path: Path, content: str) -> None:
 
 
 def _replace(target: Path, content: str) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
+    with workspace.beside(target) as place:
+        whole = place / "content"
+        with whole.open("w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        whole.replace(target)
 
 
 def leave(verdict: Verdict) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from lockstep.environments.lifeline import Lifeline
 from lockstep.environments.output import DRAIN_S, POLL_S, Reading
 from lockstep.environments.processes import Group
 from lockstep.errors import InputError
 
 GRACE_S = 3.0
 """How long a child may take to end after it was asked to (SIGTERM), before it is killed (SIGKILL)."""
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_PYTHON = sys.executable
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -70,10 +74,11 @@ def run_child(
 ) -> Completed:
     r"""Runs a program to its end.
 
-    It leads a session of its own, so that what it starts can be ended with it: at a time limit, on Ctrl-C, SIGTERM or
-    SIGHUP to this process (in the main thread), and when `say` raises. All are asked to end first (SIGTERM) and
-    killed after `GRACE_S`, at once on a second Ctrl-C. What it leaves running behind it is ended too. Standard input is
-    empty. Of its output no more is held in memory than the tail and what `say` has not taken yet.
+    It has a session of its own, so that what it starts can be ended with it: at a time limit, on Ctrl-C, SIGTERM or
+    SIGHUP to this process (in the main thread), when `say` raises, and when this process is gone, however it ended. All
+    are asked to end first (SIGTERM) and killed after `GRACE_S`, at once on a second Ctrl-C. What it leaves running
+    behind it is ended too. Standard input is empty. Of its output no more is held in memory than the tail and what
+    `say` has not taken yet.
 
     Args:
         argv: The program and its arguments; no shell is involved.
@@ -94,8 +99,7 @@ def run_child(
     """
     begin = time.monotonic()
     with held_signals() as received:
-        process = start(argv, environment_variables, folder)
-        group = Group(process)
+        process, group = start(argv, environment_variables, folder)
         assert process.stdout is not None
         reading = Reading(process.stdout)
         timed_out = False
@@ -123,28 +127,70 @@ def completed(process: subprocess.Popen[bytes], output: str, timed_out: bool, du
 
 def start(
     argv: Sequence[str | Path], variables: Mapping[str, str], folder: Path, *, stdin: int = subprocess.DEVNULL
-) -> subprocess.Popen[bytes]:
-    """Starts a program as the leader of a session of its own, its output in one pipe.
+) -> tuple[subprocess.Popen[bytes], Group]:
+    """Starts a program in a session of its own, its output in one pipe.
+
+    The leader of the session is its supervisor, which ends as the program does, and ends it when this process is gone.
+    Windows has none: there the program itself is what is started.
 
     Raises:
         InputError: It could not be started.
     """
-    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    program = [str(part) for part in argv]
     try:
-        return subprocess.Popen(
-            [str(part) for part in argv],
-            env=dict(variables),
-            cwd=folder,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            start_new_session=sys.platform != "win32",
-            creationflags=flags,
-        )
+        if sys.platform != "win32" and _PYTHON:
+            return _supervised(program, variables, folder, stdin)
+        process = _popen(program, variables, folder, stdin)
+        return process, Group(process)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(f"{argv[0]} could not be started in {folder}: {reason}.") from error
+
+
+def _popen(
+    argv: Sequence[str], variables: Mapping[str, str], folder: Path, stdin: int, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        env=dict(variables),
+        cwd=folder,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+        start_new_session=sys.platform != "win32",
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        pass_fds=pass_fds,
+    )
+
+
+def _supervised(
+    program: Sequence[str], variables: Mapping[str, str], folder: Path, stdin: int
+) -> tuple[subprocess.Popen[bytes], Group]:
+    lifeline = Lifeline()
+    told, tells = os.pipe()
+    try:
+        try:
+            locale = "set" if "LC_CTYPE" in variables else "unset"
+            supervisor = [_PYTHON, "-I", "-S", str(_SUPERVISOR), str(lifeline.theirs), str(tells), locale]
+            process = _popen([*supervisor, *program], variables, folder, stdin, (lifeline.theirs, tells))
+        finally:
+            os.close(tells)
+            lifeline.hand_over()
+        failure = os.read(told, 64)  # ends as the program starts
+    except BaseException:
+        lifeline.close()
+        raise
+    finally:
+        os.close(told)
+    if failure:
+        lifeline.close()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        raise OSError(int(failure), os.strerror(int(failure)))
+    return process, Group(process, lifeline)
 
 
 @contextlib.contextmanager

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lockstep.cache import home_folder
 from lockstep.environments.inspection import inspect
 from lockstep.environments.spec import check_version
 from lockstep.environments.uv import run_uv
@@ -111,8 +113,10 @@ def _of_uv() -> _Place:
 
 def _uv_folder() -> Path:
     """Where uv keeps the interpreters that it manages: as it says, or else as it documents."""
+    home = home_folder()
     try:
-        completed = run_uv(["python", "dir"], folder=Path.home(), timeout_s=PROBE_S)
+        somewhere = home if home is not None and home.is_dir() else Path(tempfile.gettempdir())
+        completed = run_uv(["python", "dir"], folder=somewhere, timeout_s=PROBE_S)
         lines = [line.strip() for line in completed.output.splitlines() if line.strip()]
         if completed.succeeded and lines and Path(lines[-1]).is_absolute():
             return Path(lines[-1])
@@ -121,7 +125,8 @@ def _uv_folder() -> Path:
     if os.environ.get("UV_PYTHON_INSTALL_DIR"):
         return Path(os.environ["UV_PYTHON_INSTALL_DIR"])
     data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "uv" / "python"
+    # A relative path, where there is no home: nothing is there.
+    return (Path(data) if data else (home or Path("~")) / ".local" / "share") / "uv" / "python"
 
 
 def _on_path() -> _Place:
@@ -142,7 +147,8 @@ def _on_path() -> _Place:
 
 
 def _of_pyenv() -> _Place:
-    roots = [Path(root) for root in (os.environ.get("PYENV_ROOT"),) if root] + [Path.home() / ".pyenv"]
+    roots = [Path(root) for root in (os.environ.get("PYENV_ROOT"),) if root]
+    roots.append((home_folder() or Path("~")) / ".pyenv")
     candidates = dict.fromkeys(path for root in roots for path in _versions_below(root / "versions", "*"))
     return _Place(f"pyenv ({roots[0] / 'versions'})", tuple(candidates))
 

@@ -10,15 +10,14 @@ from pathlib import Path
 
 from lockstep.environments.children import GRACE_S, Completed, completed, held_signals, start
 from lockstep.environments.output import DRAIN_S, POLL_S, Reading
-from lockstep.environments.processes import Group
 
 
 class KeptChild:
     """A program that takes one line after the other from its standard input, until that ends.
 
     It leads a session of its own, as a program of `run_child` does, and ends with everything it has started by `end`;
-    on Ctrl-C, SIGTERM, SIGHUP or a time limit while it is asked; and by itself when this process is gone, however that
-    came, since its standard input ends then. It is for one thread at a time.
+    on Ctrl-C, SIGTERM, SIGHUP or a time limit while it is asked; and when this process is gone, however it ended. It
+    is for one thread at a time.
 
     Raises:
         InputError: It could not be started.
@@ -26,8 +25,7 @@ class KeptChild:
 
     def __init__(self, argv: Sequence[str | Path], *, environment_variables: Mapping[str, str], folder: Path) -> None:
         with held_signals() as received:
-            self._process = start(argv, environment_variables, folder, stdin=subprocess.PIPE)
-            self._group = Group(self._process)
+            self._process, self._group = start(argv, environment_variables, folder, stdin=subprocess.PIPE)
             assert self._process.stdout is not None
             self._reading = Reading(self._process.stdout)
             self._over = False

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from lockstep.recorder import locks
 
 _POLL_S = 0.2
 
@@ -28,21 +29,21 @@ def locked(path: Path, *, say: Callable[[str], None], wait: bool = True) -> Iter
         Whether the lock is held: always, if it was waited for.
     """
     with path.open("a+b") as file:
-        held = _take(file.fileno())
+        held = locks.take(file.fileno())
         if not held and wait:
             say(f"waiting for {_owner(path)}, which is making the same environment")
-            while not _take(file.fileno()):
+            while not locks.take(file.fileno()):
                 time.sleep(_POLL_S)
             held = True
-        if held:
-            file.truncate(0)
-            file.write(str(os.getpid()).encode())
-            file.flush()
         try:
+            if held:
+                file.truncate(0)
+                file.write(str(os.getpid()).encode())
+                file.flush()
             yield held
         finally:
             if held:
-                _free(file.fileno())
+                locks.free(file.fileno())
 
 
 def _owner(path: Path) -> str:
@@ -51,32 +52,3 @@ def _owner(path: Path) -> str:
         if number.isdecimal():
             return f"process {number}"
     return "another process"
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _take(descriptor: int) -> bool:
-        try:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _free(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _take(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _free(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -98,12 +98,16 @@ def read_record(home: Path) -> Record | None:
 
 def write_record(home: Path, record: Record) -> None:
     """Writes the record, which makes the environment whole: all at once or not at all, and lasting."""
-    partial = home / f".{_RECORD}.partial"
+    partial = _partial(home)
     with partial.open("w", encoding="utf-8") as file:
         json.dump({"format": _FORMAT, **asdict(record)}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(home / _RECORD)
+
+
+def _partial(home: Path) -> Path:
+    return home / f".{_RECORD}.partial"
 
 
 def note_use(home: Path) -> None:
@@ -116,9 +120,31 @@ def remove_attempts(home: Path, *, keep: str | None = None) -> None:
     """Removes the record first and then the attempts, so that half an environment is never taken for whole."""
     if keep is None:
         (home / _RECORD).unlink(missing_ok=True)
+        _partial(home).unlink(missing_ok=True)
     for path in home.glob("venv-*"):
         if path.name != keep:
             shutil.rmtree(path, ignore_errors=True)  # what an orphan writes meanwhile goes with the next removal
+
+
+def reclaim() -> None:
+    """Removes the attempts of processes that were killed while they made an environment."""
+    with contextlib.suppress(InputError, OSError):  # there is no cache, or it may only be read
+        for home in environments_folder().iterdir():
+            if _DIGEST.fullmatch(home.name) and _has_attempts(home):
+                with locked(lock_file(home.name), say=lambda _: None, wait=False) as held:
+                    if held and _has_attempts(home):
+                        record = read_record(home)
+                        remove_attempts(home, keep=None if record is None else record.folder)
+                        with contextlib.suppress(OSError):
+                            home.rmdir()  # where nothing of it is whole
+
+
+def _has_attempts(home: Path) -> bool:
+    """Tells whether there is more than one whole environment; what this version cannot read is left alone."""
+    record = read_record(home)
+    if record is None:
+        return not (home / _RECORD).exists()
+    return any(path.name != record.folder for path in home.glob("venv-*"))
 
 
 def listed() -> tuple[Listed, ...]:
@@ -150,18 +176,25 @@ def clean(
     for one in present:
         if one.digest not in chosen or (limit is not None and one.last_used_s > limit):
             continue
-        with locked(lock_file(one.digest), say=say, wait=False) as held:
-            if not held:
-                say(f"{one.digest[:12]} stays: another process is making it")
-                continue
-            home = environments_folder() / one.digest
-            remove_attempts(home)
-            shutil.rmtree(home, ignore_errors=True)
-            if home.exists():
-                say(f"{one.digest[:12]} could not be removed whole; see {home}")
-                continue
-        gone.append(one)
+        try:
+            if _removed(one.digest, say):
+                gone.append(one)
+        except OSError as error:
+            raise InputError(f"{one.digest[:12]} cannot be removed: {error.strerror or error}.") from error
     return tuple(gone)
+
+
+def _removed(digest: str, say: Callable[[str], None]) -> bool:
+    with locked(lock_file(digest), say=say, wait=False) as held:
+        if not held:
+            say(f"{digest[:12]} stays: another process is making it")
+            return False
+        home = environments_folder() / digest
+        remove_attempts(home)
+        shutil.rmtree(home, ignore_errors=True)
+        if home.exists():
+            say(f"{digest[:12]} could not be removed whole; see {home}")
+        return not home.exists()
 
 
 def _only(digest: str, present: tuple[Listed, ...]) -> str:

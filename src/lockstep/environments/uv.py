@@ -31,12 +31,14 @@ _MEANINGS = {
         "os error 28",
         "Disk quota exceeded",
     ),
+    "the package index shows a certificate that is not trusted here, as a proxy does that looks into what passes: name "
+    "the proxy's certificate in SSL_CERT_FILE": ("invalid peer certificate",),
     "the package index cannot be reached: check the network, or name a mirror in UV_DEFAULT_INDEX": (
         "error sending request",
         "[Ff]ailed to fetch",
         "dns error",
         "[Cc]onnection (?:refused|reset)",
-        "[Nn]etwork connectivity is disabled",
+        "[Nn]etwork (?:connectivity )?(?:is|was) disabled",
         "[Nn]etwork is unreachable",
         "[Cc]ould not connect",
         "timed out",

@@ -10,12 +10,11 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from . import tensors
+from . import claims, tensors
 from .checksum import checksum
 from .failures import RecordingError
 
@@ -25,7 +24,6 @@ MANIFEST = "manifest.json"
 SHARD_BYTES = 2 << 30
 """A tensor file holds at most this, or one tensor."""
 
-_PARTIAL = re.compile(r"^\.(?P<target>.+)\.partial-(?P<pid>[0-9]+)(\.replaced)?$")
 _FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")
 
 
@@ -43,23 +41,26 @@ class TraceWriter:
     def __init__(self, target: str, replace: bool = False) -> None:
         self._target = os.path.abspath(target)
         self._replace = replace
-        parent, name = os.path.split(self._target)
+        parent = os.path.dirname(self._target)
         if not os.path.isdir(parent):
             raise RecordingError("%s cannot be written: there is no folder %s." % (target, parent))
         self._refuse_existing(target)
-        remove_abandoned(parent, name)
-        self.folder = os.path.join(parent, ".%s.partial-%d" % (name, os.getpid()))
+        self._claim: Optional[claims.Claim] = None
+        self.folder = ""
         self._known: Dict[Tuple[str, Tuple[int, ...], str], Dict[str, Any]] = {}
         self._files = 0
         self.bytes_written = 0
 
     def __enter__(self) -> "TraceWriter":
-        with _told("making %s" % self.folder):
+        with _told("making a folder beside %s" % self._target):
+            self._claim = claims.beside(self._target)
+            self.folder = self._claim.path("trace")
             os.mkdir(self.folder)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._claim is not None:
+            self._claim.remove()
 
     def add(self, arrays: Mapping[str, np.ndarray]) -> Dict[str, Dict[str, Any]]:
         """Writes tensors, and returns what the manifest has to say of each.
@@ -157,13 +158,9 @@ class TraceWriter:
                 file.flush()
                 os.fsync(file.fileno())
             self._refuse_existing(self._target)
-            if os.path.exists(self._target):
-                aside = self.folder + ".replaced"
-                os.rename(self._target, aside)
-                os.rename(self.folder, self._target)
-                shutil.rmtree(aside, ignore_errors=True)
-            else:
-                os.rename(self.folder, self._target)
+            if os.path.exists(self._target) and self._claim is not None:
+                os.rename(self._target, self._claim.path(claims.REPLACED))
+            os.rename(self.folder, self._target)
 
     def _write(self, shard: Mapping[str, np.ndarray]) -> None:
         name = self._file_name()
@@ -193,6 +190,7 @@ class TraceReader:
 
     Attributes:
         body: The manifest.
+        held: What has to live as long as this reader.
 
     Raises:
         RecordingError: The folder holds no trace, a damaged one, or one of a newer version.
@@ -202,6 +200,7 @@ class TraceReader:
         self.folder = folder
         self._numpy_dtype = numpy_dtype
         self._open: Dict[str, tensors.TensorFile] = {}
+        self.held: Any = None
         self.body = _manifest(folder)
 
     def tensor(self, entry: Mapping[str, Any]) -> np.ndarray:
@@ -265,7 +264,7 @@ def _manifest(folder: str) -> Dict[str, Any]:
     path = os.path.join(folder, MANIFEST)
     if not os.path.isdir(folder):
         raise RecordingError("there is no trace %s." % folder)
-    if _PARTIAL.match(_base(folder)):
+    if claims.PARTIAL.match(_base(folder)):
         # Killed after the manifest and before the folder got its name, it may even be whole; it never is taken for it.
         raise RecordingError("%s is what an interrupted recording left; it can be removed." % folder)
     try:
@@ -316,26 +315,6 @@ def _checked_entry(entry: Mapping[str, Any]) -> Tuple[str, Tuple[int, ...], str]
     if not isinstance(dtype, str) or any(type(size) is not int or size < 0 for size in sizes):
         raise RecordingError("the manifest is damaged: a tensor has the dtype %r and shape %r." % (dtype, shape))
     return dtype, tuple(sizes), str(expected)
-
-
-def remove_abandoned(parent: str, name: str = "") -> None:
-    """Removes what recordings in a folder left that were killed: of the trace `name`, or of any."""
-    for entry in os.listdir(parent):
-        found = _PARTIAL.match(entry)
-        if found and found.group("target") == (name or found.group("target")) and not _alive(int(found.group("pid"))):
-            shutil.rmtree(os.path.join(parent, entry), ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # there, asking would kill it
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True  # somebody else's process, or nothing that can be told: leave it
-    return True
 
 
 class _told:  # noqa: N801 - reads as what it does: `with _told("writing x"):`
