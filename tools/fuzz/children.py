@@ -1,4 +1,4 @@
-"""Runs trials in child processes: each serves many, until it dies or hangs; that is the outcome of the trial it was at."""
+"""Runs trials in child processes. Each serves many until it dies or hangs: the outcome of the trial that it was at."""
 
 from __future__ import annotations
 
