@@ -18,6 +18,7 @@ from lockstep.values import shown
 Rename = tuple[str, str]
 
 _LOOKED_AT = 40
+_COMPARED = 300  # characters of a name: comparing takes the product of the lengths
 
 
 @dataclass(frozen=True)
@@ -252,11 +253,11 @@ def _likely(
     """Ranks the unmatched variables of the other side by shape, then name, then position among the unmatched."""
     if not others:
         return None
-    wanted = rename(record.name, rules)
+    wanted = rename(record.name, rules)[:_COMPARED]
 
     def score(entry: tuple[int, VariableRecord]) -> tuple[bool, bool, float, bool]:
         index, other = entry
-        likeness = difflib.SequenceMatcher(None, wanted, other.name).ratio()
+        likeness = difflib.SequenceMatcher(None, wanted, other.name[:_COMPARED]).ratio()
         same_elements = sorted(other.shape) == sorted(record.shape)
         return other.shape == record.shape, same_elements, round(likeness, 3), index == position
 

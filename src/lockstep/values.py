@@ -40,7 +40,18 @@ def quoted(text: str) -> str:
     >>> print(quoted("model.py"))
     "model.py"
     """
-    return f'"{text}"' if len(text) <= _LENGTH else f'"{text[:30]}"... ({len(text):,} characters)'
+    return f'"{visible(text)}"' if len(text) <= _LENGTH else f'"{visible(text[:30])}"... ({len(text):,} characters)'
+
+
+def visible(text: str) -> str:
+    r"""Returns a text in which every character can be seen: a terminal obeys some of the others.
+
+    >>> print(visible("a\x1b[31mb"))
+    a\x1b[31mb
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown_path(path: PurePath | str) -> str:
@@ -49,18 +60,20 @@ def shown_path(path: PurePath | str) -> str:
     >>> shown_path("model.npy")
     'model.npy'
     """
-    text = str(path)
+    text = visible(str(path))
     return text if len(text) <= 300 else f"{text[:100]}...{text[-60:]} ({len(text):,} characters)"
 
 
 def brief(error: BaseException | None, length: int = 300) -> str:
-    r"""Returns the first line of what an exception says; its class's name where it says nothing, or raises instead.
+    r"""Returns the first line of what an exception says, without its full stop.
+
+    Where it says nothing, that is the name of its class; where it raises instead, a note.
 
     >>> brief(ValueError("no\nyes")), brief(ValueError())
     ('no', 'ValueError')
     """
     lines = said(error).strip().splitlines() or [type(error).__name__]
-    return lines[0] if len(lines[0]) <= length else f"{lines[0][:length]}..."
+    return visible(lines[0]).rstrip(".") if len(lines[0]) <= length else f"{visible(lines[0][:length])}..."
 
 
 def said(error: BaseException | None) -> str:

@@ -57,27 +57,36 @@ _ISOLATED = {
 }  # fmt: skip
 _LONG = ["a" * 256, "a" * 5000, "é" * 200, "a/" * 3000 + "a", "a" * 1_000_000]
 _TEXTS = [
-    "", " ", ".", "..", "/", "//", "~", "~nobody", "**", "**x", "*", "**/*", "[", "[!", "a[", "?", "nul\0", "\n", "\x1b[31m", "\u202e", "C:\\x",
+    "", " ", ".", "..", "/", "//", "~", "~nobody", "**", "**x", "*", "**/*", "[", "[!", "a[", "?", "nul\0", "\n",
+    "\x1b[31m", "\u202e", "C:\\x",
     "model.py", "model.py:", ":forward", "model.py:forward:x", "model.py:missing", "broken.py:forward", "raises.py:f",
-    "silent.py:f", "exits.py:f", "pipe.py:f", "folder.py:f", "nul.py:f", "deep.py:f", "pipe", "endless", "loop", "folder", "batch.npy", "tf1", "keras",
+    "silent.py:f", "exits.py:f", "pipe.py:f", "folder.py:f", "nul.py:f", "deep.py:f", "pipe", "endless", "loop",
+    "folder", "batch.npy", "tf1", "keras",
     "/dev/zero", "/dev/null", "/proc/self/mem", "../x", "a/../../b", "3.7", "3", "3.999", "-e .", "six @ file:///tmp",
-    "six @ file:///tmp#sha256=" + "0" * 64, "git+https://x/y", "a[b", "six==" + "9" * 5000, "six" * 2000, "uniform", "normal", "ones", "bool", "int8", "float16", "inf", "nan", "1e999",
+    "six @ file:///tmp#sha256=" + "0" * 64, "git+https://x/y", "a[b", "six==" + "9" * 5000, "six" * 2000, "uniform",
+    "normal", "ones", "bool", "int8", "float16", "inf", "nan", "1e999",
 ]  # fmt: skip
 _PATTERNS = [
-    "(a+)+b", "(a|a)*b", "(.*)*x", "(.*a){30}b", "(x+x+)+y", "([a-z]+)*=", "a{99999999999}", "a{4294967294}", "((a{1000}){1000}){1000}",
+    "(a+)+b", "(a|a)*b", "(.*)*x", "(.*a){30}b", "(x+x+)+y", "([a-z]+)*=", "a{99999999999}", "a{4294967294}",
+    "((a{1000}){1000}){1000}",
     "(" * 50, "(" * 500 + ")" * 500, "(" * 5000 + ")" * 5000, "(?:" * 3000 + "a" + ")*" * 3000, "[", "(?P<n>a)(?P<n>b)",
-    "\\1", "(?(1)a|b)", "(?<=a+)b", "(?i)[\0-\U0010ffff]" * 20, "[[a]]", "(?L)a", "(?a)(?u)a", "\\", "*", "a**", "(?", "(?#", "\\g<1>",
-    "^(\\w+\\s?)*$", "(a?){64}a{64}", "(.+)+\\1z", "^((a|b|ab)*)*c$", "(?=(a+))a*b\\1", "(?:a{0,60000}){0,60000}b", "a|b|" * 20_000, ".*" * 60 + "=",
+    "\\1", "(?(1)a|b)", "(?<=a+)b", "(?i)[\0-\U0010ffff]" * 20, "[[a]]", "(?L)a", "(?a)(?u)a", "\\", "*", "a**", "(?",
+    "(?#", "\\g<1>",
+    "^(\\w+\\s?)*$", "(a?){64}a{64}", "(.+)+\\1z", "^((a|b|ab)*)*c$", "(?=(a+))a*b\\1", "(?:a{0,60000}){0,60000}b",
+    "a|b|" * 20_000, ".*" * 60 + "=",
 ]  # fmt: skip
 _TRANSFORMS = [
-    "transpose(0,0)", "reshape(" + "9" * 400 + ")", "reshape(" + "9" * 5000 + ",-1)", "split(0,0,[" + "9" * 400 + ",1])", "forget_bias(1e999,ijfo)",
-    "forget_bias(" + "9" * 400 + ",ijfo)", "transpose(" + "9" * 400 + ")", "|" * 5000, "flip(99999999999999999999)", "expand(1)|" * 200 + "squeeze",
-    "(" * 5000, "gates(ij->ji," + "9" * 5000 + ")", "squeeze(" + "1," * 5000 + ")", "nonsense", "transpose(", "transpose(nan)", "",
+    "transpose(0,0)", "reshape(" + "9" * 400 + ")", "reshape(" + "9" * 5000 + ",-1)",
+    "split(0,0,[" + "9" * 400 + ",1])", "forget_bias(1e999,ijfo)",
+    "forget_bias(" + "9" * 400 + ",ijfo)", "transpose(" + "9" * 400 + ")", "|" * 5000, "flip(99999999999999999999)",
+    "expand(1)|" * 200 + "squeeze",
+    "(" * 5000, "gates(ij->ji," + "9" * 5000 + ")", "squeeze(" + "1," * 5000 + ")", "nonsense", "transpose(",
+    "transpose(nan)", "",
 ]  # fmt: skip
 _REPLACEMENTS = ["\\1", "\\99", "\\g<nobody>", "\\g<" + "9" * 5000 + ">", "\\", "x" * 100_000, "\\g<0>" * 1000]
 _NUMBERS = [
-    0, -1, 1, 2, 3, 7, 2**31, 2**63 - 1, 2**63, 2**64, 10**11, 10**18, 10**400, -(10**400), 0.0, -0.0, 1e308, -1e308, 5e-324,
-    float("inf"), float("-inf"), float("nan"), 0.5, True, False,
+    0, -1, 1, 2, 3, 7, 2**31, 2**63 - 1, 2**63, 2**64, 10**11, 10**18, 10**400, -(10**400), 0.0, -0.0, 1e308, -1e308,
+    5e-324,    float("inf"), float("-inf"), float("nan"), 0.5, True, False,
 ]  # fmt: skip
 _FILES = {
     "model.py": "def forward(inputs, training=False):\n    return inputs\n\n\ndef loss(outputs):\n    return 0\n",
@@ -123,13 +132,16 @@ def trials(seed: int, count: int, folder: Path) -> Iterator[Outcome]:
 def _used(path: Path, random_: random.Random) -> str | None:
     settings = config.read(path)
     batches = config.make_batches(settings)
-    if len(batches) != settings.batches or any(not np.all(a == a) for batch in batches for a in batch.values()):
+    if len(batches) != settings.batches or not all(_finite(batch) for batch in batches):
         return "the inputs are not what was asked for"
     for side in ("reference", "candidate"):
         if settings.environments[side] is None:
             # A side that cannot be had is no reason not to go on.
-            with contextlib.suppress(LockstepError):
-                config.subject_from_configuration(settings, side)
+            table = getattr(settings, side)
+            for key in ("entry", "loss", "optimizer"):
+                with contextlib.suppress(LockstepError):
+                    named = {**table, "loss": table.get(key, "missing.py:f")}
+                    config.training_function(named, settings.folder, side, "loss", isolated=False)
         else:
             # What an environment is kept by: nothing is made or looked for.
             said = repr(settings.environments[side].digest)
@@ -143,6 +155,10 @@ def _used(path: Path, random_: random.Random) -> str | None:
     theirs = cut_by(settings.parts, ours)
     found = align(ours, theirs, settings.rename, settings.transforms, settings.ignore)
     return None if len(found.pairs) <= len(theirs) else "more pairs than variables"
+
+
+def _finite(batch: dict[str, np.ndarray]) -> bool:
+    return all(np.isfinite(array).all() for array in batch.values() if array.dtype.kind in "fc")
 
 
 def _text(random_: random.Random) -> tuple[bytes, str]:
@@ -194,41 +210,64 @@ def _copied(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _changed(tree: dict[str, Any], random_: random.Random) -> str:
     """Puts something else to a random place; returns the place."""
-    path: list[str] = []
+    path = random_.choice(_PLACES)
     table = tree
-    while True:
-        key = random_.choice(list(table))
-        path.append(key)
-        if not isinstance(table[key], dict) or random_.random() < 0.05:
-            break
+    for key in path[:-1]:
+        if not isinstance(table.get(key), dict):  # an earlier change took it away
+            return ".".join(path)
         table = table[key]
+    key = path[-1]
     if random_.random() < 0.15:
         key = random_.choice([*_ISOLATED, *_LONG[:3], *_TEXTS])
-        path.append(key)
-    table[key] = _value(path, table.get(key), random_)
-    return ".".join(part[:40] for part in path)
+    table[key] = _value((*path[:-1], key), table.get(key), random_)
+    return ".".join(part[:40] for part in (*path[:-1], key))
 
 
-def _value(path: list[str], old: Any, random_: random.Random) -> Any:
+def _places(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in tree.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from _places(value, (*path, key))
+        elif path:
+            yield from [(*path, key)] * (8 if path == ("variables",) else 3)
+
+
+_PLACES = tuple(_places(_TREE))
+
+
+def _value(path: tuple[str, ...], old: Any, random_: random.Random) -> Any:
     key = path[-1]
-    if key in _ISOLATED and random_.random() < 0.5:
-        return _ISOLATED[key]
-    if path[0] == "variables" and random_.random() < 0.7:
-        pattern = random_.choice(_PATTERNS)
-        return {
-            "rename": [[pattern, random_.choice(_REPLACEMENTS)]],
-            "transform": [[random_.choice([pattern, "kernel$"]), random_.choice(_TRANSFORMS)]],
-            "parts": [[random_.choice([pattern, "kernel$"]), random_.choice(_NUMBERS), [random_.choice(_NUMBERS), 2]]],
-            "ignore": [pattern],
-        }.get(key, pattern)
-    if key == "allow_missing":
-        return [random_.choice(_PATTERNS)]
-    if isinstance(old, list) and random_.random() < 0.7:
-        return [random_.choice(_NUMBERS if type(item) is int else _TEXTS + _LONG) for item in old]
-    if key == "shape":
-        return [random_.choice([1, 1, 2, 3]) for _ in range(random_.choice([0, 31, 33, 65, 300, 10_000]))]
-    values: list[Any] = [*_NUMBERS, *_TEXTS, *_LONG, [], [[]], [[[[1]]]], {}, {"a": {"b": 1}}, [1, "a"], [None]]
-    return random_.choice([random_.choice(_NUMBERS), random_.choice(_TEXTS), random_.choice(values)])
+    if path[0] == "variables" and random_.random() < 0.85:
+        return _rule(key, random_)
+    anything: list[Any] = [*_NUMBERS, *_TEXTS, *_LONG, [], [[]], [[[[1]]]], {}, {"a": {"b": 1}}, [1, "a"], [None]]
+    found = random_.choice(anything)
+    if random_.random() < 0.2:
+        return found
+    if key in _ISOLATED and old is None:
+        found = _ISOLATED[key]
+    elif key == "shape":
+        length = random_.choice([0, 1, 2, 31, 33, 65, 300, 10_000])
+        found = [random_.choice([1, 1, 2, 3, *_NUMBERS]) for _ in range(length)]
+    elif isinstance(old, list):
+        found = [random_.choice(_TEXTS + _LONG + _PATTERNS) for _ in old]
+    elif isinstance(old, str):
+        found = random_.choice(_TEXTS + _LONG)
+    elif isinstance(old, (int, float)) and not isinstance(old, bool):
+        found = random_.choice(_NUMBERS)
+    return found
+
+
+def _rule(key: str, random_: random.Random) -> Any:
+    """Returns rules that are rules by their form, most of them with one hostile part."""
+    pattern = random_.choice(_PATTERNS)
+    usual = random_.choice([pattern, "kernel$", "weights"])
+    rules = {
+        "rename": [[pattern, random_.choice([*_REPLACEMENTS, "x", "x"])]],
+        "transform": [[usual, random_.choice(_TRANSFORMS)], [pattern, "transpose(1,0)", random_.choice(_REPLACEMENTS)]],
+        "parts": [[usual, random_.choice([*_NUMBERS, 0, 1]), [random_.choice([*_NUMBERS, 2]), 2]]],
+        "ignore": [pattern],
+    }
+    return rules.get(key, pattern)
 
 
 def _damaged(text: bytes, random_: random.Random) -> bytes:
@@ -262,12 +301,10 @@ def _literal(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int) and abs(value) >= 10**300:
         return hex(value) if value > 0 else f"-{'9' * 400}"
-    if isinstance(value, (int, float)):
-        return repr(value)
+    if isinstance(value, (int, float)) or value is None:
+        return "1979-05-27" if value is None else repr(value)
     if isinstance(value, list):
         return f"[{', '.join(_literal(item) for item in value)}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_key(k)} = {_literal(v)}' for k, v in value.items())}}}"
-    if value is None:
-        return "1979-05-27"
     return '"' + "".join(c if c >= " " and c not in '"\\' and c != "\x7f" else f"\\u{ord(c):04x}" for c in value) + '"'

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from lockstep.errors import InputError, nearest
-from lockstep.values import quoted, shown, shown_path
+from lockstep.values import quoted, shown, shown_path, visible
 
 Kind = Literal["file", "folder", "other", "missing"]
 
@@ -51,7 +51,7 @@ class Table:
         value = self.values.get(key, {})
         if not isinstance(value, Mapping):
             raise InputError(f"{self.place}: {key} is {type_name(value)}; it must be a table.")
-        name = key if len(key) <= _LONGEST_NAME else f"{key[:30]}..."
+        name = visible(key if len(key) <= _LONGEST_NAME else f"{key[:30]}...")
         return Table(
             f"{self.place.removesuffix(']')}.{name}]" if self.place.endswith("]") else f"{self.place}: [{name}]", value
         )

@@ -23,6 +23,8 @@ LIMIT_S = 1.0
 TOTAL_S = 4.0
 """Seconds for all matches of a pattern, where they take more than `MEAN_S` on average."""
 MEAN_S = 0.001
+MAX_LENGTH = 4096
+"""Characters of a name that a rule makes: comparing names takes the product of their lengths."""
 _QUICK_LENGTH = 1000
 
 
@@ -94,9 +96,13 @@ class Pattern:
         """Returns `(new name, how many replacements)`.
 
         Raises:
-            PatternError: The replacement names a group that there is not, or it takes too long.
+            PatternError: The replacement names a group that there is not, or it, or the new name, is too long.
         """
-        return self._timed(lambda: self._compiled.subn(replacement, name), name)
+        renamed = self._timed(lambda: self._compiled.subn(replacement, name), name)
+        if len(renamed[0]) > max(MAX_LENGTH, len(name)):
+            said = "it makes a name of %d characters, and a name has %d at most"
+            raise PatternError(said % (len(renamed[0]), MAX_LENGTH))
+        return renamed
 
     def _timed(self, call: Callable[[], Any], name: str) -> Any:
         if self._quick and len(name) <= _QUICK_LENGTH:
@@ -146,5 +152,8 @@ def check(text: str, replacement: Optional[str] = None) -> None:
     Raises:
         PatternError: It is none.
     """
+    if replacement is not None and len(replacement) > MAX_LENGTH:
+        said = "its replacement has %d characters, and a name has %d at most"
+        raise PatternError(said % (len(replacement), MAX_LENGTH))
     # Substituting in an empty text is enough to have the replacement parsed, group numbers included.
     compiled(text).subn(replacement or "", "")
