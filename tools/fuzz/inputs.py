@@ -84,7 +84,8 @@ def _like_numpy(path: Path, random_: random.Random) -> str | None:
     return None if found.astype(wanted.dtype).tobytes() == wanted.tobytes() else "other values"
 
 
-def _damaged(content: bytes, random_: random.Random) -> bytes:
+def damaged(content: bytes, random_: random.Random) -> bytes:
+    """Changes a few bytes: flips, cuts, takes out, puts in."""
     changed = bytearray(content)
     for _ in range(random_.choice([1, 1, 2, 8])):
         place = random_.randrange(len(changed) or 1)
@@ -119,7 +120,7 @@ def _archive(random_: random.Random) -> bytes:
 
 def _npy_damaged(random_: random.Random, place: Path) -> str | None:
     path = place / "a.npy"
-    path.write_bytes(_damaged(_saved(random_), random_))
+    path.write_bytes(damaged(_saved(random_), random_))
     return _like_numpy(path, random_)
 
 
@@ -177,7 +178,7 @@ def _pickled(random_: random.Random, place: Path) -> str | None:
 
 def _npz_damaged(random_: random.Random, place: Path) -> str | None:
     path = place / "a.npz"
-    path.write_bytes(_damaged(_archive(random_), random_))
+    path.write_bytes(damaged(_archive(random_), random_))
     found = load("floats", InputSpec("[inputs.floats]", None, None, path=path), path)
     same = found.dtype == np.float32 and np.array_equal(found, _ARRAYS["floats"])
     return None if same else "other values than were saved"

@@ -55,7 +55,7 @@ def load(instance: EagerInstance, path: Path, kind: Format) -> None:
     """
     with instance.in_place(), _told(f"what was written as {kind} cannot be loaded into the candidate"):
         if kind is Format.SAFETENSORS:
-            instance.assign(_read_safetensors(path, [record.key for record in instance.variables]))
+            instance.assign(read_safetensors(path, [record.key for record in instance.variables]))
         elif kind is Format.TF_CHECKPOINT:
             restored = tf.train.Checkpoint(model=instance.layer).read(str(path))
             restored.assert_existing_objects_matched().assert_consumed()
@@ -90,7 +90,12 @@ def run_archive(path: Path, inputs: Any) -> tuple[dict[str, np.ndarray], dict[st
     return outputs, EagerInstance.values_of(model)
 
 
-def _read_safetensors(path: Path, wanted: list[str]) -> Mapping[str, np.ndarray]:
+def read_safetensors(path: Path, wanted: list[str]) -> Mapping[str, np.ndarray]:
+    """Returns the tensors of these names.
+
+    Raises:
+        InputError: The file is no such file, is damaged, or lacks one.
+    """
     try:
         file = TensorFile(str(path), numpy_dtype)
         missing = [key for key in wanted if key not in file.places]

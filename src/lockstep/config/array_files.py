@@ -16,14 +16,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from lockstep.arrays import MAX_DIMENSIONS
 from lockstep.config.tables import guess, kind_of, missing_file
 from lockstep.errors import InputError
 from lockstep.values import brief, shown
 
 MAX_BYTES = 4 << 30
 """How large an input's array may be: what a model computes shows on a small batch."""
-MAX_DIMENSIONS = 32
-"""How many dimensions an array may have: NumPy 1, on which an original may run, has no more."""
 _MAGIC = b"\x93NUMPY"  # numpy.lib.format, version 1.0 to 3.0
 _ZIP_MAGIC = b"PK"
 _ENCRYPTED = 0x1  # bit 0 of a member's flags (APPNOTE 4.4.4)

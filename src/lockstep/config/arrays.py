@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lockstep.arrays import not_finite, numpy_dtype
-from lockstep.config.array_files import MAX_DIMENSIONS, read_array
+from lockstep.arrays import MAX_DIMENSIONS, not_finite, numpy_dtype
+from lockstep.config.array_files import read_array
 from lockstep.config.tables import Table, leaves
 from lockstep.errors import InputError
 from lockstep.recorder.fill import hashed_uniform
