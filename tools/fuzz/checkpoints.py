@@ -286,9 +286,9 @@ def _message(value: bytes, random_: random.Random) -> bytes:
     return b"".join(field(number, content) for number, content in parts)
 
 
-def _parts(value: bytes) -> list[tuple[int, int | bytes]]:
+def _parts(value: bytes) -> list[tuple[int, int | bytes | bytearray]]:
     """Takes a message apart, whatever its fields mean; nothing where it is none."""
-    found: list[tuple[int, int | bytes]] = []
+    found: list[tuple[int, int | bytes | bytearray]] = []
     data, at = memoryview(value), 0
     try:
         while at < len(data):
@@ -301,7 +301,9 @@ def _parts(value: bytes) -> list[tuple[int, int | bytes]]:
                 found.append((tag >> 3, bytes(data[at : at + size])))
                 at += size
             else:
-                at += 4 if tag & 7 == wire.FIXED32 else 8  # checksums go: TensorFlow tests them where there are any
+                size = 4 if tag & 7 == wire.FIXED32 else 8
+                found.append((tag >> 3, bytearray(data[at : at + size])))
+                at += size
     except wire.DamagedError:
         return []
     return found

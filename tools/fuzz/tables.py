@@ -40,8 +40,10 @@ def varint(value: int) -> bytes:
     return bytes([*found, value])
 
 
-def field(number: int, value: int | bytes) -> bytes:
-    """Returns a field with a number or with bytes."""
+def field(number: int, value: int | bytes | bytearray) -> bytes:
+    """Returns a field with a number or with bytes; a `bytearray` of four or eight is a number of that size."""
+    if isinstance(value, bytearray):
+        return varint(number << 3 | (5 if len(value) == 4 else 1)) + bytes(value)
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     return varint(number << 3 | 2) + varint(len(value)) + value

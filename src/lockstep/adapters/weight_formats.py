@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,9 @@ from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.restoring import Held
 from lockstep.recorder.tensors import TensorFile
 from lockstep.trace import flatten
+from lockstep.values import brief, said
+
+_SYSTEMS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def save(instance: EagerInstance, path: Path, kind: Format) -> None:
@@ -116,5 +121,6 @@ def _told(what: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{what}: {type(error).__name__}: {lines[0]}") from error
+        # What the system refused stands anywhere in such a message, if not in the error's number.
+        reason = next((os.strerror(number) for number in _SYSTEMS if os.strerror(number) in said(error)), None)
+        raise InputError(f"{what}: {reason or f'{type(error).__name__}: {brief(error)}'}.") from error
