@@ -1,4 +1,4 @@
-"""Checkpoints of TensorFlow's formats V1 and V2, and safetensors: damaged, and crafted with checksums that are right.
+"""Checkpoints of TensorFlow's formats V1 and V2 and weights of Keras: damaged, and crafted with right checksums.
 
 What is damaged must be refused, or have the values that were written. What is crafted must be refused, or be read as
 what it says it is; and no process may die of it.
@@ -6,10 +6,12 @@ what it says it is; and no process may die of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ class _Originals:
 
     files: Mapping[str, Path] = {}
     values: Mapping[str, Any] = {}
+    model: Any = None
 
 
 def prepare(folder: Path) -> None:
@@ -72,12 +75,37 @@ def prepare(folder: Path) -> None:
     (folder / "safe").mkdir()
     held = {name: Held(value.shape, value.dtype.name) for name, value in plain.items()}
     write_safetensors(folder / "safe" / "m.safetensors", held, plain.__getitem__)
-    _Originals.files = {kind: folder / kind for kind in ("v1", "v2", "safe")}
+    _Originals.model = _written_model(folder)
+    _Originals.files = {kind: folder / kind for kind in ("v1", "v2", "safe", "keras")}
     _Originals.values = {
         "v1": _read(folder / "v1" / "m"),
         "v2": _read(folder / "v2" / "m"),
         "safe": _read_safe(folder / "safe" / "m.safetensors"),
     }
+
+
+class _Weights:
+    """What `weight_formats` needs of a candidate: a model whose weights are loaded."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def in_place(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def as_model(self) -> Any:
+        return self._model
+
+
+def _written_model(folder: Path) -> _Weights:
+    import keras
+
+    layers = [keras.Input((3,), name="x"), keras.layers.Dense(4, name="a"), keras.layers.BatchNormalization(name="b")]
+    model = keras.Sequential(layers)
+    (folder / "keras").mkdir()
+    model.save_weights(str(folder / "keras" / "m.weights.h5"))
+    model.save(str(folder / "keras" / "m.keras"))
+    return _Weights(model)
 
 
 def trials(seed: int, count: int, folder: Path) -> Iterator[Outcome]:
@@ -152,6 +180,34 @@ def _safetensors_damaged(random_: random.Random, place: Path) -> str | None:
         header = struct.pack("<Q", random_.choice([len(text), len(text), 2**40, 2**63])) + text
     file.write_bytes(header + data)
     _read_safe(file)
+    return None
+
+
+def _h5_damaged(random_: random.Random, place: Path) -> str | None:
+    from lockstep.adapters import weight_formats
+    from lockstep.checkpoints.formats import Format
+
+    file = _copied("keras", place) / "m.weights.h5"
+    file.write_bytes(damaged(file.read_bytes(), random_))
+    weight_formats.load(_Originals.model, file, Format.WEIGHTS_H5)
+    return None
+
+
+def _keras_damaged(random_: random.Random, place: Path) -> str | None:
+    from lockstep.adapters import weight_formats
+
+    file = _copied("keras", place) / "m.keras"
+    if random_.random() < 0.5:
+        file.write_bytes(damaged(file.read_bytes(), random_))
+    else:
+        with zipfile.ZipFile(file) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        changed = random_.choice(list(members))
+        members[changed] = damaged(members[changed], random_)
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    weight_formats.run_archive(file, np.ones((1, 3), np.float32))
     return None
 
 
@@ -321,5 +377,5 @@ def _anything(random_: random.Random, depth: int) -> bytes:
 
 _WAYS: tuple[Callable[[random.Random, Path], str | None], ...] = (
     _v2_damaged, _v1_damaged, _safetensors_damaged, _v2_resigned, _v2_resigned, _v2_resigned, _v2_texts, _v1_resigned,
-    _v1_resigned, _v1_resigned, _table_crafted, _table_crafted, _strange_files,
+    _v1_resigned, _v1_resigned, _table_crafted, _table_crafted, _strange_files, _h5_damaged, _keras_damaged,
 )  # fmt: skip

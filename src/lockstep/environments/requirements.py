@@ -8,12 +8,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
-from packaging.requirements import InvalidRequirement
-from packaging.requirements import Requirement as Parsed
-from packaging.utils import canonicalize_name
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement as Parsed
 
 from lockstep.errors import InputError
 from lockstep.values import brief, shown, shown_path
@@ -124,6 +124,11 @@ def _file(text: str, path: Path) -> Requirement:
 
 
 def _named(text: str, folder: Path) -> Requirement:
+    # Imported here: an environment of a side's own, which imports this module too, need not have it.
+    from packaging.requirements import InvalidRequirement
+    from packaging.requirements import Requirement as Parsed
+    from packaging.utils import canonicalize_name
+
     try:
         parsed = Parsed(text)
     except (InvalidRequirement, RecursionError) as error:
