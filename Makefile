@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast test-corpora matrix lint format bench zoo soundness kills clean
+.PHONY: setup demo test test-fast test-corpora matrix lint format bench zoo soundness fuzz kills clean
 
 setup: $(STAMP)
 
@@ -65,6 +65,10 @@ soundness: $(STAMP)
 # make kills ARGS='--count 20 --only environment'; docs/design/environments.md has the rest. It takes an hour.
 kills: $(STAMP)
 	$(BIN)/python tools/kills.py $(ARGS)
+
+# make fuzz ARGS='--target inputs --seed 3 --trial 17'; tools/fuzz/__main__.py has the rest.
+fuzz: $(STAMP)
+	$(BIN)/python -m tools.fuzz $(ARGS)
 
 clean:
 	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

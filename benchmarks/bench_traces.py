@@ -10,6 +10,8 @@ printed. Only the ratios carry over.
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
 import json
 import shutil
 import statistics
@@ -17,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -129,8 +133,25 @@ def main(count: int = TENSORS, total_bytes: int = TOTAL_BYTES, *, network: str |
         print(f"  floor, read once    {floor:6.3f} s   ratio {compared / floor:5.2f} (one core)")
         peak, before = found["peak_mb"], found["before_mb"]
         show("resident memory", f"{peak:6.0f} MB  ({before:.0f} MB before)", f"below {TARGET_MB:g}", peak < TARGET_MB)
+    checksums()
     if network is not None:
         tapped_network(network)
+
+
+def checksums() -> None:
+    """Prints how fast a trace's checksum is, beside a library's: in the cache and from memory, on one core."""
+    from lockstep.recorder.checksum import checksum
+
+    sums: dict[str, Callable[[bytes], object]] = {
+        "lockstep": checksum,
+        "zlib.crc32": zlib.crc32,
+        "SHA-256": lambda data: hashlib.sha256(data).digest(),
+    }
+    for size in (1 << 20, 64 << 20):
+        data = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8).tobytes()
+        taken = durations({name: functools.partial(f, data) for name, f in sums.items()}, 5 * REPEATS)
+        rates = "   ".join(f"{name} {size / min(taken[name]) / 1e9:.1f} GB/s" for name in sums)
+        print(f"  checksum of {size >> 20:2d} MB   {rates}   (zlib {zlib.ZLIB_RUNTIME_VERSION})")
 
 
 def tapped_network(example: str) -> None:

@@ -15,6 +15,10 @@ Arrays = Mapping[str, np.ndarray] | np.ndarray
 """What a model is fed: arrays by input name, or one array for a model that takes one tensor."""
 
 
+MAX_DIMENSIONS = 32
+"""How many dimensions an array may have: NumPy 1, on which an original may run, has no more."""
+
+
 def named(inputs: Arrays) -> dict[str, np.ndarray]:
     """Returns arrays by input name; the one of a model that takes one tensor gets the name that recordings give it."""
     return dict(inputs) if isinstance(inputs, Mapping) else {ONLY_INPUT: inputs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -91,8 +92,12 @@ def convert(
             instance, written = whole(instance, both.candidate.before)
             assert isinstance(instance, EagerInstance)
             say(f"writing {target.name}")
-            instance.assign(written)  # the run may have moved a counter
-            weight_formats.save(instance, staging.file, kind)
+            if kind is Format.WEIGHTS_H5:
+                # HDF5 (1.14) ends the process where it cannot write: a full disk is told by the death of another one.
+                _written_elsewhere(conversion, staging.file, kind, written)
+            else:
+                instance.assign(written)  # the run may have moved a counter
+                weight_formats.save(instance, staging.file, kind)
             say("loading it in a process of its own")
             return _reloaded(conversion, staging.file, kind, written)
 
@@ -108,41 +113,19 @@ def convert(
         return report, staging.publish() if report.verdict == "equivalent" else []
 
 
+def _written_elsewhere(conversion: Conversion, file: Path, kind: Format, values: Mapping[str, np.ndarray]) -> None:
+    """Has another process build the candidate, give it these values and write the file."""
+    with workspace.temporary() as place:
+        work = Path(place.name)
+        _store(work / "values", "values", values)
+        _ask(conversion, work, file, kind, {"values": str(work / "values")})
+
+
 def _reloaded(conversion: Conversion, file: Path, kind: Format, written: Mapping[str, np.ndarray]) -> Trace:
     """Runs the file in another process; returns the run, with the values that it started from."""
     with workspace.temporary() as place:
         work = Path(place.name)
-        given = named(conversion.inputs)
-
-        def write() -> None:
-            with TraceWriter(str(work / "inputs")) as writer:
-                writer.finish({"inputs": writer.add(given)})
-
-        refused(write)
-        request = work / "request.json"
-        wanted = {
-            "candidate": dict(conversion.candidate_table),
-            "folder": str(conversion.folder),
-            "inputs": str(work / "inputs"),
-            "single_input": not isinstance(conversion.inputs, Mapping),
-            "file": str(file),
-            "format": str(kind),
-            "target": str(work / "result"),
-        }
-        request.write_text(json.dumps(wanted), encoding="utf-8")
-        done = run_child(
-            [sys.executable, "-m", "lockstep.adapters.reloading", request],
-            environment_variables=inherited_variables(
-                {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")}, say=lambda _: None
-            ),
-            folder=work,
-            timeout_s=TIMEOUT_S,
-        )
-        told = request.with_name(f"{request.name}.failure")
-        if told.exists():
-            raise InputError(told.read_text(encoding="utf-8"))
-        if not done.succeeded:
-            raise InputError(f"{done.output[-4000:]}\nthe process that was to load {file.name} {done.ending}.")
+        _ask(conversion, work, file, kind, {"target": str(work / "result")})
         reader = refused(lambda: TraceReader(str(work / "result"), numpy_dtype))
 
         def group(name: str) -> dict[str, np.ndarray]:
@@ -151,6 +134,48 @@ def _reloaded(conversion: Conversion, file: Path, kind: Format, written: Mapping
         values = group("values")
         _refuse_other_values(file, written, values)
         return Trace(variables=(), before=values, outputs=group("outputs"))
+
+
+def _store(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    def write() -> None:
+        with TraceWriter(str(folder)) as writer:
+            writer.finish({name: writer.add(arrays)})
+
+    refused(write)
+
+
+def _ask(conversion: Conversion, work: Path, file: Path, kind: Format, more: Mapping[str, str]) -> None:
+    """Has `lockstep.adapters.reloading` carry out a request; what it refuses, and its death, are an `InputError`."""
+    _store(work / "inputs", "inputs", named(conversion.inputs))
+    request = work / "request.json"
+    wanted = {
+        "candidate": dict(conversion.candidate_table),
+        "folder": str(conversion.folder),
+        "inputs": str(work / "inputs"),
+        "single_input": not isinstance(conversion.inputs, Mapping),
+        "file": str(file),
+        "format": str(kind),
+        **more,
+    }
+    request.write_text(json.dumps(wanted), encoding="utf-8")
+    done = run_child(
+        [sys.executable, "-m", "lockstep.adapters.reloading", request],
+        environment_variables=inherited_variables(
+            {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")}, say=lambda _: None
+        ),
+        folder=work,
+        timeout_s=TIMEOUT_S,
+    )
+    told = request.with_name(f"{request.name}.failure")
+    if told.exists():
+        raise InputError(told.read_text(encoding="utf-8"))
+    if not done.succeeded:
+        doing = "load" if "target" in more else "write"
+        free = shutil.disk_usage(file.parent).free
+        raise InputError(
+            f"{done.output[-4000:]}\nthe process that was to {doing} {file.name} {done.ending}; the disk has "
+            f"{free:,} bytes left."
+        )
 
 
 def _refuse_other_values(file: Path, written: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:

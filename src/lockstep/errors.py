@@ -6,6 +6,8 @@ import difflib
 import warnings
 from collections.abc import Iterable
 
+from lockstep.values import brief
+
 
 class LockstepError(Exception):
     """The root of all errors that Lockstep raises on purpose. Its text is one or more full sentences."""
@@ -70,10 +72,12 @@ class FaultWarning(RuntimeWarning):
 
 def told_as_fault(error: Exception) -> str:
     """Warns of a bug of Lockstep's own, and returns what to say of it where its result is missing."""
-    said = (str(error).strip().splitlines() or ["(no message)"])[0]
-    fault = f"a fault of Lockstep's own, please report it: {type(error).__name__}: {said}"
+    fault = f"a fault of Lockstep's own, please report it: {type(error).__name__}: {brief(error)}"
     warnings.warn(fault, FaultWarning, stacklevel=3)  # an error in our own tests
     return fault
+
+
+_LONGEST = 300  # a longer word is no slip of the fingers, and comparing takes the product of the lengths
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -84,5 +88,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     >>> nearest("zebra", ["variables"])
     ''
     """
+    if len(word) > _LONGEST:
+        return ""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -84,7 +84,9 @@ class TestCacheFolder:
 
 versions = st.lists(st.integers(0, 30), min_size=1, max_size=3).map(lambda parts: ".".join(map(str, parts)))
 names = st.from_regex(r"[a-z][a-z0-9]{0,5}([-_.][a-z0-9]{1,3})?", fullmatch=True)
-clauses = st.tuples(st.sampled_from(["==", "<", ">=", "~=", "!=", "<=", ">"]), versions)
+clauses = st.tuples(st.sampled_from(["==", "<", ">=", "~=", "!=", "<=", ">"]), versions).filter(
+    lambda clause: clause[0] != "~=" or "." in clause[1]  # `~=1` is no specifier (PEP 440)
+)
 blanks = st.sampled_from(["", " ", "  "])
 
 
@@ -149,17 +151,77 @@ class TestRequirements:
             ("git+https://host/a", "a bare URL"),
             ("a @ https://host/a-1.whl", "may change unseen"),
             ("a @ git+https://host/a@main", "may change unseen"),
-            ("tensorflow=1.15", "no version that can be read at '=1.15'"),
-            ("tensorflow 1.15", "no version that can be read"),
-            ("a==1.0 b==2.0", "no version that can be read"),
-            ("a==", "no version that can be read"),
+            ("tensorflow=1.15", "is no requirement"),
+            ("tensorflow 1.15", "is no requirement"),
+            ("a==1.0 b==2.0", "is no requirement"),
+            ("a==", "is no requirement"),
             ("[a]", "is no requirement"),
+            ("a; " + "(" * 5000 + "python_version < '3'" + ")" * 5000, "too long"),
+            ("a; " + "(" * 1500 + "python_version < '3'" + ")" * 1500, "nested too deeply"),
+            ("a==" + "9" * 5000, "too long"),
+            ("a\0", "is no requirement"),
+            ("a==1.0 \\ --hash=sha256:0", "is no requirement"),
+            ("x" * 300 + ".whl", "File name too long"),
+            ("./" + "x/" * 1500 + "a.whl", "names no file"),
         ],
     )
     def test_what_cannot_be_kept_by_content_is_refused(self, text, words, tmp_path):
         with pytest.raises(InputError) as raised:
             parse(text, tmp_path)
         assert words in str(raised.value)
+
+    @pytest.mark.parametrize("fragment", ["", "#sha256=" + "0" * 64, "#egg=a", "#subdirectory=a&sha256=" + "0" * 64])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "file://{}", "FILE://{}", "file://localhost{}", "file:{}", "{}", "./below", "below", "file://{}/", "file://{}/below",
+            "file://{}/.", "file://{}/below/..", "file://{}?x=1", "file://{}/bel%6fw", "file://{}/linked",
+        ],
+    )  # fmt: skip
+    def test_a_folder_is_refused_however_it_is_written(self, url, fragment, tmp_path):
+        (tmp_path / "below").mkdir()
+        (tmp_path / "linked").symlink_to("below")
+        for marker in ("", " ; python_version >= '3'"):
+            with pytest.raises(InputError, match=r"is a folder|no file"):
+                parse(f"a @ {url.format(tmp_path)}{fragment}{marker}", tmp_path)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "git+https://host/a#sha256=" + "0" * 64,  # of a repository's content a checksum says nothing
+            "git+https://host/a@main#" + "@" + "0" * 40,
+            "git+https://host/@" + "0" * 40 + "/a",
+            "git+https://host/a?ref=@" + "0" * 40,
+            "git+file:///a@main",
+            "https://host/a-1.whl?sha256=" + "0" * 64,
+            "https://host/a-1.whl#xsha256=" + "0" * 64,
+            "https://host/a-1.whl#sha256=" + "0" * 63,
+            "https://host/a-1.whl@" + "0" * 40,
+            "hg+https://host/a@" + "0" * 40,
+            "ftp://host/a-1.whl#sha256=" + "0" * 64,
+            "file://host/a-1.whl#sha256=" + "0" * 64,
+            "https://[host/a-1.whl#sha256=" + "0" * 64,
+            "nonsense:a#sha256=" + "0" * 64,
+        ],
+    )
+    def test_a_url_whose_content_may_change_is_refused_whatever_its_fragment_says(self, url):
+        with pytest.raises(InputError, match=r"may change unseen|no file of this machine|no URL that can be read"):
+            parse(f"a @ {url}")
+
+    def test_a_file_behind_a_name_counts_by_its_content(self, tmp_path):
+        wheel = tmp_path / "a b-1-py3-none-any.whl"
+        wheel.write_bytes(b"one")
+        requirement = parse(f"A[x] @ {wheel.as_uri()}#sha256={'0' * 64} ; python_version >= '3'")
+        assert requirement.file == wheel
+        assert requirement.text == f'a[x] @ {wheel.as_uri()} ; python_version >= "3"'
+        assert parse(requirement.text).text == requirement.text
+        key = requirement.key
+        assert key.startswith("a[x] @ a b-1-py3-none-any.whl sha256=")
+        assert key.endswith(' ; python_version >= "3"')
+        wheel.write_bytes(b"two")
+        assert requirement.key != key
+        wheel.write_bytes(b"one")
+        assert parse(f"b @ {wheel.as_uri()}").key != key
 
     def test_what_names_its_content_is_taken(self):
         commit, checksum = "a" * 40, "b" * 64

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.checkpoints.entries import Checkpoint
+from lockstep.checkpoints.judging import judged
 from lockstep.checkpoints.locating import located
 from lockstep.errors import InputError
 from lockstep.recorder.restoring import Held
@@ -17,7 +18,8 @@ from lockstep.recorder.restoring import Held
 def open_checkpoint(path: Path, *, moving_averages: bool = False) -> Checkpoint:
     """Opens a checkpoint: the names, shapes and dtypes are read at once, each value when it is asked for.
 
-    The reader tests the checksum of the index, and of each tensor of the V2 format as it is read.
+    What it says of itself is judged before TensorFlow sees it; TensorFlow's reader tests the checksum of the index, and
+    of each tensor of the V2 format as it is read.
 
     Args:
         path: See `lockstep.checkpoints.locating.located`.
@@ -27,6 +29,7 @@ def open_checkpoint(path: Path, *, moving_averages: bool = False) -> Checkpoint:
         InputError: There is none, it is damaged, or it is not name-based.
     """
     prefix = located(path)
+    held = judged(prefix)
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         shapes = reader.get_variable_to_shape_map()
@@ -35,7 +38,8 @@ def open_checkpoint(path: Path, *, moving_averages: bool = False) -> Checkpoint:
         raise InputError(
             f"checkpoint {prefix} is no TensorFlow checkpoint, or is damaged or cut short ({_said(error)})."
         ) from error
-    held = {str(n): Held(tuple(int(size) for size in shape), dtypes[n].name) for n, shape in shapes.items()}
+    if held != {str(n): Held(tuple(int(size) for size in shape), dtypes[n].name) for n, shape in shapes.items()}:
+        raise InputError(f"checkpoint {prefix} is damaged: its index can be read in two ways.")
 
     def read(name: str) -> np.ndarray:
         return _tensor(reader, prefix, name, dtypes[name])

@@ -1,7 +1,7 @@
-"""Loads converted weights in a process of its own and runs them: `python -m lockstep.adapters.reloading REQUEST`.
+"""Writes converted weights, or loads and runs them, in a process of its own: `python -m lockstep.adapters.reloading`.
 
-The request is JSON: the candidate's table, the file and its format, where inputs lie and where the result is to go. A
-failure is written beside it; then the exit status is 1.
+Its argument is a request in JSON: the candidate's table, the file and its format, where inputs lie; to write the file,
+where the values lie; to load it, where the result is to go. A failure is written beside it; then the exit status is 1.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lockstep.arrays import numpy_dtype
 from lockstep.checkpoints.formats import Format
@@ -41,6 +43,12 @@ def _run(request: dict[str, Any]) -> None:
     kind, path = Format(request["format"]), Path(request["file"])
     instance = subject.build(INFERENCE, inputs)
     assert isinstance(instance, EagerInstance)
+    if "values" in request:
+        instance.run(INITIAL)
+        given = TraceReader(request["values"], numpy_dtype)
+        instance.assign({key: np.array(given.tensor(entry)) for key, entry in given.body["values"].items()})
+        weight_formats.save(instance, path, kind)
+        return
     if kind is Format.KERAS:
         with instance.in_place():  # the archive names the candidate's classes
             outputs, values = weight_formats.run_archive(path, inputs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,9 @@ from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.restoring import Held
 from lockstep.recorder.tensors import TensorFile
 from lockstep.trace import flatten
+from lockstep.values import brief, said
+
+_SYSTEMS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def save(instance: EagerInstance, path: Path, kind: Format) -> None:
@@ -55,7 +60,7 @@ def load(instance: EagerInstance, path: Path, kind: Format) -> None:
     """
     with instance.in_place(), _told(f"what was written as {kind} cannot be loaded into the candidate"):
         if kind is Format.SAFETENSORS:
-            instance.assign(_read_safetensors(path, [record.key for record in instance.variables]))
+            instance.assign(read_safetensors(path, [record.key for record in instance.variables]))
         elif kind is Format.TF_CHECKPOINT:
             restored = tf.train.Checkpoint(model=instance.layer).read(str(path))
             restored.assert_existing_objects_matched().assert_consumed()
@@ -90,7 +95,12 @@ def run_archive(path: Path, inputs: Any) -> tuple[dict[str, np.ndarray], dict[st
     return outputs, EagerInstance.values_of(model)
 
 
-def _read_safetensors(path: Path, wanted: list[str]) -> Mapping[str, np.ndarray]:
+def read_safetensors(path: Path, wanted: list[str]) -> Mapping[str, np.ndarray]:
+    """Returns the tensors of these names.
+
+    Raises:
+        InputError: The file is no such file, is damaged, or lacks one.
+    """
     try:
         file = TensorFile(str(path), numpy_dtype)
         missing = [key for key in wanted if key not in file.places]
@@ -111,5 +121,6 @@ def _told(what: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{what}: {type(error).__name__}: {lines[0]}") from error
+        # What the system refused stands anywhere in such a message, if not in the error's number.
+        reason = next((os.strerror(number) for number in _SYSTEMS if os.strerror(number) in said(error)), None)
+        raise InputError(f"{what}: {reason or f'{type(error).__name__}: {brief(error)}'}.") from error

@@ -143,7 +143,8 @@ def write_safetensors(path: Path, held: Mapping[str, Held], read: Callable[[str]
             file.write(struct.pack("<Q", len(text)))
             file.write(text)
             for name in names:
-                array = np.ascontiguousarray(read(name), numpy_dtype(held[name].dtype).newbyteorder("<"))
+                # Not `ascontiguousarray`, which makes a vector of a scalar.
+                array = np.asarray(read(name), numpy_dtype(held[name].dtype).newbyteorder("<"), order="C")
                 assert array.shape == tuple(held[name].shape), name
                 file.write(array.reshape(-1).view(np.uint8).data)
     except OSError as error:

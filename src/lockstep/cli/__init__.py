@@ -108,7 +108,7 @@ def _status(error: BaseException, came: list[int] | None) -> int:
 
     if isinstance(error, LockstepError):
         failures.show(error)
-    else:
+    elif not (isinstance(error, (OSError, MemoryError)) and failures.show_systems(error)):
         # Python's own status would be 1, which means "diverged", and that of a SystemExit whatever it says.
         failures.show_own_mistake()
     return 2

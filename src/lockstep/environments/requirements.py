@@ -1,21 +1,28 @@
-"""Reads what is needed from a requirement, and refuses those whose content a cache could not know."""
+"""Reads what is needed from a requirement (PEP 508), and refuses those whose content a cache could not know."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import url2pathname
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement as Parsed
 
 from lockstep.errors import InputError
+from lockstep.values import brief, shown, shown_path
 
 _FORMS = 'write it as in "tensorflow==1.15.5", or as the path of a wheel or a source archive'
-# PEP 508: name, extras, and then versions, a URL behind @, or a marker behind ;.
-_NAMED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[([^\]]*)\])?\s*(.*)", re.DOTALL)
-_CLAUSE = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9.*+!_-]+)")
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")
-_FIXED_URL = re.compile(r"@[0-9a-f]{40}(?:#|$)|#(?:.*&)?sha256=[0-9a-f]{64}(?:&|$)")
+_SHA256 = re.compile(r"(?:.*&)?sha256=[0-9a-f]{64}(?:&.*)?")
+_COMMIT = re.compile(r".*@[0-9a-f]{40}")
+_MAX_LENGTH = 4096  # of a URL, more or less; the digits of a number that Python reads are as many
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Requirement:
     """One requirement, taken apart.
 
     Attributes:
-        name: The name of the package in the form of PEP 503; None for a file, whose name may be anything.
+        name: The name of the package in the form of PEP 503; None for a bare file, whose name may be anything.
         clauses: `(operator, version)` pairs; empty where any version will do.
         text: The requirement in one form for all ways to write it.
         file: The local file that it names, or None.
@@ -50,7 +57,9 @@ class Requirement:
                     checksum.update(block)
         except OSError as error:
             raise InputError(f"the requirement {self.file} cannot be read: {error.strerror}.") from error
-        return f"{self.file.name} sha256={checksum.hexdigest()}"
+        asked = "" if self.name is None else f"{self.text.partition(' @ ')[0]} @ "
+        _, mark, marker = self.text.partition(" ; ") if self.name is not None else ("", "", "")
+        return f"{asked}{self.file.name} sha256={checksum.hexdigest()}{mark}{marker}"
 
 
 def parse(text: str, folder: Path | None = None) -> Requirement:
@@ -70,15 +79,22 @@ def parse(text: str, folder: Path | None = None) -> Requirement:
     'numpy<2,>=1.19; python_version < "3.9"'
     """
     stripped = " ".join(text.split())
+    said = f"the requirement {shown(stripped)}"
     if not stripped:
         raise InputError(f"a requirement is empty; {_FORMS}.")
+    if len(stripped) > _MAX_LENGTH:
+        raise InputError(f"{said} is too long for one; {_FORMS}.")
     if stripped.startswith("-"):
-        raise InputError(f"the requirement {stripped!r} is an option of pip; {_FORMS}.")
+        raise InputError(f"{said} is an option of pip; {_FORMS}.")
     if re.match(r"(?!file:)(?:[a-z]+\+)?[a-z]+://", stripped):
-        raise InputError(f"the requirement {stripped!r} is a bare URL; write its package's name and @ before it.")
-    if stripped.startswith("file:") or ("://" not in stripped and _is_path(stripped)):
-        return _file(stripped, (folder or Path()).absolute())
-    return _named(stripped)
+        raise InputError(f"{said} is a bare URL; write its package's name and @ before it.")
+    folder = (folder or Path()).absolute()
+    if stripped.startswith("file:"):
+        return _file(stripped, _of_url(urlsplit(stripped), said))
+    if "://" not in stripped and _is_path(stripped):
+        # os.path leaves the ~ of an unknown user alone, where pathlib raises.
+        return _file(stripped, folder / os.path.expanduser(stripped))  # noqa: PTH111
+    return _named(stripped, folder)
 
 
 def _is_path(text: str) -> bool:
@@ -90,49 +106,71 @@ def _is_path(text: str) -> bool:
     )
 
 
-def _file(text: str, folder: Path) -> Requirement:
-    # os.path leaves the ~ of an unknown user alone, where pathlib raises.
-    path = folder / os.path.expanduser(text.removeprefix("file://").removeprefix("file:"))  # noqa: PTH111
-    if path.is_dir():
-        raise InputError(
-            f"the requirement {text!r} is a folder, whose content may change unseen; build a wheel of it "
-            "(`uv build --wheel`) and name that."
-        )
-    if not path.name.endswith(_ARCHIVES):
-        raise InputError(f"the requirement {text!r} names neither a wheel nor a source archive; {_FORMS}.")
-    if not path.is_file():
-        raise InputError(f"the requirement {text!r} names no file: there is no {path}.")
+def _file(text: str, path: Path) -> Requirement:
+    said = f"the requirement {shown(text)}"
+    try:
+        if path.is_dir():
+            raise InputError(
+                f"{said} is a folder, whose content may change unseen; build a wheel of it (`uv build --wheel`) and "
+                "name that."
+            )
+        if not path.name.endswith(_ARCHIVES):
+            raise InputError(f"{said} names neither a wheel nor a source archive; {_FORMS}.")
+        if not path.is_file():
+            raise InputError(f"{said} names no file: there is no {shown_path(path)}.")
+    except OSError as error:
+        raise InputError(f"{said} cannot be used: {error.strerror}.") from error
     return Requirement(None, (), str(path), path)
 
 
-def _named(text: str) -> Requirement:
-    found = _NAMED.fullmatch(text)
-    if found is None:
-        raise InputError(f"{text!r} is no requirement; {_FORMS}.")
-    name = re.sub(r"[-_.]+", "-", found[1]).lower()
-    extras = ",".join(sorted(part.strip().lower() for part in (found[2] or "").split(",") if part.strip()))
+def _named(text: str, folder: Path) -> Requirement:
+    # Imported here: an environment of a side's own, which imports this module too, need not have it.
+    from packaging.requirements import InvalidRequirement
+    from packaging.requirements import Requirement as Parsed
+    from packaging.utils import canonicalize_name
+
+    try:
+        parsed = Parsed(text)
+    except (InvalidRequirement, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else brief(error)
+        raise InputError(f"{shown(text)} is no requirement: {why}; {_FORMS}.") from None
+    name = canonicalize_name(parsed.name)
+    extras = ",".join(sorted({canonicalize_name(extra) for extra in parsed.extras}))
     start = f"{name}[{extras}]" if extras else name
-    if found[3].startswith("@"):
-        url = found[3][1:].strip()
-        if not _FIXED_URL.search(url.partition(" ")[0]):
-            raise InputError(
-                f"the requirement {text!r} may change unseen; end its URL with #sha256=... or, for a repository, "
-                "with @ and the whole commit."
-            )
-        return Requirement(name, (), f"{start} @ {url}")
-    versions, _, marker = found[3].partition(";")
-    clauses = _clauses(versions.strip().removeprefix("(").removesuffix(")"), text)
+    if parsed.url is not None:
+        return _at(text, start, name, parsed, folder)
+    clauses = tuple((specifier.operator, specifier.version) for specifier in parsed.specifier)
     versions = ",".join(sorted(operator + version for operator, version in clauses))
-    end = "; " + " ".join(marker.replace("'", '"').split()) if marker.strip() else ""
+    end = f"; {parsed.marker}" if parsed.marker else ""
     return Requirement(name, clauses, f"{start}{versions}{end}")
 
 
-def _clauses(versions: str, text: str) -> tuple[tuple[str, str], ...]:
-    parts = [part.strip() for part in versions.split(",")] if versions.strip() else []
-    clauses = []
-    for part in parts:
-        found = _CLAUSE.fullmatch(part)
-        if found is None:
-            raise InputError(f"the requirement {text!r} has no version that can be read at {part!r}; {_FORMS}.")
-        clauses.append((found[1], found[2]))
-    return tuple(clauses)
+def _at(text: str, start: str, name: str, parsed: Parsed, folder: Path) -> Requirement:
+    """Takes `name @ URL` apart; only what cannot change unseen passes, whatever the URL's fragment promises."""
+    assert parsed.url is not None
+    said = f"the requirement {shown(text)}"
+    try:
+        url = urlsplit(parsed.url)
+    except ValueError as error:
+        raise InputError(f"{said} has no URL that can be read: {brief(error)}.") from None
+    end = f" ; {parsed.marker}" if parsed.marker else ""
+    if url.scheme in ("", "file"):
+        # A checksum in the fragment is none of a folder, and a file's content is read anyway.
+        path = _of_url(url, said) if url.scheme else folder / os.path.expanduser(url.path)  # noqa: PTH111
+        file = _file(text, path)
+        return dataclasses.replace(file, name=name, text=f"{start} @ {path.as_uri()}{end}")
+    fixed = (url.scheme in ("http", "https") and _SHA256.fullmatch(url.fragment) is not None) or (
+        url.scheme.startswith("git+") and _COMMIT.fullmatch(url.path) is not None
+    )
+    if not fixed:
+        raise InputError(
+            f"{said} may change unseen; end its URL with #sha256=... or, for a git repository, with @ and the whole "
+            "commit."
+        )
+    return Requirement(name, (), f"{start} @ {parsed.url}{end}")
+
+
+def _of_url(url: SplitResult, said: str) -> Path:
+    if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
+        raise InputError(f"{said} is no file of this machine; write file:// and its whole path.")
+    return Path(url2pathname(url.path))

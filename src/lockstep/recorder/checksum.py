@@ -1,4 +1,4 @@
-"""A checksum as fast as memory, for tensors of gigabytes."""
+"""A checksum for tensors of gigabytes, faster than a library's digests and no slower than its CRC-32."""
 
 import hashlib
 import threading
@@ -19,7 +19,12 @@ def checksum(data: Any) -> str:
     fixed odd weights and of their upper halves times other ones, and SHA-256 of all sums is the result. For 32-bit
     words times random 64-bit weights two different rows have equal sums with a probability below 2**-32 (Lemire and
     Kaser, "Strongly universal string hashing is fast", 2014); where only lower halves differ the first sum is such a
-    one, elsewhere the second. Measured on one core: 10 times CRC-32's speed of zlib on rows that are in memory.
+    one, elsewhere the second.
+
+    Measured on one core by `benchmarks/bench_traces.py` (AMD EPYC, NumPy 2.4, zlib 1.2.13, other work beside it): a
+    megabyte that is in the cache at 4.3 GB/s, where `zlib.crc32` has 3.8 and SHA-256 1.6; 64 MB from memory at 1.6, 1.5
+    and 0.7. So it is a little faster than zlib where zlib was built well; its own speed does not hang on that build,
+    and its digest is one of 128 bits for all of a tensor.
 
     Args:
         data: Anything with the buffer interface, contiguous.
