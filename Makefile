@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast matrix lint format bench zoo soundness clean
+.PHONY: setup demo test test-fast matrix lint format bench zoo soundness fuzz clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,10 @@ zoo: $(STAMP)
 # make soundness ARGS='--short'; docs/design/soundness.md has the rest. It takes hours without --short.
 soundness: $(STAMP)
 	$(BIN)/python -m benchmarks.soundness $(ARGS)
+
+# make fuzz ARGS='--target inputs --seed 3 --trial 17'; tools/fuzz/__main__.py has the rest.
+fuzz: $(STAMP)
+	$(BIN)/python -m tools.fuzz $(ARGS)
 
 clean:
 	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
