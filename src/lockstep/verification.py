@@ -18,7 +18,7 @@ from lockstep import training_questions
 from lockstep.align import Alignment, Rename, TransformRule, align, checked_ignore, renamer
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.checkpoints.settings import CheckpointSettings
-from lockstep.errors import InputError, SubjectError
+from lockstep.errors import DamagedError, InputError, SubjectError
 from lockstep.forced_runs import ForcedRuns, programmed
 from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.localise.values import MAX_MEMORY
@@ -553,7 +553,13 @@ class _Check:
         graph: Any = getattr(self._subjects["reference"], "graph_here", None)
         if reference.free or graph is None or here.instance is not None or here.note:
             return None
-        found: Instance | None = graph(mode, self._inputs)
+        try:
+            found: Instance | None = graph(mode, self._inputs)
+        except DamagedError:
+            raise
+        except (InputError, SubjectError) as error:
+            here.note = f"whose difference it is cannot be told: {error}"
+            return None
         return found
 
     def _here(self, mode: Mode) -> _Here:
@@ -567,6 +573,8 @@ class _Check:
         self._say("the reference's graph: importing it into this TensorFlow")
         try:
             return _Here(build(mode, self._inputs))
+        except DamagedError:
+            raise
         except (InputError, SubjectError) as error:
             return _Here(None, note=f"whose difference it is cannot be told: {error}")
 
@@ -589,9 +597,13 @@ class _Check:
         self._say("reference: running from its initial values")
         reference = built.reference.run(INITIAL)
         if reference.repeated_draws and built.recorded is not None:
-            followed = built.recorded.run(Setting("given", reference.before))
-            drawn, unknown = followed.forward_draws, followed.repeated_draws
-            reference = dataclasses.replace(reference, forward_draws=drawn, repeated_draws=unknown)
+            try:
+                followed = built.recorded.run(Setting("given", reference.before))
+            except SubjectError as error:
+                built.here.note = f"whose difference it is cannot be told: {error}"
+            else:
+                drawn, unknown = followed.forward_draws, followed.repeated_draws
+                reference = dataclasses.replace(reference, forward_draws=drawn, repeated_draws=unknown)
         here = built.here.run(Setting("given", reference.before))
         self._say("candidate: running from its initial values")
         return Traces(reference, built.candidate.run(INITIAL, repeats=repeats), here)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
+from tests.data import recorded
 
 from lockstep import config, tf1
 from lockstep.adapters import computing, foreign_graphs
@@ -16,7 +17,6 @@ from lockstep.recorder import graph
 from lockstep.recorder.graph import imported, session_config
 from lockstep.recorder.modules import Modules
 from lockstep.recorder.randomness import GraphSeeds
-from tests.data import recorded
 
 v1 = tf.compat.v1
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -84,9 +84,9 @@ def test_nothing_on_the_list_takes_a_path_an_address_a_program_or_somebody_elses
 def test_the_operations_that_are_known_to_reach_out_are_found_by_their_attributes_too():
     """The rule of the test before this one tells attackers' operations: it could fail."""
     known = registered()
-    for name in ("ReadFile", "WriteFile", "ImmutableConst", "DebugIdentity", "DecodeProtoV2", "GenerateVocabRemapping",
-                 "PyFuncStateless", "SnapshotDataset", "InitializeTableFromTextFile", "LoadAndRemapMatrix",
-                 "MergeV2Checkpoints", "RestoreV2", "SaveV2", "FixedUnigramCandidateSampler", "RemoteCall"):  # fmt: skip
+    for name in ("ReadFile", "WriteFile", "ImmutableConst", "DebugIdentity", "DecodeProtoV2", "RestoreV2", "SaveV2",
+                 "GenerateVocabRemapping", "PyFuncStateless", "SnapshotDataset", "InitializeTableFromTextFile", "LoadAndRemapMatrix",
+                 "MergeV2Checkpoints", "FixedUnigramCandidateSampler", "RemoteCall"):  # fmt: skip
         definition = known[name]
         places = [a.name for a in (*definition.attr, *definition.input_arg)]
         assert any(REACHING.search(place) for place in places) or name == "ImmutableConst", name

@@ -23,7 +23,6 @@ tensors like others. So are summaries, which are bytes in memory until an operat
 
 from __future__ import annotations
 
-
 CALLING_FUNCTIONS = frozenset(
     {
         "Case",

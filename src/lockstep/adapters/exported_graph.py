@@ -7,7 +7,6 @@ computes otherwise than it is the code's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from lockstep.adapters import foreign_graphs, running
 from lockstep.adapters.tf1_graph import GraphInstance
@@ -40,8 +39,10 @@ def run_here(
     exported = refused(lambda: parsed(content))
     if not trusted:
         exported = foreign_graphs.admitted(exported)
-    with running.users_code(label, f"importing its graph ({running.describe(mode)})"):
+    with running.users_code(label, f"importing its graph ({running.describe(mode)})", foreign=not trusted):
         model = imported(exported, build.inputs, build.outputs, mode.training, build.objective)
+    if not trusted:
+        model.limit_s = foreign_graphs.limit_s(build.longest_run_s)
     if build.draws:
         model.draws = list(build.draws)  # where it was recorded, the graph knew its loops
         model.draw_in_order()

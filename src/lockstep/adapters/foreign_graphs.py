@@ -1,8 +1,8 @@
 """A graph that came with a trace from elsewhere: it may do nothing but compute.
 
 Whoever compares two traces runs the graphs in them. So a graph is read before TensorFlow sees it: each operation, in
-the graph itself and in its functions, has to be on the list of `computing`, and whatever an attribute leads to has to be
-the graph's own. How a graph wants to be run (devices, sessions' settings, kernels' labels) is not followed at all.
+the graph itself and in its functions, has to be on the list of `computing`, and whatever an attribute leads to has to
+be the graph's own. How a graph wants to be run (devices, sessions' settings, kernels' labels) is not followed at all.
 """
 
 from __future__ import annotations
@@ -57,6 +57,22 @@ _PROTOCOLS = frozenset(
 """The collections that hold more than names of the graph's own tensors and operations, and are asked for."""
 
 
+SHORTEST_S, LONGEST_S = 60.0, 3600.0
+_SLOWER = 20.0
+"""How many times as long as where it was recorded a run may take here."""
+
+
+def limit_s(recorded_s: float) -> float:
+    """Returns how many seconds a run of a graph from elsewhere gets, by how long it says that it took there.
+
+    A loop that never ends cannot be told from one that takes long; a run that takes longer is ended, and said to be.
+
+    >>> limit_s(0.1), limit_s(10), limit_s(1e9)
+    (60.0, 200.0, 3600.0)
+    """
+    return min(max(_SLOWER * recorded_s, SHORTEST_S), LONGEST_S)
+
+
 def admitted(exported: Any) -> Any:
     """Returns an exported graph from elsewhere as it may be run.
 
@@ -72,8 +88,8 @@ def admitted(exported: Any) -> Any:
     if reaching:
         more = f" and {len(reaching) - _SHOWN} more" if len(reaching) > _SHOWN else ""
         raise InputError(
-            f"the graph in this trace reaches beyond itself ({', '.join(reaching[:_SHOWN])}{more}); it is not run here. "
-            "A trace that `lockstep check` records itself is trusted."
+            f"the graph in this trace reaches beyond itself ({', '.join(reaching[:_SHOWN])}{more}); it is not run "
+            "here. A trace that `lockstep check` records itself is trusted."
         )
     _refuse_beyond_memory(graph)
     for node in _nodes(graph):

@@ -61,6 +61,9 @@ class _Commands(click.Group):
             ctx.exit(2)
         except (click.ClickException, click.exceptions.Exit):
             raise
+        except MemoryError:
+            click.echo("lockstep: this needs more memory than there is; nothing was judged.", err=True)
+            ctx.exit(2)
         except BaseException:
             # Python's own status would be 1, which means "diverged", and that of a SystemExit whatever it says.
             from lockstep.cli import failures
