@@ -19,6 +19,7 @@ from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
 from lockstep.recorder.training import TrainingStep, after_update, state_after
+from lockstep.shown import shown_in_a_line
 from lockstep.subjects import Mode, Objective, Setting
 from lockstep.trace import ForwardDraw, Trace
 
@@ -226,7 +227,7 @@ class RecordedSubject:
         self._reader = refused(lambda: TraceReader(str(folder), numpy_dtype))
         body = self._reader.body
         _refuse_misstated(folder, body)
-        self.label = str(body["subject"]["label"])
+        self.label = shown_in_a_line(str(body["subject"]["label"]))
         self.subject = {str(key): str(value) for key, value in body["subject"].items()}
         self.loss = self.subject.get("loss", "")
         self.optimizer = self.subject.get("optimizer", "")

@@ -115,8 +115,8 @@ class Following:
         """
         if time.monotonic() > self._until:
             raise ProgramError(
-                f"the graph in this trace was followed for {_SLOWER * (self._model.limit_s or 0):,.0f} s and was not at its end; it is "
-                "not followed further.",
+                f"the graph in this trace was followed for {_SLOWER * (self._model.limit_s or 0):,.0f} s and had not "
+                "ended; it is not followed further.",
                 operation="",
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import lockstep
+from lockstep.cli import saying
 from lockstep.errors import LockstepError, nearest
 
 _COMMANDS = {
@@ -53,7 +54,7 @@ class _Commands(click.Group):
             failures.show(error)
             ctx.exit(2)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("lockstep: interrupted; nothing was judged.", err=True)
+            saying.say("lockstep: interrupted; nothing was judged.", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             # Whoever read the results has gone (`| head`). Nothing more can be said, and it is no verdict.
@@ -62,7 +63,7 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except MemoryError:
-            click.echo("lockstep: this needs more memory than there is; nothing was judged.", err=True)
+            saying.say("lockstep: this needs more memory than there is; nothing was judged.", err=True)
             ctx.exit(2)
         except BaseException:
             # Python's own status would be 1, which means "diverged", and that of a SystemExit whatever it says.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lockstep.cli import session
+from lockstep.cli import saying, session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,7 +33,7 @@ def show(trace: Path, part: str | None, verify: bool) -> None:
     show_stripped(session.console(), list(blocks))
     if verify:
         found = subject.verify()
-        click.echo(f"{found.tensors:,} tensors in {found.files:,} files are what was written")
+        saying.say(f"{found.tensors:,} tensors in {found.files:,} files are what was written")
 
 
 def _summary(subject: RecordedSubject) -> Iterator[RenderableType]:
