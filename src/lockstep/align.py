@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lockstep import patterns
 from lockstep.errors import InputError, nearest
 from lockstep.trace import VariableRecord
 from lockstep.transforms import Transform
+from lockstep.values import shown
 
 Rename = tuple[str, str]
 
@@ -44,19 +46,18 @@ class TransformRule:
             return given
         if isinstance(given, str) or len(given) not in {2, 3} or not all(isinstance(part, str) for part in given):
             raise InputError(
-                f"transform rule {given!r} is none; it is (pattern, transform), as in ('/kernel$', 'transpose(1,0)'), "
-                "or has the name of the reference's variable as its third."
+                f"transform rule {shown(given)} is none; it is (pattern, transform), as in ('/kernel$', "
+                "'transpose(1,0)'), or has the name of the reference's variable as its third."
             )
         pattern, text, *source = given
-        try:
-            re.compile(pattern).sub(source[0] if source else "", "")
-        except (re.error, IndexError) as error:
-            raise InputError(f"transform rule {given!r} is not a valid regular expression: {error}.") from None
+        patterns.check(
+            pattern, source[0] if source else None, what=f"transform rule {shown(list(given))} has a pattern"
+        )
         return cls(pattern, Transform.parse(text), source[0] if source else None)
 
     def source_of(self, name: str) -> str | None:
         """Returns the name of the reference's variable that a variable of the candidate is made from."""
-        found = re.search(self.pattern, name)
+        found = patterns.search(self.pattern, name)
         return None if found is None or self.source is None else found.expand(self.source)
 
 
@@ -113,10 +114,7 @@ def rename(name: str, rules: Sequence[Rename]) -> str:
     'model/a/kernel'
     """
     for pattern, replacement in rules:
-        try:
-            renamed, count = re.subn(pattern, replacement, name)
-        except (re.error, IndexError) as error:
-            raise InputError(f"rename rule {pattern!r} -> {replacement!r} cannot be applied: {error}") from error
+        renamed, count = patterns.substituted(pattern, replacement, name)
         if count:
             return renamed
     return name
@@ -131,17 +129,17 @@ def renamer(rules: Sequence[Rename]) -> Callable[[str], str]:
     'b/kernel'
     """
     exact: dict[str, int] = {}
-    patterns: list[int] = []
+    others: list[int] = []
     for place, (pattern, replacement) in enumerate(rules):
         name = re.sub(r"\\(.)", r"\1", pattern[1:-1])
         if pattern == f"^{re.escape(name)}$" and "\\" not in replacement:
             exact.setdefault(name, place)
         else:
-            patterns.append(place)
+            others.append(place)
 
     def renamed(name: str) -> str:
         known = exact.get(name, len(rules))
-        before = [rules[place] for place in patterns if place < known]
+        before = [rules[place] for place in others if place < known]
         return rename(name, [*before, *rules[known : known + 1]])
 
     return renamed
@@ -193,28 +191,27 @@ def align(
     )
 
 
-def checked_ignore(patterns: Sequence[str]) -> tuple[str, ...]:
+def checked_ignore(given: Sequence[str]) -> tuple[str, ...]:
     """Returns patterns of names to be ignored, as they are.
 
     Raises:
         InputError: They are one string, or one of them is no regular expression.
     """
-    if isinstance(patterns, str):
-        raise InputError(f"ignore is {patterns!r}; it must be a list of regular expressions, as in ['/Adam(_1)?$'].")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise InputError(f"ignore holds {pattern!r}, which is not a valid regular expression: {error}.") from None
-    return tuple(patterns)
+    if isinstance(given, str):
+        raise InputError(f"ignore is {shown(given)}; it must be a list of regular expressions, as in ['/Adam(_1)?$'].")
+    for pattern in given:
+        if not isinstance(pattern, str):
+            raise InputError(f"ignore holds {shown(pattern)}; it must be a list of regular expressions.")
+        patterns.check(pattern, what=f"ignore holds {shown(pattern)}")
+    return tuple(given)
 
 
 def _heeded(variables: Sequence[VariableRecord], ignore: Sequence[str]) -> Sequence[VariableRecord]:
-    return [record for record in variables if not any(re.search(pattern, record.name) for pattern in ignore)]
+    return [record for record in variables if not any(patterns.search(pattern, record.name) for pattern in ignore)]
 
 
 def _rule(name: str, transforms: Sequence[TransformRule]) -> TransformRule | None:
-    return next((rule for rule in transforms if re.search(rule.pattern, name)), None)
+    return next((rule for rule in transforms if patterns.search(rule.pattern, name)), None)
 
 
 def _made_from(

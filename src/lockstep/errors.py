@@ -67,6 +67,9 @@ class UnsupportedVersionError(LockstepError, ImportError):
     """A framework is missing, or its version is one that Lockstep was not made for."""
 
 
+_LONGEST = 300  # a longer word is no slip of the fingers, and comparing takes the product of the lengths
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns `"; did you mean 'x'?"` for the known word closest to `word`, or an empty string.
 
@@ -75,5 +78,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     >>> nearest("zebra", ["variables"])
     ''
     """
+    if len(word) > _LONGEST:
+        return ""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -23,6 +23,7 @@ from lockstep.steps import filling
 from lockstep.steps.forced import Located
 from lockstep.subjects import Setting
 from lockstep.trace import ForwardDraw, Trace
+from lockstep.values import said
 
 
 class Programmed(Protocol):
@@ -187,8 +188,8 @@ class ForcedRuns:
         except LockstepError as error:
             return Located(Localisation(limits=[str(error)]), ())
         except Exception as error:  # of the framework, which was asked for what no model asks for
-            said = (str(error).strip().splitlines() or ["(no message)"])[0]
-            return Located(Localisation(limits=[f"it could not be done: {type(error).__name__}: {said}"]), ())
+            told = (said(error).strip().splitlines() or ["(no message)"])[0]
+            return Located(Localisation(limits=[f"it could not be done: {type(error).__name__}: {told}"]), ())
 
     def programs(self) -> tuple[Program, Program, dict[str, str]] | None:
         """Returns both programs at distinct values, and which variable of the candidate is which of the reference.

@@ -7,18 +7,19 @@ partner, and rename and transform rules speak of it as of any other variable; no
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lockstep import patterns
 from lockstep.arrays import Arrays
 from lockstep.errors import InputError
 from lockstep.recorder.structure import same_bits
 from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
 from lockstep.trace import Trace, VariableRecord
+from lockstep.values import shown
 
 _FORM = "(pattern, axis, sizes), as in ('^gru/kernel$', 1, [16, 8])"
 
@@ -50,16 +51,13 @@ class PartRule:
         if isinstance(given, PartRule):
             return given
         if isinstance(given, str) or len(given) != 3:
-            raise InputError(f"parts rule {given!r} is none; it is {_FORM}.")
+            raise InputError(f"parts rule {shown(given)} is none; it is {_FORM}.")
         pattern, axis, sizes = given
         if not isinstance(pattern, str) or type(axis) is not int or not isinstance(sizes, list | tuple):
-            raise InputError(f"parts rule {given!r} is none; it is {_FORM}.")
+            raise InputError(f"parts rule {shown(given)} is none; it is {_FORM}.")
         if len(sizes) < 2 or any(type(size) is not int or size < 1 for size in sizes):
-            raise InputError(f"parts rule {given!r} needs two or more sizes, each a positive integer.")
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise InputError(f"parts rule {given!r} is not a valid regular expression: {error}.") from None
+            raise InputError(f"parts rule {shown(given)} needs two or more sizes, each a positive integer.")
+        patterns.check(pattern, what=f"parts rule {shown(list(given))} has a pattern")
         return cls(pattern, axis, tuple(sizes))
 
 
@@ -243,17 +241,19 @@ class _CutInstance:
 
 
 def _rule(rules: Sequence[PartRule], name: str) -> PartRule | None:
-    return next((rule for rule in rules if re.search(rule.pattern, name)), None)
+    return next((rule for rule in rules if patterns.search(rule.pattern, name)), None)
 
 
 def _checked(record: VariableRecord, rule: PartRule) -> _Cut:
     rank = len(record.shape)
-    said = f"parts rule {rule.pattern!r} cuts {record.name}, of shape {tuple(record.shape)}, along axis {rule.axis}"
+    cuts = f"parts rule {shown(rule.pattern)} cuts {record.name}, of shape {tuple(record.shape)},"
+    said = f"{cuts} along axis {shown(rule.axis)}"
     if not -rank <= rule.axis < rank:
         raise InputError(f"{said}, which it does not have.")
     axis = rule.axis % rank
     if sum(rule.sizes) != record.shape[axis]:
         raise InputError(
-            f"{said} into {list(rule.sizes)}; they add up to {sum(rule.sizes)}, and the axis has {record.shape[axis]}."
+            f"{said} into {shown(rule.sizes)}; they add up to {shown(sum(rule.sizes))}, and the axis has "
+            f"{record.shape[axis]}."
         )
     return _Cut(record, axis, rule.sizes)

@@ -15,6 +15,7 @@ from lockstep.cache import cache_folder
 from lockstep.errors import InputError
 from lockstep.recorded import RecordedSubject
 from lockstep.recorder.folder import remove_abandoned
+from lockstep.values import shown
 
 LIMIT_BYTES = 10 << 30
 """How much the traces may take together, unless `LOCKSTEP_TRACE_CACHE_GB` says otherwise."""
@@ -91,15 +92,18 @@ def limit_bytes() -> int:
     """Returns how much the traces may take together.
 
     Raises:
-        InputError: `LOCKSTEP_TRACE_CACHE_GB` is no number.
+        InputError: `LOCKSTEP_TRACE_CACHE_GB` is no number, negative or infinite.
     """
     text = os.environ.get("LOCKSTEP_TRACE_CACHE_GB")
     if not text:
         return LIMIT_BYTES
     try:
-        return int(float(text) * 1e9)
-    except ValueError as error:
-        raise InputError(f"LOCKSTEP_TRACE_CACHE_GB is {text!r}; it must be a number of gigabytes.") from error
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = -1.0
+    if not 0 <= gigabytes * 1e9 < 1 << 63:  # also false of NaN
+        raise InputError(f"LOCKSTEP_TRACE_CACHE_GB is {shown(text)}; it must be a number of gigabytes.")
+    return int(gigabytes * 1e9)
 
 
 def _bytes(folder: Path) -> int:

@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lockstep.errors import InputError, nearest
+from lockstep.values import shown
 
 Shape = tuple[int, ...]
 _CALL = re.compile(r"\s*(?P<name>[a-z_]+)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
@@ -80,7 +81,7 @@ class Transform:
             try:
                 shape = step.shape(shape)
             except ValueError as error:
-                raise InputError(f"transform {self.text!r} cannot be applied to shape {given}: {error}.") from None
+                raise InputError(f"transform {shown(self.text)} cannot be applied to shape {given}: {error}.") from None
         return shape
 
     def apply(self, array: np.ndarray) -> np.ndarray:
@@ -103,10 +104,12 @@ class Transform:
         shapes = [shape]
         for step in self.steps:
             if isinstance(step, _Split):
-                raise InputError(f"transform {self.text!r} gives a part; the whole cannot be had from it alone.")
+                raise InputError(f"transform {shown(self.text)} gives a part; the whole cannot be had from it alone.")
             shapes.append(Transform(self.text, (step,)).shape(shapes[-1]))
         if array.shape != shapes[-1]:
-            raise InputError(f"transform {self.text!r} turns shape {shape} into {shapes[-1]}, not into {array.shape}.")
+            raise InputError(
+                f"transform {shown(self.text)} turns shape {shape} into {shapes[-1]}, not into {array.shape}."
+            )
         for step, before in zip(reversed(self.steps), reversed(shapes[:-1]), strict=True):
             array = step.undo(array, before)
         return array
@@ -366,6 +369,8 @@ def _forget_bias(arguments: list[Any]) -> Step:
     named = _gate_names(str(gates))
     if "f" not in named:
         raise ValueError("one of the gates is called f, as in forget_bias(1.0, ijfo)")
+    if not math.isfinite(float(value)):
+        raise ValueError("the number is finite")
     return _ForgetBias(float(value), named)
 
 
@@ -384,19 +389,19 @@ _STEPS: dict[str, Callable[[list[Any]], Step]] = {
 def _step(text: str, whole: str) -> Step:
     found = _CALL.fullmatch(text)
     if not found:
-        raise InputError(f"transform {whole!r}: {text.strip()!r} is none; it must look like transpose(1,0).")
+        raise InputError(f"transform {shown(whole)}: {shown(text.strip())} is none; it must look like transpose(1,0).")
     name = found["name"]
     if name not in _STEPS:
         hint = nearest(name, _STEPS) or f"; known are {', '.join(_STEPS)}."
-        raise InputError(f"transform {whole!r}: there is no {name!r}{hint}")
+        raise InputError(f"transform {shown(whole)}: there is no {shown(name)}{hint}")
     try:
         return _STEPS[name](_arguments(found["arguments"] or ""))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         said = str(error)
         # Python's own words about unpacking are no help: what the step looks like is.
-        if "unpack" in said or "convert" in said or isinstance(error, TypeError):
+        if "unpack" in said or "convert" in said or isinstance(error, (TypeError, OverflowError)):
             said = "its arguments cannot be understood"
-        raise InputError(f"transform {whole!r}: {text.strip()}: {said}.") from None
+        raise InputError(f"transform {shown(whole)}: {shown(text.strip())}: {said}.") from None
 
 
 def _arguments(text: str) -> list[Any]:
@@ -420,6 +425,8 @@ def _atom(text: str) -> Any:
 def _integers(values: list[Any]) -> tuple[int, ...]:
     if any(type(value) is not int for value in values):
         raise ValueError("its arguments must be integers")
+    if any(value.bit_length() > 63 for value in values):
+        raise ValueError("no axis and no size is that large")
     return tuple(values)
 
 

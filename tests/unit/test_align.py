@@ -54,7 +54,7 @@ def test_rename_rules_apply_to_the_reference_and_the_first_that_matches_wins():
 
 
 def test_a_broken_rule_is_a_clear_error():
-    with pytest.raises(InputError, match=r"rename rule '\(' -> 'x' cannot be applied"):
+    with pytest.raises(InputError, match=r"the rename rule '\(' -> 'x' cannot be applied"):
         rename("a", [("(", "x")])
 
 

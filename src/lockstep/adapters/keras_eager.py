@@ -41,6 +41,7 @@ from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
 from lockstep.trace import ForwardDraw, LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
 from lockstep.users_functions import for_a_build
+from lockstep.values import brief
 
 _Asked = tuple[tuple[ForwardDraw | None, ...], tuple[ForwardDraw | None, ...]]
 """For each seed that a call asks for: the draw of another side that it is to be, and what it is asked for."""
@@ -584,8 +585,7 @@ def _functional(layer: Any, inputs: Arrays, *, any_batch: bool = False) -> tuple
         # Flat, because Keras 3.3 refuses nested outputs; the paths are what the outputs are compared by anyway.
         return keras.Model(inputs=symbolic, outputs=dict(flatten(layer(symbolic)))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        return layer, (f"called as it is: no functional model can be made of it ({reason[0]})",)
+        return layer, (f"called as it is: no functional model can be made of it ({brief(error)})",)
 
 
 def _symbolic_dtype(array: np.ndarray) -> str:

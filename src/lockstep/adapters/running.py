@@ -11,6 +11,7 @@ from lockstep.errors import LockstepError, ProgramError, SubjectError
 from lockstep.hints import hint
 from lockstep.recorder.failures import RecordingError, ending_nothing
 from lockstep.subjects import Mode
+from lockstep.values import said
 
 
 def environment(subject: str) -> Mapping[str, str]:
@@ -42,11 +43,11 @@ def users_code(label: str, doing: str, *, foreign: bool = False) -> Iterator[Non
         # Our own sentence (a guard's, the random tool's) is the message; the stack still is the user's.
         # Keras wraps it as it wraps the user's.
         wrapped = _WRAPPED.search(str(error))
-        said = wrapped.group(1) if wrapped else str(error)
-        raise SubjectError(f"{label} failed while {doing}: {said}", side=label, doing=doing) from error
+        sentence = wrapped.group(1) if wrapped else str(error)
+        raise SubjectError(f"{label} failed while {doing}: {sentence}", side=label, doing=doing) from error
     except BaseException as error:
         kind = type(error).__name__
-        advice = hint(str(error), kind)
+        advice = hint(said(error), kind)
         raise SubjectError(
             f"{label} failed while {doing}: {kind}: {_first_line(error)}{advice}", side=label, doing=doing
         ) from (None if foreign else error)
@@ -69,7 +70,7 @@ _FROM_A_GRAPH = re.compile(r"^(.+)\n\s*\[\[\{\{node ", re.MULTILINE)
 
 def _first_line(error: BaseException) -> str:
     # A KeyError prints its message quoted, with the control characters escaped.
-    text = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
-    said = _WRAPPED.search(text) or _FROM_A_GRAPH.search(text)
-    lines = (said.group(1) if said else text).strip().splitlines()
+    text = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else said(error)
+    told = _WRAPPED.search(text) or _FROM_A_GRAPH.search(text)
+    lines = (told.group(1) if told else text).strip().splitlines()
     return lines[0] if lines else "(no message)"

@@ -62,8 +62,11 @@ class _Commands(click.Group):
             ctx.exit(2)
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except MemoryError:
-            saying.say("lockstep: this needs more memory than there is; nothing was judged.", err=True)
+        except (OSError, MemoryError) as error:
+            from lockstep.cli import failures
+
+            if not failures.show_systems(error):
+                failures.show_own_mistake()
             ctx.exit(2)
         except BaseException:
             # Python's own status would be 1, which means "diverged", and that of a SystemExit whatever it says.

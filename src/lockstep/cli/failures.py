@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from lockstep.cli import saying
 from lockstep.errors import LockstepError, SubjectError
 from lockstep.tracebacks import users_traceback
+from lockstep.values import shown_path
+
+# What the machine lacks or forbids: no code could do better.
+_SYSTEMS = {
+    getattr(errno, name)
+    for name in (
+        "EACCES",
+        "EDQUOT",
+        "EFBIG",
+        "EIO",
+        "ELOOP",
+        "EMFILE",
+        "ENAMETOOLONG",
+        "ENFILE",
+        "ENOMEM",
+        "ENOSPC",
+        "ENOTDIR",
+        "EPERM",
+        "EROFS",
+        "ESTALE",
+        "ETXTBSY",
+    )
+    if hasattr(errno, name)
+}
 
 
 def show(error: LockstepError) -> None:
@@ -17,6 +42,21 @@ def show(error: LockstepError) -> None:
         elif error.__cause__ is not None:
             saying.say(users_traceback(error.__cause__), err=True)
     saying.say(f"lockstep: {error}", err=True)
+
+
+def show_systems(error: OSError | MemoryError) -> bool:
+    """Prints what the system refused; returns whether it is the system's doing and not a mistake of Lockstep's.
+
+    No such file is not among it: whoever opens a file looks whether it is there.
+    """
+    if isinstance(error, MemoryError):
+        saying.say("lockstep: there is not enough memory; use a smaller batch, or smaller models.", err=True)
+        return True
+    if error.errno not in _SYSTEMS:
+        return False
+    where = f"{shown_path(str(error.filename))}: " if error.filename is not None else ""
+    saying.say(f"lockstep: {where}{error.strerror}.", err=True)
+    return True
 
 
 def show_own_mistake() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,8 @@ import click
 from lockstep.cli import saying
 from lockstep.cli.sizes import Bytes
 from lockstep.errors import InputError
+from lockstep.patterns import check
+from lockstep.values import shown
 
 if TYPE_CHECKING:
     from lockstep.cli.progress import Progress
@@ -57,10 +58,7 @@ def record(  # noqa: PLR0913, PLR0917 - one argument an option
     from lockstep.isolated import Taps
 
     for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise InputError(f"--taps {pattern!r} is not a valid regular expression: {error}.") from error
+        check(pattern, what=f"--taps is {shown(pattern)}")
     settings = config.read(configuration)
     taps = Taps(patterns, max_memory) if patterns else None
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):

@@ -111,7 +111,7 @@ def console() -> Console:
     if sys.stdout.isatty():
         return Console(highlight=False, markup=False, emoji=False)
     columns = os.environ.get("COLUMNS", "")
-    width = int(columns) if columns.isdecimal() and int(columns) >= 40 else _PIPED_WIDTH
+    width = int(columns) if columns.isdecimal() and len(columns) <= 5 and int(columns) >= 40 else _PIPED_WIDTH
     return Console(file=sys.stdout, width=width, color_system=None, highlight=False, markup=False, emoji=False)
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lockstep.arrays import not_finite, numpy_dtype
-from lockstep.config.tables import Table, guess, leaves, missing_file
+from lockstep.config.array_files import MAX_DIMENSIONS, read_array
+from lockstep.config.tables import Table, leaves
 from lockstep.errors import InputError
 from lockstep.recorder.fill import hashed_uniform
+from lockstep.values import quoted, shown
 
 if TYPE_CHECKING:
     from lockstep.config.reading import Configuration
@@ -26,7 +26,9 @@ _COMPLEX = ("complex64", "complex128")
 _INTEGER = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _DTYPES = (*_REAL, *_COMPLEX, *_INTEGER, "bool")
 _EXACT_INTEGERS = 2**53  # a hash has 53 bits; a wider range of integers would have gaps
-_NPY_MAGIC = b"\x93NUMPY"  # numpy.lib.format, version 1.0 to 3.0
+_MAX_FILLED = 1 << 26  # elements of all inputs and batches together: filling them takes seconds
+MAX_BATCHES = 1000
+"""How many batches there can be: each is a check of its own."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ def read_input(table: Table, folder: Path) -> InputSpec:
         if word in table.values:
             raise InputError(f"{table.place} has both path and {word}; a file's values are taken as they are.")
     if not Path(path).is_absolute() and leaves(path, folder):
-        raise InputError(f'{table.place}: path "{path}" leaves the folder of the configuration; move the file into it.')
+        raise InputError(
+            f"{table.place}: path {quoted(path)} leaves the folder of the configuration; move the file into it."
+        )
     return InputSpec(table.place, shape, dtype, path=folder / path, key=key)
 
 
@@ -98,6 +102,7 @@ def make_batches(configuration: Configuration) -> list[dict[str, np.ndarray]]:
         InputError: As of `make_inputs`, or a file cannot be cut into that many equal parts.
     """
     count = configuration.batches
+    _refuse_large(configuration)
     batches: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
     for name, spec in configuration.inputs.items():
         whole = None if spec.path is None else _finite(_load(name, spec, spec.path), spec)
@@ -107,6 +112,19 @@ def make_batches(configuration: Configuration) -> list[dict[str, np.ndarray]]:
             else:
                 batch[name] = _part(whole, number, count, spec)
     return batches
+
+
+def _refuse_large(configuration: Configuration) -> None:
+    """Refuses before anything is filled what would take more memory and time than anybody has."""
+    sizes = {name: math.prod(spec.shape or ()) for name, spec in configuration.inputs.items() if spec.path is None}
+    total = sum(sizes.values()) * configuration.batches
+    if total > _MAX_FILLED:
+        place = configuration.inputs[max(sizes, key=lambda name: sizes[name])].place
+        batches = f", in {configuration.batches:,} batches" if configuration.batches > 1 else ""
+        raise InputError(
+            f"{place}: all inputs together have {shown(total)} elements{batches}, and {_MAX_FILLED:,} are filled at "
+            "most; a smaller batch shows what a model computes, and a file may hold more."
+        )
 
 
 def _part(whole: np.ndarray, number: int, count: int, spec: InputSpec) -> np.ndarray:
@@ -158,10 +176,13 @@ def _shape(table: Table) -> tuple[int, ...] | None:
         return None
     if not isinstance(value, list) or not all(type(size) is int and size >= 0 for size in value):
         raise InputError(
-            f"{table.place}: shape is {value!r}; it must be an array of positive integers, the batch size included."
+            f"{table.place}: shape is {shown(value)}; it must be an array of positive integers, the batch size "
+            "included."
         )
     if 0 in value:
-        raise InputError(f"{table.place}: shape {value} is empty; there would be nothing to compare.")
+        raise InputError(f"{table.place}: shape {shown(value)} is empty; there would be nothing to compare.")
+    if len(value) > MAX_DIMENSIONS:
+        raise InputError(f"{table.place}: shape has {len(value)} dimensions; an array has {MAX_DIMENSIONS} at most.")
     return tuple(value)
 
 
@@ -175,7 +196,11 @@ def _range(table: Table, dtype: str, fill: str) -> tuple[float, float]:
         return _integer_range(table, dtype, low, high)
     low, high = 0 if low is None else low, 1 if high is None else high
     if not low < high:
-        raise InputError(f"{table.place}: low is {low} and high is {high}; low must be the smaller one.")
+        raise InputError(f"{table.place}: low is {shown(low)} and high is {shown(high)}; low must be the smaller one.")
+    if not math.isfinite(float(high) - float(low)):
+        raise InputError(
+            f"{table.place}: low is {shown(low)} and high is {shown(high)}; they are too far apart for a number."
+        )
     return low, high
 
 
@@ -186,18 +211,20 @@ def _integer_range(table: Table, dtype: str, low: float | None, high: float | No
         )
     low = 0 if low is None else low
     if not (isinstance(low, int) and isinstance(high, int)):
-        raise InputError(f'{table.place}: low is {low} and high is {high}; for dtype "{dtype}" both must be integers.')
+        raise InputError(
+            f'{table.place}: low is {shown(low)} and high is {shown(high)}; for dtype "{dtype}" both must be integers.'
+        )
     bounds = np.iinfo(dtype)
     if not (bounds.min <= low < high <= int(bounds.max) + 1 and high - low <= _EXACT_INTEGERS):
         raise InputError(
-            f"{table.place}: low is {low} and high is {high}; low must be the smaller one, the values must fit "
-            f"{dtype}, and there can be 2**53 of them at most."
+            f"{table.place}: low is {shown(low)} and high is {shown(high)}; low must be the smaller one, the values "
+            f"must fit {dtype}, and there can be 2**53 of them at most."
         )
     return low, high
 
 
 def _load(name: str, spec: InputSpec, path: Path) -> np.ndarray:
-    array = _checked_file(name, spec, path)
+    array = read_array(spec.place, name, spec.key, path)
     if array.dtype == np.dtype("V2") and spec.dtype == "bfloat16":
         array = array.view(numpy_dtype("bfloat16"))  # numpy.save forgets the name of this dtype
     found = array.dtype.newbyteorder("=")
@@ -207,7 +234,7 @@ def _load(name: str, spec: InputSpec, path: Path) -> np.ndarray:
             "convert the file."
         )
     if spec.shape is not None and array.shape != spec.shape:
-        raise InputError(f"{spec.place}: shape is {list(spec.shape)}, but {path.name} holds {list(array.shape)}.")
+        raise InputError(f"{spec.place}: shape is {shown(spec.shape)}, but {path.name} holds {list(array.shape)}.")
     if found.kind not in "fiubcSU" and found.name not in _DTYPES:
         raise InputError(f"{spec.place}: {path.name} holds {found}, which is no array of numbers or strings.")
     if array.size == 0:
@@ -215,49 +242,6 @@ def _load(name: str, spec: InputSpec, path: Path) -> np.ndarray:
             f"{spec.place}: {path.name} is empty (shape {list(array.shape)}); there would be nothing to compare."
         )
     return array.astype(found, copy=False)
-
-
-def _checked_file(name: str, spec: InputSpec, path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_NPY_MAGIC))
-            file.seek(0)
-            if magic.startswith(b"PK"):
-                return _from_archive(name, spec, file)
-            if magic != _NPY_MAGIC:
-                raise InputError(
-                    f"{spec.place}: {path.name} is neither a .npy nor a .npz file; save it with numpy.save or "
-                    "numpy.savez."
-                )
-            if spec.key is not None:
-                raise InputError(f"{spec.place} has key, but {path.name} is a .npy file, which holds one array.")
-            array: np.ndarray = np.load(file, allow_pickle=False)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise missing_file(spec.place, path) from None
-    except OSError as error:
-        raise InputError(f"{spec.place}: {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{spec.place}: {path.name} is damaged, or holds Python objects, which Lockstep never unpickles ({error})."
-        ) from error
-    return array
-
-
-def _from_archive(name: str, spec: InputSpec, file: BinaryIO) -> np.ndarray:
-    with np.load(file, allow_pickle=False) as archive:
-        wanted = spec.key or name
-        if spec.key is None and len(archive.files) == 1:
-            wanted = archive.files[0]
-        if wanted not in archive.files:
-            held = ", ".join(archive.files) or "nothing"
-            raise InputError(
-                f"{spec.place}: {Path(file.name).name} has no array {wanted!r}{guess(wanted, archive.files)} It holds "
-                f"{held}; name one with key."
-            )
-        array: np.ndarray = archive[wanted]
-    return array
 
 
 def _finite(array: np.ndarray, spec: InputSpec) -> np.ndarray:

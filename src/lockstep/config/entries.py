@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.config.isolation import KEYS, Isolation, read_isolation
-from lockstep.config.tables import Table, guess, leaves, missing_file
+from lockstep.config.tables import Table, guess, leaves, refuse_no_file
 from lockstep.errors import InputError, SubjectError
 from lockstep.hints import hint
 from lockstep.recorder.failures import RecordingError, UsersImportError
 from lockstep.recorder.modules import Sources
 from lockstep.subjects import Subject, keras, tf1_graph
 from lockstep.users_functions import ImportedFunction
+from lockstep.values import quoted, said, shown
 
 _RUNTIMES = {"tf1": tf1_graph, "keras": keras}
 
@@ -47,11 +48,11 @@ def check_function(table: Table, key: str, folder: Path) -> str | None:
         return None
     file, colon, function = entry.rpartition(":")
     if not colon or not file.endswith(".py") or not function.isidentifier():
-        raise InputError(f'{table.place}: {key} is "{entry}"; it must look like "model.py:{EXAMPLES[key]}".')
+        raise InputError(f'{table.place}: {key} is {quoted(entry)}; it must look like "model.py:{EXAMPLES[key]}".')
     if Path(file).is_absolute() or leaves(file, folder):
         raise InputError(
-            f'{table.place}: {key} "{entry}" leads out of the folder of the configuration; put lockstep.toml into a '
-            "folder that holds both sides."
+            f"{table.place}: {key} {quoted(entry)} leads out of the folder of the configuration; put lockstep.toml "
+            "into a folder that holds both sides."
         )
     return entry
 
@@ -63,8 +64,7 @@ def entry_file(table: Mapping[str, Any], folder: Path, side: str, key: str = "en
         InputError: There is no such file; the nearest name in its folder is told.
     """
     path: Path = folder / table[key].rpartition(":")[0]
-    if not path.is_file():
-        raise missing_file(f"[{side}]", path)
+    refuse_no_file(f"[{side}]", path)
     return path
 
 
@@ -148,7 +148,7 @@ def _function(table: Mapping[str, Any], folder: Path, side: str, key: str, sourc
     module = _module(path, folder, side, sources)
     if not hasattr(module, name):
         functions = [known for known, value in vars(module).items() if callable(value) and not known.startswith("__")]
-        raise InputError(f"{place}: {file} has no function {name!r}{guess(name, functions)}")
+        raise InputError(f"{place}: {file} has no function {shown(name)}{guess(name, functions)}")
     function = getattr(module, name)
     if not callable(function):
         raise InputError(f"{place}: {name!r} in {file} is a {type(function).__name__}; it must be a function.")
@@ -200,9 +200,10 @@ def _module(path: Path, folder: Path, side: str, sources: Sources) -> Any:
     except UsersImportError as failure:
         cause = failure.__cause__
         entry, kind = path.relative_to(folder).as_posix(), type(cause).__name__
-        first_line = (str(cause).strip().splitlines() or ["(no message)"])[0]
+        message = said(cause)
+        first_line = (message.strip().splitlines() or ["(no message)"])[0]
         raise SubjectError(
-            f"the {side} {entry} failed while it was imported: {kind}: {first_line}{hint(str(cause), kind)}",
+            f"the {side} {entry} failed while it was imported: {kind}: {first_line}{hint(message, kind)}",
             side=side,
             doing="importing it",
         ) from cause

@@ -7,13 +7,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lockstep.config.tables import Table, leaves, missing_file, type_name
+from lockstep.config.tables import Table, leaves, refuse_no_file, type_name
 from lockstep.environments.requirements import parse
 from lockstep.environments.spec import EnvironmentSpec
 from lockstep.errors import InputError
+from lockstep.values import brief, shown
 
 KEYS = ("python", "requirements", "interpreter", "timeout_s", "environment", "files")
 """What the table of a side may hold about this."""
+_LONGEST_S = 366 * 24 * 3600.0  # what a system's clock can wait for is not much more
 _ISOLATED = ("python", "requirements", "interpreter")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -66,8 +68,10 @@ def read_isolation(table: Table, folder: Path) -> Isolation:
             f"{table.place} has timeout_s, but runs in this process, which cannot be ended; it goes with requirements "
             "or interpreter."
         )
-    if timeout_s is not None and timeout_s <= 0:
-        raise InputError(f"{table.place}: timeout_s is {timeout_s}; it must be positive, in seconds.")
+    if timeout_s is not None and not 0 < timeout_s <= _LONGEST_S:
+        raise InputError(
+            f"{table.place}: timeout_s is {shown(timeout_s)}; it must be positive, in seconds, and a year at most."
+        )
     try:
         environment = (
             EnvironmentSpec(python, requirements or (), _interpreter(interpreter, folder)) if isolated else None
@@ -118,7 +122,7 @@ def _variables(table: Table) -> tuple[str, ...]:
         raise InputError(f"{table.place}: environment is {type_name(value)}; {form}.")
     wrong = next((name for name in value if not _VARIABLE.fullmatch(name)), None)
     if wrong is not None:
-        raise InputError(f"{table.place}: environment holds {wrong!r}; {form}.")
+        raise InputError(f"{table.place}: environment holds {shown(wrong)}; {form}.")
     return tuple(sorted(set(value)))
 
 
@@ -129,9 +133,22 @@ def _files(table: Table, folder: Path) -> tuple[str, ...]:
         raise InputError(f"{table.place}: files is {type_name(value)}; {form}.")
     for name in value:
         if Path(name).is_absolute() or leaves(name, folder):
-            raise InputError(f"{table.place}: files holds {name!r}, which leaves the folder of the configuration.")
-        if not any(path.is_file() for path in folder.glob(name)):
-            if not re.search(r"[*?\[]", name):
-                raise missing_file(f"{table.place}: files", folder / name)
-            raise InputError(f"{table.place}: files holds {name!r}, and no file is like that.")
+            raise InputError(f"{table.place}: files holds {shown(name)}, which leaves the folder of the configuration.")
+        if not re.search(r"[*?\[]", name):
+            refuse_no_file(f"{table.place}: files", folder / name)
+        elif not _any_file(table, name, folder):
+            raise InputError(f"{table.place}: files holds {shown(name)}, and no file is like that.")
     return tuple(sorted(set(value)))
+
+
+def _any_file(table: Table, pattern: str, folder: Path) -> bool:
+    try:
+        return any(path.is_file() for path in folder.glob(pattern))
+    except OSError as error:
+        raise InputError(f"{table.place}: files holds {shown(pattern)}: {error.strerror}.") from None
+    except (
+        ValueError,
+        IndexError,
+        NotImplementedError,
+    ) as error:  # differs from version to version
+        raise InputError(f"{table.place}: files holds {shown(pattern)}, which is no pattern: {brief(error)}.") from None

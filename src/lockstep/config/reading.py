@@ -9,17 +9,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lockstep import patterns
 from lockstep.align import TransformRule, checked_ignore
 from lockstep.checkpoints.settings import CheckpointSettings
-from lockstep.config.arrays import InputSpec, read_input
+from lockstep.config.arrays import MAX_BATCHES, InputSpec, read_input
 from lockstep.config.entries import check_entry, check_function
 from lockstep.config.isolation import Isolation, read_isolation
-from lockstep.config.tables import Table, leaves, missing_file, type_name
+from lockstep.config.tables import Table, kind_of, leaves, missing_file, refuse_no_file, type_name
 from lockstep.environments.spec import EnvironmentSpec
 from lockstep.errors import InputError
 from lockstep.parts import PartRule
+from lockstep.recorder.patterns import TooLongError, limited
 from lockstep.tolerance import FixedTolerance
+from lockstep.values import brief, quoted, shown
 
+_MAX_BYTES = 8 << 20
+_PARSING_S = 20.0  # eight megabytes of rules take some seconds; some texts take the square of their length
+_MAX_STEPS = 100_000
+_MAX_PARTS = 32
+# A string is no key of several parts, and its end is found without going back. Where this disagrees with a parser, the
+# text is no TOML, and the parser stops there.
+_STRING_OR_COMMENT = re.compile(
+    r'"{3}(?:[^"\\]|\\.|"(?!""))*"{3}'
+    r"|'{3}(?:[^']|'(?!''))*'{3}"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'"
+    r"|#[^\n]*",
+    re.DOTALL,
+)
+_BETWEEN_KEYS = re.compile(r"[\n=\[\]{},]")
 _TABLES = (
     "batches",
     "loss",
@@ -85,9 +103,9 @@ def read(path: Path) -> Configuration:
     Raises:
         InputError: The file is missing, is no TOML, or holds something that Lockstep does not know.
     """
-    if path.is_dir():
+    if kind_of("configuration", path) == "folder":
         path = path / "lockstep.toml"
-    if not path.exists():
+    if kind_of("configuration", path) == "missing":
         raise InputError(f"{missing_file('configuration', path)} `lockstep init` writes one to start from.")
     top = Table(path.name, parsed(path))
     top.refuse_unknown(_TABLES)
@@ -115,45 +133,69 @@ def parsed(path: Path) -> dict[str, Any]:
     """Returns a TOML file as it stands.
 
     Raises:
-        InputError: The file is missing, cannot be read, or is no TOML.
+        InputError: The file is missing, cannot be read, is no TOML, or takes too long to read.
     """
+    refuse_no_file("configuration", path)
     if sys.version_info >= (3, 11):
         import tomllib
     else:  # imported here: an environment of a side's own need not have it
         import tomli as tomllib
     try:
-        tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (FileNotFoundError, NotADirectoryError):
+        text = _text(path)
+        with limited(_PARSING_S):
+            tree: dict[str, Any] = tomllib.loads(text)
+    except InputError:
+        raise
+    except FileNotFoundError:
         raise missing_file("configuration", path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    except (RecursionError, MemoryError):
+        raise InputError(f"{path} is nested too deeply to be read.") from None
+    except TooLongError:
+        raise InputError(f"{path} takes more than {_PARSING_S:.0f} s to read; no configuration is like that.") from None
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, and what Python says of a number of 5,000 digits
+        raise InputError(f"{path} is not valid TOML: {brief(error)}.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     return tree
+
+
+def _text(path: Path) -> str:
+    """Returns a configuration's text, where the parser can be expected to get through it."""
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise InputError(f"{path} has {size:,} bytes; a configuration has {_MAX_BYTES:,} at most.")
+    text = path.read_text(encoding="utf-8-sig")
+    # Of the parts of a key Python's parser (3.11 to 3.13) takes the square in memory.
+    bare = _STRING_OR_COMMENT.sub("", text)
+    if any(part.count(".") > _MAX_PARTS for part in _BETWEEN_KEYS.split(bare)):
+        raise InputError(f"{path} has a key of more than {_MAX_PARTS} parts; no configuration has one.")
+    return text
 
 
 def _batches(top: Table) -> int:
     count = top.values.get("batches", 1)
     if type(count) is not int or count < 1:
         raise InputError(
-            f"{top.place}: batches is {count!r}; it must be a positive integer, and stand above all tables."
+            f"{top.place}: batches is {shown(count)}; it must be a positive integer, and stand above all tables."
         )
+    if count > MAX_BATCHES:
+        raise InputError(f"{top.place}: batches is {shown(count)}; there can be {MAX_BATCHES:,} at most.")
     return count
 
 
 def _flag(top: Table, key: str) -> bool | None:
     value = top.values.get(key)
     if value is not None and not isinstance(value, bool):
-        raise InputError(f"{top.place}: {key} is {value!r}; it must be true or false, and stand above all tables.")
+        raise InputError(f"{top.place}: {key} is {shown(value)}; it must be true or false, and stand above all tables.")
     return value
 
 
 def _steps(top: Table) -> int | None:
     count = top.values.get("trajectory")
-    if count is not None and (type(count) is not int or count < 0):
+    if count is not None and (type(count) is not int or not 0 <= count <= _MAX_STEPS):
         raise InputError(
-            f"{top.place}: trajectory is {count!r}; it must be a number of training steps (0: none), and stand above "
-            "all tables."
+            f"{top.place}: trajectory is {shown(count)}; it must be a number of training steps (0: none, "
+            f"{_MAX_STEPS:,} at most), and stand above all tables."
         )
     return count
 
@@ -182,7 +224,8 @@ def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:
     for name, value in described.items():
         if not isinstance(value, Mapping):
             raise InputError(
-                f"{inputs.place}: {name} is {type_name(value)}; each input is a table of its own, as in [inputs.image]."
+                f"{inputs.place}: {shown(name)} is {type_name(value)}; each input is a table of its own, as in "
+                "[inputs.image]."
             )
     return {name: read_input(inputs.table(name), folder) for name in described}
 
@@ -195,14 +238,8 @@ def _rename(variables: Table) -> tuple[tuple[str, str], ...]:
         raise InputError(f"{variables.place}: rename is {type_name(rules)}; {form}.")
     for rule in rules:
         if not (isinstance(rule, list) and len(rule) == 2 and all(isinstance(part, str) for part in rule)):
-            raise InputError(f"{variables.place}: rename holds {rule!r}; {form}.")
-        try:
-            # Substituting in an empty text is enough to have the replacement parsed, group numbers included.
-            re.compile(rule[0]).sub(rule[1], "")
-        except (re.error, IndexError) as error:
-            raise InputError(
-                f"{variables.place}: rename {rule!r} is not a valid regular expression: {error}."
-            ) from error
+            raise InputError(f"{variables.place}: rename holds {shown(rule)}; {form}.")
+        patterns.check(rule[0], rule[1], what=f"{variables.place}: rename holds {shown(rule)}")
     return tuple((pattern, replacement) for pattern, replacement in rules)
 
 
@@ -219,7 +256,7 @@ def _transforms(variables: Table) -> tuple[TransformRule, ...]:
 
 def _transform(variables: Table, rule: Any, form: str) -> TransformRule:
     if not (isinstance(rule, list) and len(rule) in (2, 3) and all(isinstance(part, str) for part in rule)):
-        raise InputError(f"{variables.place}: transform holds {rule!r}; {form}.")
+        raise InputError(f"{variables.place}: transform holds {shown(rule)}; {form}.")
     try:
         return TransformRule.of(rule)
     except InputError as error:
@@ -227,14 +264,14 @@ def _transform(variables: Table, rule: Any, form: str) -> TransformRule:
 
 
 def _ignore(variables: Table) -> tuple[str, ...]:
-    patterns = variables.values.get("ignore", [])
-    if not (isinstance(patterns, list) and all(isinstance(pattern, str) for pattern in patterns)):
+    ignored = variables.values.get("ignore", [])
+    if not (isinstance(ignored, list) and all(isinstance(pattern, str) for pattern in ignored)):
         raise InputError(
-            f"{variables.place}: ignore is {patterns!r}; it must be an array of regular expressions, as in "
+            f"{variables.place}: ignore is {shown(ignored)}; it must be an array of regular expressions, as in "
             '["/Adam(_1)?$", "^global_step$"].'
         )
     try:
-        return checked_ignore(patterns)
+        return checked_ignore(ignored)
     except InputError as error:
         raise InputError(f"{variables.place}: {error}") from None
 
@@ -263,17 +300,16 @@ def _checkpoint(top: Table, folder: Path) -> CheckpointSettings | None:
     if not isinstance(averages, bool):
         raise InputError(f"{table.place}: moving_averages is {type_name(averages)}; it must be true or false.")
     if not Path(path).is_absolute() and leaves(path, folder):
-        raise InputError(f'{table.place}: path "{path}" leaves the folder of the configuration; copy the checkpoint.')
-    patterns = table.values.get("allow_missing", [])
+        raise InputError(
+            f"{table.place}: path {quoted(path)} leaves the folder of the configuration; copy the checkpoint."
+        )
+    allowed = table.values.get("allow_missing", [])
     form = 'it must be an array of regular expressions, as in ["/global_step$"]'
-    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise InputError(f"{table.place}: allow_missing is {type_name(patterns)}; {form}.")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise InputError(f"{table.place}: allow_missing holds {pattern!r}: {error}; {form}.") from None
-    return CheckpointSettings(folder / path, moving_averages=averages, allow_missing=tuple(patterns))
+    if not isinstance(allowed, list) or not all(isinstance(pattern, str) for pattern in allowed):
+        raise InputError(f"{table.place}: allow_missing is {type_name(allowed)}; {form}.")
+    for pattern in allowed:
+        patterns.check(pattern, what=f"{table.place}: allow_missing holds {shown(pattern)}")
+    return CheckpointSettings(folder / path, moving_averages=averages, allow_missing=tuple(allowed))
 
 
 def _tolerance(table: Table) -> FixedTolerance:
@@ -282,5 +318,5 @@ def _tolerance(table: Table) -> FixedTolerance:
     given = {key: table.number(key) for key in ("rtol", "atol")}
     for key, value in given.items():
         if value is not None and value < 0:
-            raise InputError(f"{table.place}: {key} is {value}; it cannot be negative.")
+            raise InputError(f"{table.place}: {key} is {shown(value)}; it cannot be negative.")
     return FixedTolerance(**{key: float(value) for key, value in given.items() if value is not None}, alone=alone)

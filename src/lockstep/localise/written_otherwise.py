@@ -20,6 +20,7 @@ from lockstep.localise.kernels import Kernels
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import Values
 from lockstep.program import Program
+from lockstep.values import said
 
 _MOST_COMPUTED = 300_000_000
 """Elements to be computed in search of what is only written otherwise: some ten seconds. A network whose tensors are
@@ -93,8 +94,8 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
             if not harmless.issuperset(free) and whole.harmless(free):
                 harmless.update(free, as_they_are)
     except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
-        said = (str(error).strip().splitlines() or ["(no message)"])[0]
-        return blames, f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {said})"
+        told = (said(error).strip().splitlines() or ["(no message)"])[0]
+        return blames, f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {told})"
     left = {number for place, numbers in enumerate(rounds) if place not in harmless for number in numbers}
     return [blame for number, blame in enumerate(blames) if number in left], ""
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
 
 class RecordingError(Exception):
@@ -12,6 +12,16 @@ class RecordingError(Exception):
 
 class UsersImportError(Exception):
     """A file of the user's failed while it was imported; `__cause__` is what it raised."""
+
+
+def said(error: Optional[BaseException]) -> str:
+    """Returns what an exception says; a note where its own `__str__` fails, as the user's code may have it."""
+    try:
+        return "".join([str(error)])
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:  # whatever the user's method does, it must not hide what happened
+        return "(its __str__ raised %s)" % type(failure).__name__
 
 
 class ProcessEnded(BaseException):

@@ -17,7 +17,7 @@ import types
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from . import registries
-from .failures import RecordingError, UsersImportError, ending_nothing
+from .failures import RecordingError, UsersImportError, ending_nothing, said
 from .generators import IMPORT_SEED, Generators
 from .module_state import state_of
 
@@ -315,7 +315,7 @@ class Sources:
             cause = failure.__cause__
             self.note = (
                 "its modules cannot be imported a second time (%s: %s), so that what they remember stays from build to "
-                "build" % (type(cause).__name__, cause)
+                "build" % (type(cause).__name__, said(cause))
             )
         else:
             self._modules = again

@@ -2,15 +2,14 @@
 
 import os
 import platform
-import re
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from . import fill, graph, operations, optimizing, restoring, taps, training, trials
-from .failures import RecordingError
+from . import fill, graph, operations, optimizing, patterns, restoring, taps, training, trials
+from .failures import RecordingError, said
 from .folder import TraceReader, TraceWriter
 from .randomness import GraphSeeds
 from .records import FLAGS, ONLY_INPUT, VariableRecord
@@ -197,7 +196,9 @@ def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
 
 def heeded(variables: Any, ignore: Any) -> List[Any]:
     """Returns the records of the variables in whose names none of the patterns is found."""
-    return [record for record in variables if not any(re.search(pattern, record.name) for pattern in ignore)]
+    return [
+        record for record in variables if not any(patterns.compiled(pattern).search(record.name) for pattern in ignore)
+    ]
 
 
 def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> Dict[str, np.ndarray]:
@@ -290,7 +291,10 @@ def _exported(writer: TraceWriter, model: Any, name: str) -> Dict[str, Any]:
     try:
         content = graph.export(model)
     except Exception as error:  # what the exporter raises is not documented; a graph of over 2 GB is one reason
-        return {"graph": None, "graph_note": "the graph cannot be exported (%s: %s)" % (type(error).__name__, error)}
+        return {
+            "graph": None,
+            "graph_note": "the graph cannot be exported (%s: %s)" % (type(error).__name__, said(error)),
+        }
     return {"graph": writer.add_file(name, content)}
 
 

@@ -13,7 +13,7 @@ import sys
 import traceback
 from typing import Any, Callable, Dict, Iterator, List
 
-from .failures import ProcessEnded, RecordingError, UsersImportError, ending_nothing
+from .failures import ProcessEnded, RecordingError, UsersImportError, ending_nothing, said
 from .folder import TraceReader
 from .modules import Sources
 
@@ -40,13 +40,14 @@ def main(request_file: str) -> int:
             _record(request)
     except SubjectError as failure:
         cause = failure.__cause__
-        told = {"kind": "subject", "doing": str(failure), "message": "%s: %s" % (type(cause).__name__, cause),
+        told = {"kind": "subject", "doing": str(failure), "message": "%s: %s" % (type(cause).__name__, said(cause)),
                 "traceback": _users_traceback(cause)}  # fmt: skip
     except (
         SystemExit,
         ProcessEnded,
     ) as ending:  # where no build or run was under way: a callback of a framework's, say
-        told = {"kind": "subject", "doing": "being recorded", "message": "%s: %s" % (type(ending).__name__, ending),
+        message = "%s: %s" % (type(ending).__name__, said(ending))
+        told = {"kind": "subject", "doing": "being recorded", "message": message,
                 "traceback": _users_traceback(ending)}  # fmt: skip
     except RecordingError as error:
         told = {"kind": "recording", "message": str(error)}
@@ -73,7 +74,7 @@ def serve() -> int:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # TensorFlow's, say, about a graph that calls Python; the next may be better
-            _tell(request_file, {"kind": "recording", "message": "%s: %s" % (type(error).__name__, error)})
+            _tell(request_file, {"kind": "recording", "message": "%s: %s" % (type(error).__name__, said(error))})
         gc.collect()  # graphs are full of cycles
         if number == 0:
             gc.freeze()  # TensorFlow itself stays: looking through it takes longer than most graphs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep import patterns
 from lockstep.align import Alignment, Rename, renamer
 from lockstep.checkpoints.entries import Checkpoint, Entry, Kind, counted
 from lockstep.checkpoints.settings import CheckpointSettings
@@ -56,7 +56,7 @@ def plan(checkpoint: Checkpoint, reference: Trace, alignment: Alignment, allow_m
         allow_missing: Regular expressions; variables that may be missing, and keep the reference's initial values.
     """
     matched = checkpoint.match(reference.variables)
-    allowed = {key for key in matched.missing if any(re.search(pattern, key) for pattern in allow_missing)}
+    allowed = {key for key in matched.missing if any(patterns.search(pattern, key) for pattern in allow_missing)}
     refused = _refused(checkpoint, matched, allowed, reference.variables)
     # Read here and now: what is damaged must be told as such, not as a failure of the user's code that is run with it.
     ours = {} if refused else {**checkpoint.restored(matched), **{key: reference.before[key] for key in allowed}}
