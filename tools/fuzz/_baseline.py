@@ -39,6 +39,13 @@ MODEL = textwrap.dedent(
 )
 
 
+def forward() -> Any:
+    """The model of the reference's trace, to run in this process."""
+    names: dict[str, Any] = {"FACTOR": 2.0}
+    exec(compile(MODEL, "model.py", "exec"), names)  # the text above
+    return names["forward"]
+
+
 def record(folder: Path, name: str, factor: str) -> Path:
     """Records the model with a factor in it, in every mode, with its gradients, optimizer, steps and taps."""
     from lockstep.recorder import folder as folders

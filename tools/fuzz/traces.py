@@ -156,10 +156,29 @@ def _answered(draw: random.Random, target: Path, folder: Path) -> str | None:
     told = _ill_told(shown.output, shown.exit_code)
     if told:
         return f"show {part}: {told}"
+    if draw.random() < 0.4:
+        return _graph_run(draw, target)
+    if draw.random() < 0.1:
+        _compared(target, None)
+        return None
     sides = [target, folder / draw.choice(list(VERDICTS))]
     if draw.random() < 0.3:
         sides.reverse()
     _compared(*sides)
+    return None
+
+
+def _graph_run(draw: random.Random, target: Path) -> str | None:
+    """Runs the graphs of the trace here, and follows them, as localising does."""
+    from lockstep.recorded import RecordedSubject
+    from lockstep.subjects import INITIAL
+
+    subject = RecordedSubject(target)
+    for mode in draw.sample(sorted(subject.builds, key=str), len(subject.builds)):
+        instance = subject.graph_here(mode, dict(subject.inputs))
+        if instance is not None:
+            instance.program(instance.run(INITIAL).before)
+            instance.close()
     return None
 
 
@@ -172,7 +191,8 @@ def _ill_told(output: str, status: int) -> str | None:
     return f"control characters are sent: {obeyed}" if obeyed else None
 
 
-def _compared(reference: Path, candidate: Path) -> str:
+def _compared(reference: Path, candidate: Path | None) -> str:
+    """Compares a trace with another one, or with the model itself, which runs here."""
     import lockstep
     from lockstep.recorded import RecordedSubject
     from lockstep.report import json as reports
@@ -181,7 +201,8 @@ def _compared(reference: Path, candidate: Path) -> str:
     subject = RecordedSubject(reference)
     inputs = dict(subject.inputs)
     given = next(iter(inputs.values())) if subject.single_input and inputs else inputs
-    report = lockstep.verify(subject, RecordedSubject(candidate), given, trajectory=2)
+    theirs = lockstep.tf1_graph(_baseline.forward()) if candidate is None else RecordedSubject(candidate)
+    report = lockstep.verify(subject, theirs, given, trajectory=2)
     told = _ill_told(text.as_text(report), 0)
     assert told is None, told
     json.loads(reports.to_json(report))
@@ -276,7 +297,7 @@ def _other_kind(draw: random.Random, target: Path) -> str:
         _socket(file)
     elif kind == "hole":
         file.write_bytes(content)
-        os.truncate(file, 1 << draw.randrange(30, 45))
+        os.truncate(file, 1 << draw.randrange(30, 43))
     else:
         leads = {"zero": "/dev/zero", "link": str(aside), "loop": str(file)}[kind]
         file.symlink_to(leads)
