@@ -17,6 +17,10 @@ class InputError(LockstepError, ValueError):
     """Something handed to Lockstep (a configuration, a file, an array, an argument) cannot be used."""
 
 
+class DamagedError(InputError):
+    """A file of a trace is not what was written: whatever was concluded without it might be another verdict."""
+
+
 class UnavailableEnvironmentError(InputError):
     """An environment of a side's own cannot be had: no such interpreter, a requirement that cannot be installed."""
 

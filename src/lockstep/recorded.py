@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from lockstep import manifest
 from lockstep.arrays import Arrays, numpy_dtype
-from lockstep.errors import InputError
+from lockstep.errors import DamagedError, InputError
 from lockstep.optimizers.description import from_plain
 from lockstep.recorder import fill, operations
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
 from lockstep.recorder.training import TrainingStep, after_update, state_after
+from lockstep.shown import shown_in_a_line
 from lockstep.subjects import (
     AS_WRITTEN,
     NOTHING_WANTED,
@@ -45,6 +48,14 @@ class Update:
     variables: Mapping[str, np.ndarray]
     slots: Mapping[str, np.ndarray]
     step: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was read and is what was written: how many tensors the manifest speaks of, in how many files."""
+
+    tensors: int
+    files: int
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -118,6 +129,11 @@ class RecordedBuild:
         """The settings that it was run in."""
         return tuple(self._runs)
 
+    @property
+    def longest_run_s(self) -> float:
+        """Seconds that the longest run took where it was recorded."""
+        return max((float(run["duration_s"]) for run in self._runs.values()), default=0.0)
+
     def trajectory(self) -> tuple[list[TrainingStep], list[float]]:
         """Returns the training steps that were recorded, and the reference's own drift; none where none were."""
         body = self._body.get("trajectory")
@@ -136,9 +152,16 @@ class RecordedBuild:
         return {key: run["fill_names"].get(key, key) for key in run["filled"]}
 
     def graph(self) -> bytes | None:
-        """The exported graph, a serialized MetaGraphDef."""
+        """The exported graph, a serialized MetaGraphDef.
+
+        Raises:
+            DamagedError: The file is not what was written.
+        """
         entry = self._body.get("graph")
-        return None if entry is None else refused(lambda: self._reader.file(entry))
+        try:
+            return None if entry is None else self._reader.file(entry)
+        except RecordingError as error:
+            raise DamagedError(str(error)) from error
 
     def trace(self, setting: str) -> Trace:
         """What the run in a setting did."""
@@ -214,18 +237,18 @@ class RecordedSubject(Subject):
         self.folder = folder
         self._trusted = trusted
         self._reader = refused(lambda: TraceReader(str(folder), numpy_dtype))
-        with _described(folder):
-            body = self._reader.body
-            self.label = str(body["subject"]["label"])
-            self.subject = {str(key): str(value) for key, value in body["subject"].items()}
-            self.recorded_environment: Mapping[str, Any] = dict(body["environment"])
-            self.files: Mapping[str, str] = dict(body["files"])
-            self.inputs = Tensors(self._reader, dict(body["inputs"]), {})
-            self.single_input = bool(body["single_input"])
-            self.builds = {
-                Mode(bool(build["training"]), str(build["randomness"])): RecordedBuild(self._reader, build)
-                for build in body["builds"]
-            }
+        body = self._reader.body
+        _refuse_misstated(folder, body)
+        self.label = shown_in_a_line(str(body["subject"]["label"]))
+        self.subject = {str(key): str(value) for key, value in body["subject"].items()}
+        self.recorded_environment: Mapping[str, Any] = dict(body["environment"])
+        self.files: Mapping[str, str] = dict(body["files"])
+        self.inputs = Tensors(self._reader, dict(body["inputs"]), {})
+        self.single_input = bool(body["single_input"])
+        self.builds = {
+            Mode(bool(build["training"]), str(build["randomness"])): RecordedBuild(self._reader, build)
+            for build in body["builds"]
+        }
 
     def hold(self, what: object) -> None:
         """Keeps something alive as long as anything reads the trace: a lock, the folder that the trace lies in."""
@@ -272,8 +295,7 @@ class RecordedSubject(Subject):
         body = self._reader.body.get("optimizer")
         if body is None:
             return None
-        with _described(self.folder):
-            return RecordedOptimizer(self._reader, body)
+        return RecordedOptimizer(self._reader, body)
 
     def on_this_runtime(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns the graph of a mode on the TensorFlow of this process; None where that would tell nothing new.
@@ -317,20 +339,19 @@ class RecordedSubject(Subject):
         alike = [build for mode, build in self.builds.items() if mode.training == training]
         return {operation.name: operation.source for build in alike for operation in build.operations}
 
-    def verify(self) -> int:
-        """Reads every tensor, and every exported graph, and checks it; returns how many tensors there are.
+    def verify(self) -> Verified:
+        """Reads whatever the manifest speaks of, each file once and every byte of it, and checks it.
 
         Raises:
-            InputError: One is damaged.
+            InputError: Something is damaged, missing, or there though the manifest does not speak of it.
         """
-        count = sum(1 for _ in self.inputs.values())
-        for build in self.builds.values():
-            build.graph()
-            for setting in build.settings:
-                trace = build.trace(setting)
-                for tensors in (trace.before, trace.outputs, trace.after, trace.gradients, build.taps(setting)):
-                    count += sum(1 for _ in tensors.values())
-        return count
+        found = list(manifest.entries(self._reader.body))
+        refused(lambda: self._reader.check_files(entry for _, entry in found))
+        distinct = {(kind, entry["file"], str(entry.get("key")), str(entry)): entry for kind, entry in found}
+        for (kind, *_), entry in distinct.items():
+            refused(functools.partial(self._reader.tensor if kind == "tensor" else self._reader.file, entry))
+        kinds = [kind for kind, _ in found]
+        return Verified(kinds.count("tensor"), len({entry["file"] for _, entry in found}))
 
     def _refuse_other_inputs(self, inputs: Arrays) -> None:
         given = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs), ""): inputs}
@@ -439,16 +460,14 @@ class RecordedInstance(Instance):
                 f"the trace {self._folder} was recorded without the reference's variable names ({other[0]!r} is filled "
                 f"by its own name instead of {setting.names[other[0]]!r}); record it with --reference REFERENCE_TRACE."
             )
-        with _described(self._folder):
-            trace = self.build.trace(setting.kind)
+        trace = self.build.trace(setting.kind)
         if setting.kind == "given":
             self._refuse_other_values(trace, setting)
         return trace
 
     def trajectory(self) -> tuple[list[TrainingStep], list[float]]:
         """Returns the training steps that were recorded; see `RecordedBuild.trajectory`."""
-        with _described(self._folder):
-            return self.build.trajectory()
+        return self.build.trajectory()
 
     def _refuse_other_values(self, trace: Trace, setting: Setting) -> None:
         for key, value in setting.values.items():
@@ -467,23 +486,12 @@ def refused(read: Callable[[], _Result]) -> _Result:
         raise InputError(str(error)) from error
 
 
-class _described:  # noqa: N801 - reads as what it does
+def _refuse_misstated(folder: Path, body: Mapping[str, Any]) -> None:
     """A manifest that is signed rightly may still be a forger's: what it lacks is said, not stumbled over."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (KeyError, TypeError, ValueError, AttributeError, IndexError)) and not isinstance(
-            error, InputError
-        ):
-            raise InputError(
-                f"the trace {self._folder} cannot be understood: its manifest lacks or misstates "
-                f"{error.args[0] if error.args else 'something'!r}."
-            ) from error
+    try:
+        manifest.check(body)
+    except manifest.MisstatedError as error:
+        raise InputError(f"the trace {folder} cannot be understood: in its manifest {error}.") from error
 
 
 def _operation(fields: Sequence[Any]) -> OperationRecord:

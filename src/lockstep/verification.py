@@ -19,7 +19,7 @@ from lockstep.align import Alignment, Rename, TransformRule, align, checked_igno
 from lockstep.arrays import Arrays, checked_inputs
 from lockstep.built import Built, Here, Sided, on_side
 from lockstep.checkpoints.settings import CheckpointSettings
-from lockstep.errors import InputError, SubjectError
+from lockstep.errors import DamagedError, InputError, SubjectError
 from lockstep.forced_runs import ForcedRuns
 from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.localise.values import MAX_MEMORY
@@ -533,7 +533,13 @@ class _Check:
         """Returns the graph of a reference that was recorded on this process's TensorFlow; None of any other."""
         if reference.free or here.instance is not None or here.note:
             return None
-        return self._subjects["reference"].graph_here(mode, self._inputs)
+        try:
+            return self._subjects["reference"].graph_here(mode, self._inputs)
+        except DamagedError:
+            raise
+        except (InputError, SubjectError) as error:
+            here.note = f"whose difference it is cannot be told: {error}"
+            return None
 
     def _here(self, mode: Mode) -> Here:
         """Builds the reference's graph on the candidate's runtime."""
@@ -543,6 +549,8 @@ class _Check:
             self._say("the reference's graph: importing it into this TensorFlow")
         try:
             return Here(self._subjects["reference"].on_this_runtime(mode, self._inputs))
+        except DamagedError:
+            raise
         except (InputError, SubjectError) as error:
             return Here(None, note=f"whose difference it is cannot be told: {error}")
 
@@ -565,9 +573,13 @@ class _Check:
         self._say("reference: running from its initial values")
         reference = built.reference.run(INITIAL)
         if reference.repeated_draws and built.recorded is not None:
-            followed = built.recorded.run(Setting("given", reference.before))
-            drawn, unknown = followed.forward_draws, followed.repeated_draws
-            reference = dataclasses.replace(reference, forward_draws=drawn, repeated_draws=unknown)
+            try:
+                followed = built.recorded.run(Setting("given", reference.before))
+            except SubjectError as error:
+                built.here.note = f"whose difference it is cannot be told: {error}"
+            else:
+                drawn, unknown = followed.forward_draws, followed.repeated_draws
+                reference = dataclasses.replace(reference, forward_draws=drawn, repeated_draws=unknown)
         here = built.here.run(Setting("given", reference.before))
         self._say("candidate: running from its initial values")
         return Traces(reference, built.candidate.run(INITIAL, repeats=repeats), here)

@@ -6,6 +6,8 @@ value that one run of the session gave; everything else is computed anew, eagerl
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from lockstep.recorder.graph import GraphModel
 from lockstep.recorder.records import ForwardDraw
 from lockstep.tf1 import private
 
+_SLOWER = 10
+"""How many times as long as a session's run of a graph from elsewhere it may take to follow it."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -101,6 +105,20 @@ class Following:
         self._drawn: list[_Drawn] = []
         self._functions: dict[str, GraphPart] = {}
         self._definitions: dict[str, Any] | None = None
+        self._until = math.inf
+
+    def refuse_too_long(self) -> None:
+        """Ends what follows a graph from elsewhere for longer than such a one gets.
+
+        Raises:
+            ProgramError: It takes too long.
+        """
+        if time.monotonic() > self._until:
+            raise ProgramError(
+                f"the graph in this trace was followed for {_SLOWER * (self._model.limit_s or 0):,.0f} s and had not "
+                "ended; it is not followed further.",
+                operation="",
+            )
 
     def program(self, keep_draws: bool) -> Program:
         """Runs the session, then the graph, and compares."""
@@ -117,6 +135,7 @@ class Following:
         self.fetched = dict(got.taps)
         self.keep_draws = keep_draws
         wanted = [graph.place_of(tensor) for tensor in model.outputs.values()]
+        self._until = math.inf if model.limit_s is None else time.monotonic() + _SLOWER * model.limit_s
         run = GraphRun(self, graph, "", frozenset(alone))
         found = graph.flow.run(run, wanted)
         program = self.recorder.builder.program

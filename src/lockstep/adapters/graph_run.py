@@ -72,6 +72,7 @@ class GraphRun:
 
     def compute(self, number: int, inputs: Sequence[Any]) -> Sequence[Held]:
         """Does what an operation does."""
+        self._following.refuse_too_long()
         op = self.graph.operations[number]
         if number in self._given:
             return [self._given[number]]

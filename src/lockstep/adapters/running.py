@@ -28,10 +28,11 @@ def environment(subject: str) -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def users_code(label: str, doing: str) -> Iterator[None]:
+def users_code(label: str, doing: str, *, foreign: bool = False) -> Iterator[None]:
     """Turns an exception of the user's code into a `SubjectError` with the original as its cause.
 
-    `sys.exit` and `os._exit` are among them: the user's code has no say in how Lockstep's process ends.
+    `sys.exit` and `os._exit` are among them: the user's code has no say in how Lockstep's process ends. What runs a
+    `foreign` graph, one that came with a trace, has no code of the user's in its stack; the sentence is all there is.
     """
     try:
         with ending_nothing():
@@ -49,7 +50,7 @@ def users_code(label: str, doing: str) -> Iterator[None]:
         advice = hint(said(error), kind)
         raise SubjectError(
             f"{label} failed while {doing}: {kind}: {_first_line(error)}{advice}", side=label, doing=doing
-        ) from error
+        ) from (None if foreign else error)
 
 
 def describe(mode: Mode) -> str:

@@ -186,7 +186,7 @@ class GraphInstance(Instance):
         differentiated: bool = False,
     ) -> Trace:
         start = time.perf_counter()
-        with self._used.active(), running.users_code(self._label, f"running ({running.describe(self._mode)})"):
+        with self._used.active(), self._told("running"):
             got = self._model.run(values, {**self._inputs, **inputs}, config=config, differentiated=differentiated)
         duration_s = time.perf_counter() - start
         drawn, unknown = self._draws(got.before)
@@ -207,6 +207,11 @@ class GraphInstance(Instance):
             notes=(self._used.note,) if self._used.note else (),
             duration_s=duration_s,
         )
+
+    def _told(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        """Tells what fails meanwhile as a failure of this side."""
+        doing = f"{doing} ({running.describe(self._mode)})"
+        return running.users_code(self._label, doing, foreign=self._model.limit_s is not None)
 
     def _draws(
         self, before: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] = MappingProxyType({})
@@ -233,7 +238,7 @@ class GraphInstance(Instance):
         try:
             with (
                 self._used.active(),
-                running.users_code(self._label, f"taking gradients ({running.describe(self._mode)})"),
+                self._told("taking gradients"),
             ):
                 self._model.differentiate(objective.loss)
         except RecordingError as error:
@@ -286,7 +291,7 @@ class GraphInstance(Instance):
         del draws
         from lockstep.adapters.graph_program import program_of
 
-        with self._used.active(), running.users_code(self._label, f"running ({running.describe(self._mode)})"):
+        with self._used.active(), self._told("running"):
             given = {**self._inputs, **_named(inputs)}
             return program_of(self._model, values, given, sources=self._sources)
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from lockstep.checkpoints.entries import Entry
 from lockstep.parts import PartRule, cut_by, records_of
+from lockstep.shown import shown_in_json
 from lockstep.trace import VariableRecord
 
 _COMPARED = 64  # in larger groups comparing each name with each would take longer than reading the checkpoint
@@ -387,4 +388,4 @@ def _replacement(name: str) -> str:
 
 def _quoted(text: str) -> str:
     # A JSON string is one of TOML too, but for one control character; a name's line end must not end a comment.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return shown_in_json(json.dumps(text, ensure_ascii=False))

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 import lockstep
-from lockstep.cli import interruptions
+from lockstep.cli import interruptions, saying
 from lockstep.errors import LockstepError, nearest
 
 _COMMANDS = {
@@ -96,7 +96,7 @@ def _told(came: list[int] | None) -> Iterator[None]:
 def _status(error: BaseException, came: list[int] | None) -> int:
     if isinstance(error, (KeyboardInterrupt, click.Abort)) or (came and not isinstance(error, click.exceptions.Exit)):
         number = came[0] if came else signal.SIGINT
-        click.echo(interruptions.sentence(number), err=True)
+        saying.say(interruptions.sentence(number), err=True)
         return 128 + number
     if isinstance(error, (click.ClickException, click.exceptions.Exit)):
         raise error
@@ -118,7 +118,7 @@ class _Lines(logging.Handler):
     """Shows what is worth a line although nothing has failed."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"lockstep: {record.getMessage()}", err=True)
+        saying.say(f"lockstep: {record.getMessage()}", err=True)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

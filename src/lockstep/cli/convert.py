@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from lockstep.cli import session
+from lockstep.cli import saying, session
 
 
 @click.command()
@@ -73,7 +73,7 @@ def convert(checkpoint: Path, configuration: Path, target: Path, *, moving_avera
         )
     session.deliver(report, None, title="lockstep convert")
     for file in files:
-        click.echo(f"wrote  {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}")
+        saying.say(f"wrote  {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}")
     if not files:
-        click.echo("lockstep: nothing was written.", err=True)
+        saying.say("lockstep: nothing was written.", err=True)
     session.leave(report.verdict)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lockstep.cli import session
+from lockstep.cli import saying, session
 from lockstep.errors import InputError, nearest
 from lockstep.report.model import Report, Verdict, overall
 
@@ -79,7 +79,7 @@ def demo(example: str, json_file: str | None) -> None:
     session.check_destination(json_file)
     configuration = _configuration(example)
     expected = guide_figures(configuration.parent / "guide_figures.toml")
-    click.echo(_intention(example, configuration, bool(expected)), err=True)
+    saying.say(_intention(example, configuration, bool(expected)), err=True)
     report = session.run(configuration)
     session.deliver(report, json_file, title=f"lockstep demo {example}")
     measured = measure(report, expected)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lockstep.cli import session
+from lockstep.cli import saying, session
 from lockstep.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def list_(json_file: str | None) -> None:
     if _delivered({"folder": str(_folder()), "environments": [_facts(one) for one in found]}, json_file):
         return
     if not found:
-        click.echo(f"no environments in {_folder()}")
+        saying.say(f"no environments in {_folder()}")
         return
     from rich.text import Text
 
@@ -75,14 +75,14 @@ def clean(digests: tuple[str, ...], older_than: float | None, json_file: str | N
     gone = remove(
         digests,
         older_than_s=None if older_than is None else older_than * _DAY_S,
-        say=lambda text: click.echo(text, err=True),
+        say=lambda text: saying.say(text, err=True),
     )
     if _delivered({"removed": [_facts(one) for one in gone]}, json_file):
         return
     for one in gone:
-        click.echo(f"removed  {one.digest[:_SHOWN_DIGITS]}   {_size(one.bytes_on_disk):>9}   {_requirements(one)}")
+        saying.say(f"removed  {one.digest[:_SHOWN_DIGITS]}   {_size(one.bytes_on_disk):>9}   {_requirements(one)}")
     if not gone:
-        click.echo("nothing to remove")
+        saying.say("nothing to remove")
 
 
 def _delivered(content: dict[str, Any], json_file: str | None) -> bool:
@@ -91,7 +91,7 @@ def _delivered(content: dict[str, Any], json_file: str | None) -> bool:
         return False
     text = json.dumps(content, indent=2) + "\n"
     if json_file == "-":
-        click.echo(text, nl=False)
+        saying.say(text, nl=False)
         return True
     session.write_whole(Path(json_file), text)
     return False

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import traceback
 
-import click
-
+from lockstep.cli import saying
 from lockstep.errors import LockstepError, SubjectError
 from lockstep.tracebacks import users_traceback
 from lockstep.values import shown_path
@@ -39,10 +38,10 @@ def show(error: LockstepError) -> None:
     """Prints an error on standard error; that of a subject with the traceback of the user's code."""
     if isinstance(error, SubjectError):
         if error.traceback_text:
-            click.echo(error.traceback_text, err=True)
+            saying.say(error.traceback_text, err=True)
         elif error.__cause__ is not None:
-            click.echo(users_traceback(error.__cause__), err=True)
-    click.echo(f"lockstep: {error}", err=True)
+            saying.say(users_traceback(error.__cause__), err=True)
+    saying.say(f"lockstep: {error}", err=True)
 
 
 def show_systems(error: OSError | MemoryError) -> bool:
@@ -51,16 +50,16 @@ def show_systems(error: OSError | MemoryError) -> bool:
     No such file is not among it: whoever opens a file looks whether it is there.
     """
     if isinstance(error, MemoryError):
-        click.echo("lockstep: there is not enough memory; use a smaller batch, or smaller models.", err=True)
+        saying.say("lockstep: there is not enough memory; use a smaller batch, or smaller models.", err=True)
         return True
     if error.errno not in _SYSTEMS:
         return False
     where = f"{shown_path(str(error.filename))}: " if error.filename is not None else ""
-    click.echo(f"lockstep: {where}{error.strerror}.", err=True)
+    saying.say(f"lockstep: {where}{error.strerror}.", err=True)
     return True
 
 
 def show_own_mistake() -> None:
     """Prints the traceback of an exception that Lockstep did not foresee."""
-    click.echo(traceback.format_exc(), err=True)
-    click.echo("lockstep: this is a mistake in Lockstep itself, not in your model; please report it.", err=True)
+    saying.say(traceback.format_exc(), err=True)
+    saying.say("lockstep: this is a mistake in Lockstep itself, not in your model; please report it.", err=True)

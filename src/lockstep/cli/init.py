@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from lockstep.cli import saying
 from lockstep.errors import InputError
 
 # They lie in the package as `.txt`: they are text to be written out, no modules of Lockstep.
@@ -34,5 +35,5 @@ def init(folder: Path) -> None:
     except OSError as error:
         raise InputError(f"{folder} cannot be written to: {error.strerror}.") from error
     for name in _FILES:
-        click.echo(f"wrote  {folder / name}")
-    click.echo(f"next   lockstep check {folder / 'lockstep.toml'}")
+        saying.say(f"wrote  {folder / name}")
+    saying.say(f"next   lockstep check {folder / 'lockstep.toml'}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lockstep.cli import session
+from lockstep.cli import saying, session
 from lockstep.cli.sizes import Bytes
 from lockstep.report.model import Verdict
 
@@ -72,7 +72,7 @@ def isolate(configuration: Path, scope: str, *, training: bool, out: Path | None
 
     show_stripped(session.console(), list(_blocks(found)))
     if written is not None:
-        click.echo(f"{written}: run it with any Python that has TensorFlow", err=True)
+        saying.say(f"{written}: run it with any Python that has TensorFlow", err=True)
     session.leave(Verdict.EQUIVALENT if found.within else Verdict.DIVERGED)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lockstep.cli import session
+from lockstep.cli import saying, session
 from lockstep.errors import InputError
 
 _ENTRY = re.compile(r"\.py:[^/]*$")
@@ -56,12 +56,12 @@ def map_(checkpoint: Path, candidate: Path, target: Path | None, *, replace: boo
     if seen:
         text += f"# {'confirmed' if confirmed else 'NOT confirmed'} by running it: {' '.join(seen.split())}\n"
     if target is None:
-        click.echo(text, nl=False)
+        saying.say(text, nl=False)
     else:
         session.write_whole(target, text)
-        click.echo(f"wrote  {target}")
+        saying.say(f"wrote  {target}")
     whole = not proposal.entries and not proposal.records
-    click.echo(
+    saying.say(
         f"{len(proposal.pairs):,} variables mapped, {len(proposal.unsure):,} to be reviewed, "
         f"{len(proposal.entries):,} entries and {len(proposal.records):,} variables without a partner",
         err=True,

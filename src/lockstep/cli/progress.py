@@ -60,6 +60,7 @@ class Progress:
         from rich.text import Text
 
         from lockstep.report.text import verdict_text
+        from lockstep.shown import shown
 
         done = [Text.assemble(f"{step.name:<24}", verdict_text(step.verdict)) for step in self._steps]
-        return Group(*done, Spinner("dots", Text(text, overflow="fold")))
+        return Group(*done, Spinner("dots", Text(shown(text), overflow="fold")))

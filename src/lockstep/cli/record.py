@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lockstep.cli import saying
 from lockstep.cli.sizes import Bytes
 from lockstep.errors import InputError
 from lockstep.patterns import check
@@ -67,7 +68,7 @@ def record(  # noqa: PLR0913, PLR0917 - one argument an option
             if taps is not None:
                 raise InputError("--taps goes with a side whose runtime is tf1.")
             _record_model(settings, side, target, reference_trace, progress, replace=replace)
-    click.echo(f"recorded the {side} in {target}", err=True)
+    saying.say(f"recorded the {side} in {target}", err=True)
 
 
 def _record_graph(  # noqa: PLR0913

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from lockstep import workspace
+from lockstep.cli import saying
 from lockstep.errors import InputError
 from lockstep.report.model import Report, Verdict, merged
 
@@ -131,7 +132,7 @@ def deliver(report: Report, json_file: str | None, *, title: str) -> None:
     from lockstep.report import json, text
 
     if json_file == "-":
-        click.echo(json.to_json(report), nl=False)
+        saying.say(json.to_json(report), nl=False)
         return
     if json_file is not None:
         write_whole(Path(json_file), json.to_json(report))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lockstep.cli import session
+from lockstep.cli import saying, session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--operations", "part", flag_value="operations", help="List the operations of the forward pass.")
 @click.option("--draws", "part", flag_value="draws", help="List the random operations with their seeds.")
 @click.option("--taps", "part", flag_value="taps", help="List the tapped tensors.")
-@click.option("--verify", is_flag=True, help="Read every tensor and check it.")
+@click.option("--verify", is_flag=True, help="Read every file, and check every byte of it.")
 def show(trace: Path, part: str | None, verify: bool) -> None:
     """Show what the trace folder TRACE holds."""
     from lockstep.recorded import RecordedSubject
@@ -32,7 +32,8 @@ def show(trace: Path, part: str | None, verify: bool) -> None:
     blocks = _summary(subject) if part is None else _listing(subject, part)
     show_stripped(session.console(), list(blocks))
     if verify:
-        click.echo(f"{subject.verify():,} tensors are what was written")
+        found = subject.verify()
+        saying.say(f"{found.tensors:,} tensors in {found.files:,} files are what was written")
 
 
 def _summary(subject: RecordedSubject) -> Iterator[RenderableType]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lockstep.cli import session
+from lockstep.cli import saying, session
 
 if TYPE_CHECKING:
     from lockstep.report.switches import SwitchReport
@@ -80,7 +80,7 @@ def _deliver(report: SwitchReport, json_file: str | None) -> None:
     from lockstep.report import switches as rendering
 
     if json_file == "-":
-        click.echo(rendering.to_json(report), nl=False)
+        saying.say(rendering.to_json(report), nl=False)
         return
     if json_file is not None:
         session.write_whole(Path(json_file), rendering.to_json(report))

@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import re
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
 from . import claims, tensors
 from .checksum import checksum
 from .failures import RecordingError
+from .opening import open_regular, shortened
 
 FORMAT = "lockstep-trace"
 VERSION = 1
@@ -24,7 +25,12 @@ MANIFEST = "manifest.json"
 SHARD_BYTES = 2 << 30
 """A tensor file holds at most this, or one tensor."""
 
-_FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")
+_FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
+_LARGEST_MANIFEST = 256 << 20
+_LARGEST_FILE = (2 << 30) - 1
+"""What a serialized graph, of which there are no larger ones, may take."""
+BESIDE = frozenset({"last-used"})
+"""What else may lie in the folder of a trace: when a kept one was used."""
 
 
 class TraceWriter:
@@ -156,6 +162,11 @@ class TraceWriter:
             with open(os.path.join(self.folder, MANIFEST), "x", encoding="ascii") as file:
                 json.dump(whole, file, indent=1, allow_nan=False)
                 file.flush()
+                if file.tell() > _LARGEST_MANIFEST:
+                    raise RecordingError(
+                        "the manifest takes %d bytes, more than the %d that Lockstep reads; record fewer taps, or "
+                        "fewer operations." % (file.tell(), _LARGEST_MANIFEST)
+                    )
                 os.fsync(file.fileno())
             self._refuse_existing(self._target)
             if os.path.exists(self._target) and self._claim is not None:
@@ -212,11 +223,14 @@ class TraceReader:
             RecordingError: The entry or the tensor is damaged, or leads out of the folder.
         """
         dtype, shape, expected = _checked_entry(entry)
-        file = self._file(str(entry["file"]))
-        if str(entry["key"]) not in file.places:
+        file = self._file(entry["file"])
+        place = file.places.get(str(entry["key"]))
+        if place is None:
             raise RecordingError(
-                "the trace %s is damaged: %s has no tensor %r." % (self.folder, entry["file"], entry["key"])
+                "the trace %s is damaged: %s has no tensor %s."
+                % (self.folder, entry["file"], shortened(repr(entry["key"])))
             )
+        tensors.refuse_other(dtype, shape, place)  # before a byte of it is read
         try:
             array = file.tensor(str(entry["key"]))
         except (OSError, TypeError) as error:
@@ -234,14 +248,51 @@ class TraceReader:
         Raises:
             RecordingError: It is missing or damaged.
         """
+        path, expected = self._path(entry.get("file")), entry.get("bytes")
         try:
-            with open(self._path(entry["file"]), "rb") as file:
-                content = file.read()
+            with open_regular(path, _LARGEST_FILE) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size != expected:
+                    raise RecordingError(
+                        "the trace %s is damaged: %s holds %d bytes; the manifest speaks of %s."
+                        % (self.folder, entry["file"], size, shortened(repr(expected)))
+                    )
+                content = file.read(size)
         except OSError as error:
             raise RecordingError("%s cannot be read: %s." % (entry["file"], error.strerror))
         if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
             raise RecordingError("the trace %s is damaged: %s is not what was written." % (self.folder, entry["file"]))
         return content
+
+    def check_files(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Checks that the folder holds what the manifest names, whole, and nothing else.
+
+        Args:
+            entries: All that the manifest says of tensors and files.
+
+        Raises:
+            RecordingError: A file is missing, surplus, or holds a tensor that nothing in the manifest speaks of.
+        """
+        keys: Dict[str, Set[str]] = {}
+        for entry in entries:
+            keys.setdefault(entry["file"], set()).add(str(entry.get("key", "")))
+        there = set(os.listdir(self.folder)) - BESIDE - {MANIFEST}
+        for names, told in (
+            (set(keys) - there, "is not whole: it lacks"),
+            (there - set(keys), "holds what is not of it:"),
+        ):
+            if names:
+                listed = ", ".join(shortened(name) for name in sorted(names)[:5])
+                more = " and %d more" % (len(names) - 5) if len(names) > 5 else ""
+                raise RecordingError("the trace %s %s %s%s." % (self.folder, told, listed, more))
+        for name in sorted(name for name in keys if keys[name] != {""}):
+            unknown = set(self._file(name).places) - keys[name]
+            if unknown:
+                raise RecordingError(
+                    "the trace %s is damaged: %s holds a tensor %s that its manifest does not speak of."
+                    % (self.folder, name, shortened(repr(min(unknown))))
+                )
+            self._file(name).refuse_other_header()
 
     def _file(self, name: str) -> "tensors.TensorFile":
         if name not in self._open:
@@ -253,11 +304,10 @@ class TraceReader:
 
     def _path(self, file: Any) -> str:
         if not isinstance(file, str) or not _FILE_NAME.match(file):
-            raise RecordingError("the manifest of %s names %r, which is no file of a trace." % (self.folder, file))
-        path = os.path.join(self.folder, file)
-        if os.path.islink(path):
-            raise RecordingError("%s in the trace %s is a link; a trace holds plain files only." % (file, self.folder))
-        return path
+            raise RecordingError(
+                "the manifest of %s names %s, which is no file of a trace." % (self.folder, shortened(repr(file)))
+            )
+        return os.path.join(self.folder, file)
 
 
 def _manifest(folder: str) -> Dict[str, Any]:
@@ -268,16 +318,20 @@ def _manifest(folder: str) -> Dict[str, Any]:
         # Killed after the manifest and before the folder got its name, it may even be whole; it never is taken for it.
         raise RecordingError("%s is what an interrupted recording left; it can be removed." % folder)
     try:
-        with open(path, "rb") as file:
-            text = file.read()
+        with open_regular(path, _LARGEST_MANIFEST) as file:
+            text = file.read(_LARGEST_MANIFEST + 1)
     except FileNotFoundError:
         raise RecordingError("%s is no trace: it holds no %s." % (folder, MANIFEST))
     except OSError as error:
         raise RecordingError("%s cannot be read: %s." % (path, error.strerror))
     try:
-        body = json.loads(text.decode("ascii"), parse_constant=_refused_constant)
+        body = json.loads(
+            text.decode("ascii"), parse_constant=_refused_constant, parse_float=_finite, parse_int=_of_64_bits
+        )
     except (ValueError, RecursionError):
-        raise RecordingError("the trace %s is damaged: its manifest is no JSON." % folder)
+        raise RecordingError(
+            "the trace %s is damaged: its manifest is no JSON, or holds a number beyond 64 bits." % folder
+        )
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise RecordingError("%s is no trace of Lockstep: its manifest does not say so." % folder)
     version = body.get("version")
@@ -289,7 +343,9 @@ def _manifest(folder: str) -> Dict[str, Any]:
     if body.pop("sha256", None) != _digest(body):
         raise RecordingError("the trace %s is damaged: its manifest is not what was written." % folder)
     if version != VERSION:
-        raise RecordingError("the trace %s is of version %r, which Lockstep never wrote." % (folder, version))
+        raise RecordingError(
+            "the trace %s is of version %s, which Lockstep never wrote." % (folder, shortened(repr(version)))
+        )
     return body
 
 
@@ -305,6 +361,19 @@ def _refused_constant(name: str) -> None:
     raise ValueError(name)
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not abs(number) < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def _of_64_bits(text: str) -> int:
+    if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 64:
+        raise ValueError(text)
+    return int(text)
+
+
 def _checked_entry(entry: Mapping[str, Any]) -> Tuple[str, Tuple[int, ...], str]:
     try:
         dtype, shape, expected = entry["dtype"], entry["shape"], entry["checksum"]
@@ -312,8 +381,11 @@ def _checked_entry(entry: Mapping[str, Any]) -> Tuple[str, Tuple[int, ...], str]
         sizes: List[Any] = list(shape)
     except (KeyError, TypeError):
         raise RecordingError("the manifest is damaged: it describes a tensor incompletely.")
-    if not isinstance(dtype, str) or any(type(size) is not int or size < 0 for size in sizes):
-        raise RecordingError("the manifest is damaged: a tensor has the dtype %r and shape %r." % (dtype, shape))
+    if not isinstance(dtype, str) or not tensors.is_shape(sizes):
+        raise RecordingError(
+            "the manifest is damaged: a tensor has the dtype %s and shape %s."
+            % (shortened(repr(dtype)), shortened(repr(shape)))
+        )
     return dtype, tuple(sizes), str(expected)
 
 

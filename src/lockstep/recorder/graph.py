@@ -54,6 +54,7 @@ class GraphModel:
         generators: NumPy's and Python's generators as the build left them; each run goes on from there.
         drawn: How far they came in the build and a run; see `Generators.drawn`.
         given: What `forward` was given: a dict of placeholders, or one; None of an imported graph.
+        limit_s: Seconds after which a run of a graph from elsewhere is ended; None for any other.
     """
 
     def __init__(self, graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any], training: bool) -> None:
@@ -63,6 +64,7 @@ class GraphModel:
         self.generators = Generators()
         self.drawn = ("", "")
         self.given: Any = None
+        self.limit_s: Optional[float] = None
         with graph.as_default():
             everything = list(v1.global_variables()) + list(v1.local_variables())
             of_optimizers = optimizer_variables.names_in(graph)
@@ -143,6 +145,8 @@ class GraphModel:
         backward = [] if wanted is None else [wanted.loss] + list(connected.values())
         fetches = [list(self.outputs.values()), self._losses, self._total, tapped, self.updates, backward]
         config = session_config(0) if config is None else config
+        if self.limit_s is not None:
+            config.operation_timeout_in_ms = int(self.limit_s * 1000)
         generators = self.generators.copy()
         with generators.active(), v1.Session(graph=self.graph, config=config) as session:  # it may call Python
             self._initialize(session, values, feed)

@@ -10,11 +10,12 @@ import mmap
 import os
 import struct
 import weakref
-from typing import Any, BinaryIO, Callable, Dict, Iterable, Mapping, NamedTuple, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from .failures import RecordingError
+from .opening import open_regular, shortened
 
 STORED_DTYPES = {
     "bool": "BOOL",
@@ -42,6 +43,9 @@ _ITEM_BYTES = {name: 1 if name.startswith("float8") else 2 if name == "bfloat16"
                for name in STORED_DTYPES}  # fmt: skip
 _LARGEST_HEADER = 100 * 1000 * 1000  # as the format's own reader has it
 _ALIGNMENT = 64
+_LARGEST = (1 << 63) - 1
+MOST_DIMENSIONS = 64
+"""Of NumPy 2; older ones stop at 32."""
 
 Place = NamedTuple("Place", [("dtype", str), ("shape", Tuple[int, ...]), ("start", int), ("size", int)])
 """Where a tensor lies in a file: NumPy's name of its dtype, its shape, first byte from the file's start, bytes."""
@@ -82,17 +86,32 @@ def restored(dtype: str, shape: Tuple[int, ...], array: np.ndarray) -> np.ndarra
     Raises:
         RecordingError: The stored array does not hold such a tensor.
     """
+    place = Place(dtype_name(array.dtype), array.shape, 0, int(array.nbytes))
+    refuse_other(dtype, shape, place)
     if dtype == "string":
         return _unpacked(array, shape)
     if dtype in _COMPLEX:
-        if dtype_name(array.dtype) != _COMPLEX[dtype] or array.shape != tuple(shape) + (2,):
-            raise RecordingError("a tensor of %s is not stored as pairs of %s." % (dtype, _COMPLEX[dtype]))
         return array.reshape(-1).view(dtype).reshape(shape)
-    if dtype_name(array.dtype) != dtype or array.shape != tuple(shape):
-        raise RecordingError(
-            "a tensor is described as %s %s and stored as %s %s." % (dtype, tuple(shape), array.dtype.name, array.shape)
-        )
     return array
+
+
+def refuse_other(dtype: str, shape: Tuple[int, ...], place: Place) -> None:
+    """Refuses a place that does not hold a tensor of that dtype and shape, without looking into it.
+
+    Raises:
+        RecordingError: It holds another one.
+    """
+    if dtype == "string":
+        if place.dtype != "uint8" or len(place.shape) != 1 or place.size < 8 * (count(shape) + 1):
+            raise RecordingError("a tensor of strings is damaged: it is too short for its shape %s." % (tuple(shape),))
+    elif dtype in _COMPLEX:
+        if place.dtype != _COMPLEX[dtype] or place.shape != tuple(shape) + (2,):
+            raise RecordingError("a tensor of %s is not stored as pairs of %s." % (dtype, _COMPLEX[dtype]))
+    elif place.dtype != dtype or place.shape != tuple(shape):
+        raise RecordingError(
+            "a tensor is described as %s %s and stored as %s %s."
+            % (shortened(dtype), tuple(shape), place.dtype, place.shape)
+        )
 
 
 def write(path: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -110,14 +129,18 @@ def write(path: str, arrays: Mapping[str, np.ndarray]) -> None:
         offsets = [end, end + array.nbytes]
         header[name] = {"dtype": STORED_DTYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets}
         end = offsets[1]
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    text = _encoded(header)
     with open(path, "xb") as file:
         file.write(struct.pack("<Q", len(text)))
         file.write(text)
         for name in names:
             # As bytes: not every dtype (bfloat16) lets Python see its buffer.
             file.write(arrays[name].reshape(-1).view(np.uint8).data)
+
+
+def _encoded(header: Mapping[str, Any]) -> bytes:
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return text + b" " * (-(8 + len(text)) % _ALIGNMENT)
 
 
 class TensorFile:
@@ -141,8 +164,8 @@ class TensorFile:
     def __init__(self, path: str, numpy_dtype: Callable[[str], Any] = np.dtype) -> None:
         self._path = path
         self._numpy_dtype = numpy_dtype
-        with open(path, "rb") as file:
-            self.places = _places(path, file)
+        with open_regular(path, _LARGEST) as file:
+            self._header, self.places = _places(path, file)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def tensor(self, name: str) -> np.ndarray:
@@ -161,18 +184,31 @@ class TensorFile:
             first = place.start // mmap.PAGESIZE * mmap.PAGESIZE
             end = place.start + place.size
             weakref.finalize(raw, self._map.madvise, mmap.MADV_DONTNEED, first, end - first).atexit = False
-        array: np.ndarray = raw.view(dtype).reshape(place.shape)
+        try:
+            array: np.ndarray = raw.view(dtype).reshape(place.shape)
+        except ValueError as error:  # more dimensions than this NumPy knows
+            raise RecordingError("a tensor in %s cannot be held: %s." % (_name(self._path), error))
         return array
 
+    def refuse_other_header(self) -> None:
+        """Refuses a header that says the same in other bytes than `write` puts there.
 
-def _places(path: str, file: BinaryIO) -> Dict[str, Place]:
+        Raises:
+            RecordingError: It was changed, though in a way that does no harm.
+        """
+        if self._header != _encoded(json.loads(self._header.decode("utf-8", "surrogatepass"))):
+            raise RecordingError("the header of %s is not what was written." % _name(self._path))
+
+
+def _places(path: str, file: BinaryIO) -> Tuple[bytes, Dict[str, Place]]:
     size = os.fstat(file.fileno()).st_size
     first = file.read(8)
     length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
     if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
         raise RecordingError("%s is no tensor file, or is cut short within its header." % _name(path))
+    text = file.read(length)
     try:
-        header = json.loads(file.read(length).decode("utf-8", "surrogatepass"))
+        header = json.loads(text.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         raise RecordingError("the header of %s is damaged: it is no JSON." % _name(path))
     if not isinstance(header, dict):
@@ -186,21 +222,32 @@ def _places(path: str, file: BinaryIO) -> Dict[str, Place]:
         end = place.start + place.size
     if end != size:
         raise RecordingError("%s holds %d bytes; its header speaks of %d." % (_name(path), size, end))
-    return found
+    return text, found
 
 
 def _place(path: str, name: str, entry: Any, data_start: int) -> Place:
-    damaged = RecordingError("the header of %s is damaged: what it says of %r cannot be." % (_name(path), name))
+    damaged = RecordingError(
+        "the header of %s is damaged: what it says of %s cannot be." % (_name(path), shortened(repr(name)))
+    )
     try:
         dtype = _DTYPE_NAMES[entry["dtype"]]
         shape, (begin, end) = list(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError):
         raise damaged
-    if any(type(number) is not int or number < 0 for number in shape + [begin, end]):
+    if not is_shape(shape) or not is_shape([begin, end]):
         raise damaged
     if count(shape) * _ITEM_BYTES[dtype] != end - begin:
         raise damaged
     return Place(dtype, tuple(shape), data_start + begin, end - begin)
+
+
+def is_shape(sizes: Sequence[Any]) -> bool:
+    """Tells whether sizes are those of an array: whole numbers of 63 bits, no more of them than there are dimensions.
+
+    >>> is_shape([2, 3]), is_shape([-1]), is_shape([True]), is_shape([1] * 65), is_shape([1 << 63])
+    (True, False, False, False, False)
+    """
+    return len(sizes) <= MOST_DIMENSIONS and all(type(size) is int and 0 <= size <= _LARGEST for size in sizes)
 
 
 def _packed(array: np.ndarray) -> np.ndarray:
@@ -219,7 +266,10 @@ def _unpacked(packed: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
     data = packed[start:].tobytes()
     strings = np.empty(len(ends) - 1, object)
     strings[:] = [data[begin:end] for begin, end in zip(ends[:-1], ends[1:])]
-    return strings.reshape(shape)
+    try:
+        return strings.reshape(shape)
+    except ValueError:  # an empty one of sizes that NumPy counts all the same
+        raise RecordingError("a tensor of strings is damaged: NumPy cannot hold its shape %s." % (tuple(shape),))
 
 
 @functools.lru_cache(maxsize=None)

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 import numpy as np
 
 from . import fill
+from .tensors import count
 
 Arrays = Mapping[str, np.ndarray]
 Shapes = Mapping[str, Tuple[Tuple[int, ...], Any]]
@@ -33,7 +34,7 @@ def cut(shape: Tuple[int, ...]) -> Tuple[int, ...]:
     ((3, 3, 16, 16), (10,))
     """
     sizes = list(shape)
-    while int(np.prod(sizes, dtype=np.int64)) > LARGEST:
+    while count(sizes) > LARGEST:
         largest = max(range(len(sizes)), key=lambda axis: sizes[axis])
         sizes[largest] = (sizes[largest] + 1) // 2
     return tuple(sizes)

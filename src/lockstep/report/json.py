@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from lockstep.report.model import Culprit, Report, StepReport, Verdict
+from lockstep.shown import shown_in_json
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def to_json(report: Report) -> str:
     """Returns the report as strict JSON; what is not finite becomes `"NaN"`, `"Infinity"`, `"-Infinity"`."""
-    return json.dumps(_to_tree(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return shown_in_json(json.dumps(_to_tree(report), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def from_json(text: str) -> Report:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import DivergedError, UndecidedError
 from lockstep.report.model import Verdict
+from lockstep.shown import shown_in_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -125,7 +126,7 @@ def to_json(report: SwitchReport) -> str:
         "environments": {side: dict(versions) for side, versions in report.environments.items()},
         "duration_s": _number(report.duration_s),
     }
-    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return shown_in_json(json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _distance(distance: Distance | None) -> dict[str, Any] | None:

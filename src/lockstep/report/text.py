@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from lockstep.localise import pitfalls
 from lockstep.report.model import Culprit, Report, StepReport, Verdict
+from lockstep.shown import shown
 
 _STYLES = {
     Verdict.EQUIVALENT: "green",
@@ -56,12 +59,24 @@ def show_stripped(console: Console, blocks: Iterable[RenderableType]) -> None:
     """Prints blocks one below the other; without colours also without the blanks that fill lines up on the right."""
     if console.color_system is not None:
         for block in blocks:
-            console.print(block)
+            console.print(_Shown(block))
         return
     with console.capture() as captured:
         for block in blocks:
-            console.print(block)
+            console.print(_Shown(block))
     console.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A block whose text is shown as it is: the colours are ours, and no other control character is sent."""
+
+    block: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Renders the block, and then its text."""
+        for segment in console.render(self.block, options):
+            yield segment if segment.control else Segment(shown(segment.text), segment.style)
 
 
 def _blocks(report: Report, width: int, title: str, written_to: str | None) -> Iterator[RenderableType]:
