@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lockstep.arrays import numpy_dtype
+from lockstep.optimizers.rules import CHOICES, NEEDED, NUMBERS
 from lockstep.recorder.machine import memory_bytes
 from lockstep.recorder.tensors import MOST_DIMENSIONS, count
 from lockstep.recorder.trials import UPDATES
@@ -230,6 +231,14 @@ def _earlier(value: Any, where: str) -> None:
 
 _TENSOR = _object({"dtype": _text, "shape": _stored_shape, "checksum": _text, "file": _text, "key": _text})
 _TENSORS = _map_of(_TENSOR)
+
+
+def _scalar(value: Any, where: str) -> None:
+    _TENSOR(value, where)
+    if value["shape"] or value["dtype"] == "string" or value["dtype"].startswith("complex"):
+        raise _wrong(where, [value["dtype"], value["shape"]], "one real number")
+
+
 _FILE = _object({"file": _text, "sha256": _text, "bytes": _count})
 _VARIABLE = _row((_text, _text, _shape, _dtype, _truth), (_or_null(_truth),))
 _DRAW = _row((_text, _text, _seeds, _truth, _truth), (_or_null(_truth), _text, _size))
@@ -263,8 +272,8 @@ _RUN = _object(
         "filled": _list_of(_text),
         "before": _TENSORS,
         "outputs": _TENSORS,
-        "losses": _list_of(_row((_or_null(_text), _TENSOR))),
-        "total_loss": _or_null(_TENSOR),
+        "losses": _list_of(_row((_or_null(_text), _scalar))),
+        "total_loss": _or_null(_scalar),
         "after": _TENSORS,
         "taps": _TENSORS,
         "tap_aliases": _map_of(_text),
@@ -275,7 +284,7 @@ _RUN = _object(
     {
         "gradients": _TENSORS,
         "unconnected": _list_of(_text),
-        "training_loss": _or_null(_TENSOR),
+        "training_loss": _or_null(_scalar),
         "live": _or_null(_LIVE),
     },
 )
@@ -312,9 +321,33 @@ _DESCRIPTION = _object(
     {"framework": _text, "name": _text, "kind": _text, "arguments": _map_of(_anything)},
     {"schedule": _map_of(_anything)},
 )
+
+
+def _optimizer(value: Any, where: str) -> None:
+    """A rule that is known has the arguments that it takes to replay it."""
+    _DESCRIPTION(value, where)
+    kind, arguments = value["kind"], value["arguments"]
+    if kind not in NEEDED:
+        return
+    missing = NEEDED[kind] - arguments.keys()
+    if missing:
+        raise MisstatedError(f"{where}.arguments has no {min(missing)!r}, which {kind} needs")
+    for name, argument in arguments.items():
+        place = f"{where}.arguments.{name[:_SHOWN]}"
+        if name in CHOICES:
+            if argument not in CHOICES[name]:
+                raise _wrong(place, argument, f"one of {', '.join(map(repr, CHOICES[name]))}")
+        elif name not in NUMBERS:
+            raise MisstatedError(f"{place} is no argument that is known")
+        elif not isinstance(argument, bool):
+            _number(argument, place)
+    if arguments.get("clip") and "clip_at" not in arguments:
+        raise MisstatedError(f"{where}.arguments has no 'clip_at', which 'clip' needs")
+
+
 _OPTIMIZER = _object(
     {
-        "description": _or_null(_DESCRIPTION),
+        "description": _or_null(_optimizer),
         "rates": _list_of(_row((_whole, _number))),
         "updates": _list_of(_object({"variables": _TENSORS, "slots": _TENSORS, "step": _whole})),
     }
@@ -354,9 +387,9 @@ def _consistent(build: Mapping[str, Any], where: str) -> None:
     _held(variables, where)
     runs = [(run, f"{where}.runs[{number}]") for number, run in enumerate(build["runs"])]
     trajectory = build.get("trajectory")
-    for number, step in enumerate([] if trajectory is None else trajectory["steps"]):
-        runs.append((step["run"], f"{where}.trajectory.steps[{number}].run"))
-        _known(step["update"], variables, f"{where}.trajectory.steps[{number}].update")
+    if trajectory is not None:
+        _consistent_steps(trajectory, f"{where}.trajectory")
+        runs += [(s["run"], f"{where}.trajectory.steps[{n}].run") for n, s in enumerate(trajectory["steps"])]
     for run, place in runs:
         _consistent_run(run, variables, place)
     settings = [run["setting"] for run in build["runs"]]
@@ -365,6 +398,20 @@ def _consistent(build: Mapping[str, Any], where: str) -> None:
     objective = build.get("objective")
     if objective is not None:
         _known(objective["gradients"], variables, f"{where}.objective.gradients")
+
+
+def _consistent_steps(trajectory: Mapping[str, Any], where: str) -> None:
+    """Checks that every training step has what the first one has: its loss, its gradients, and what they update."""
+    steps = trajectory["steps"]
+    if not steps or len(trajectory["own_drift"]) != len(steps):
+        raise MisstatedError(f"{where} has {len(steps)} steps, and the drift of {len(trajectory['own_drift'])}")
+    trained = steps[0]["update"]
+    for number, step in enumerate(steps):
+        same = step["run"].get("gradients", {}).keys() == step["update"].keys() == trained.keys()
+        if not same or any(step["update"][key]["shape"] != trained[key]["shape"] for key in trained):
+            raise MisstatedError(f"{where}.steps[{number}] trains other variables than it has gradients of")
+        if step["run"].get("training_loss") is None:
+            raise MisstatedError(f"{where}.steps[{number}].run has no 'training_loss'")
 
 
 def _consistent_run(run: Mapping[str, Any], variables: Mapping[str, Any], where: str) -> None:
@@ -376,6 +423,8 @@ def _consistent_run(run: Mapping[str, Any], variables: Mapping[str, Any], where:
     missing = variables.keys() - run["before"].keys() - set(run["filled"])
     if missing:
         raise MisstatedError(f"{where} does not say from what variable {min(missing)[:_SHOWN]!r} started")
+    if run.get("gradients") and run.get("training_loss") is None:
+        raise MisstatedError(f"{where} has gradients, and no 'training_loss'")
     for part in ("before", "after", "gradients"):
         for key, entry in run.get(part, {}).items():
             shape, dtype = variables[key]

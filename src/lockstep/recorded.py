@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ _Result = TypeVar("_Result")
 class Update:
     """What one update of an optimizer left: variables, slots (`"<key>: <role>"`), and the step counter."""
 
-    variables: Mapping[str, np.ndarray]
-    slots: Mapping[str, np.ndarray]
+    variables: Tensors
+    slots: Tensors
     step: int
 
 
@@ -69,6 +70,14 @@ class Tensors(Mapping[str, np.ndarray]):
             return self._filled[name].array()
         entry = self._entries[name]
         return refused(lambda: self._reader.tensor(entry))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of one, which is not read for it."""
+        return self._filled[name].shape if name in self._filled else tuple(self._entries[name]["shape"])
+
+    def renamed(self, rename: Callable[[str], str]) -> Tensors:
+        """Returns the same tensors by other names; those that are filled keep theirs."""
+        return Tensors(self._reader, {rename(name): entry for name, entry in self._entries.items()}, self._filled)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._entries
@@ -142,7 +151,8 @@ class RecordedBuild:
         steps = []
         for entry in body["steps"]:
             done = self._trace(entry["run"], "trajectory")
-            update = Update(Tensors(self._reader, entry["update"], {}), {}, int(entry["step"]))
+            none = Tensors(self._reader, {}, {})
+            update = Update(Tensors(self._reader, entry["update"], {}), none, int(entry["step"]))
             steps.append(TrainingStep(done, update, after_update(state_after(done), update)))
         return steps, [float(distance) for distance in body["own_drift"]]
 
@@ -291,11 +301,11 @@ class RecordedSubject(Subject):
         self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
     ) -> RecordedOptimizer | None:
         """Returns what the optimizer did when this was recorded; None where it was recorded without one."""
-        del make, shapes, names
+        del make, shapes
         body = self._reader.body.get("optimizer")
         if body is None:
             return None
-        return RecordedOptimizer(self._reader, body)
+        return RecordedOptimizer(self.folder, self._reader, body, names)
 
     def on_this_runtime(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns the graph of a mode on the TensorFlow of this process; None where that would tell nothing new.
@@ -373,8 +383,8 @@ class RecordedSubject(Subject):
 class RecordedOptimizer:
     """What the optimizer of a recording did in the trial."""
 
-    def __init__(self, reader: TraceReader, body: Mapping[str, Any]) -> None:
-        self._reader = reader
+    def __init__(self, folder: Path, reader: TraceReader, body: Mapping[str, Any], names: Mapping[str, str]) -> None:
+        self._folder, self._names = folder, names
         self.description: Mapping[str, Any] | None = body["description"]
         self._rates = {int(step): float(rate) for step, rate in body["rates"]}
         self._updates = [
@@ -385,10 +395,27 @@ class RecordedOptimizer:
         self._done = 0
 
     def apply(self, variables: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Update:
-        """Returns what the next update of the trial left."""
-        del variables, gradients  # those of the trial, here as there
+        """Returns what the next update of the trial left.
+
+        Raises:
+            InputError: It was recorded for other variables than those of the trial.
+        """
+        del gradients  # those of the trial, here as there
+        update = self._updates[self._done]
+        own = {key: key if key in update.variables else self._names.get(key, key) for key in variables}
+        for key, value in variables.items():
+            if own[key] not in update.variables or update.variables.shape(own[key]) != value.shape:
+                raise InputError(
+                    f"the trace {self._folder} holds no update of variable {key!r} of shape {value.shape} by its "
+                    "optimizer; record it anew."
+                )
         self._done += 1
-        return self._updates[self._done - 1]
+        named = {name: key for key, name in own.items() if name != key}
+        return dataclasses.replace(
+            update,
+            variables=update.variables.renamed(lambda name: named.get(name, name)),
+            slots=update.slots.renamed(lambda slot: _slot_renamed(slot, named)),
+        )
 
     def learning_rates(self, steps: Sequence[int]) -> Mapping[int, float]:
         """Returns step -> learning rate, as far as it was recorded."""
@@ -492,6 +519,11 @@ def _refuse_misstated(folder: Path, body: Mapping[str, Any]) -> None:
         manifest.check(body)
     except manifest.MisstatedError as error:
         raise InputError(f"the trace {folder} cannot be understood: in its manifest {error}.") from error
+
+
+def _slot_renamed(slot: str, named: Mapping[str, str]) -> str:
+    key, colon, role = slot.rpartition(": ")
+    return f"{named.get(key, key)}{colon}{role}"
 
 
 def _operation(fields: Sequence[Any]) -> OperationRecord:

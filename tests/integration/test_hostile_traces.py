@@ -12,6 +12,7 @@ import signal
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
@@ -496,3 +497,24 @@ def test_a_graph_that_does_not_import_is_a_sentence_without_a_traceback(trace):
     with pytest.raises(SubjectError, match="importing its graph") as refused:
         with_graph(trace, change).graph_here(TRAINING, _baseline.INPUTS)
     assert refused.value.__cause__ is None
+
+
+def test_a_line_that_a_trace_names_does_not_become_code_in_a_script(trace):
+    from lockstep.adapters import reproduction
+    from lockstep.localise.budget import Part
+
+    def change(body):
+        for build in body["builds"]:
+            for operation in build["operations"]:
+                operation[5] = "model.py:1\nimport os"
+
+    forge(trace, change)
+    recorded = RecordedSubject(trace)
+    before = dict(recorded.builds[TRAINING].trace("initial").before)
+    program = recorded.graph_here(TRAINING, _baseline.INPUTS).program(before)
+    named = next(operation for operation in program.operations if operation.place.source)
+    assert "\n" in named.place.source
+    start = {tensor: np.zeros(2, np.float32) for tensor in named.inputs}
+    lines = list(reproduction._lines(Part(program, (named,), start, named.outputs[0], {}), reproduction._Data()))
+    assert any(r"\nimport os" in line for line in lines)
+    assert not any("\n" in line for line in lines)

@@ -45,6 +45,7 @@ def prepare(folder: Path) -> None:
         _baseline.record(folder, name, factor)
     for name, verdict in VERDICTS.items():
         assert _compared(folder / "reference", folder / name) == verdict
+    assert _compared(folder / "reference", None) == "equivalent"
 
 
 def trials(seed: int, count: int, folder: Path) -> Iterator[Outcome]:
@@ -201,8 +202,12 @@ def _compared(reference: Path, candidate: Path | None) -> str:
     subject = RecordedSubject(reference)
     inputs = dict(subject.inputs)
     given = next(iter(inputs.values())) if subject.single_input and inputs else inputs
-    theirs = lockstep.tf1_graph(_baseline.forward()) if candidate is None else RecordedSubject(candidate)
-    report = lockstep.verify(subject, theirs, given, trajectory=2)
+    if candidate is None:
+        code = _baseline.code()
+        training = {"loss": (None, code["loss"]), "optimizers": (None, code["optimizer"])}
+        report = lockstep.verify(subject, lockstep.tf1_graph(code["forward"]), given, trajectory=2, **training)
+    else:
+        report = lockstep.verify(subject, RecordedSubject(candidate), given)
     told = _ill_told(text.as_text(report), 0)
     assert told is None, told
     json.loads(reports.to_json(report))

@@ -14,6 +14,7 @@ from lockstep.errors import ProgramError
 from lockstep.isolate import Case
 from lockstep.localise.budget import Part
 from lockstep.program import Operation
+from lockstep.shown import shown_in_a_line
 from lockstep.tf1 import private
 
 _SCRIPT = '''"""{title}
@@ -84,7 +85,7 @@ def written(case: Case, title: str, version: str) -> tuple[str, bytes]:
         for side, part in (("reference", case.reference), ("candidate", case.candidate))
     }
     held.arrays["allowed"] = np.asarray(case.budget, np.float32)
-    title = title.replace("\\", "/").replace('"', "'")
+    title = shown_in_a_line(title).replace("\\", "/").replace('"', "'")
     script = _SCRIPT.format(title=title, version=version, tensorflow=tf.__version__, **sides)
     return script, held.packed()
 
@@ -131,7 +132,8 @@ def _lines(part: Part, held: _Data) -> Iterator[str]:
             yield f"t{tensor} = {held.name(_value(part, tensor))}"
     for operation in part.operations:
         place = operation.place
-        yield f"# {place.name}" + (f" ({place.source.rpartition('/')[2]})" if place.source else "")
+        told = place.name + (f" ({place.source.rpartition('/')[2]})" if place.source else "")
+        yield f"# {shown_in_a_line(told)}"  # a line that a trace names must not end the comment
         yield from _statement(operation)
     yield f"return t{part.end}"
 

@@ -168,6 +168,33 @@ KINDS: Mapping[str, tuple[_Step, _Start]] = {
 }
 """Rule -> its update and the slots that it starts from."""
 
+NEEDED: Mapping[str, frozenset[str]] = {
+    "sgd": frozenset(),
+    "momentum": frozenset({"momentum", "nesterov"}),
+    "adam": frozenset({"beta_1", "beta_2", "epsilon"}),
+    "rmsprop": frozenset({"rho", "epsilon", "centered", "momentum", "initial_accumulator"}),
+    "adagrad": frozenset({"initial_accumulator", "epsilon"}),
+    "adadelta": frozenset({"rho", "epsilon"}),
+    "ftrl": frozenset({"learning_rate_power", "initial_accumulator", "l1", "l2", "l2_shrinkage", "beta"}),
+    "proximal_adagrad": frozenset({"initial_accumulator", "l1", "l2"}),
+}
+"""Rule -> the arguments without which it cannot be replayed."""
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "clip": ("", "value", "norm", "global norm"),
+    "epsilon_place": ("", "inside", "outside", "corrected"),
+}
+"""Argument -> its values, where it is a word; all others are numbers, or true or false."""
+NUMBERS = frozenset().union(*NEEDED.values()) | {
+    "clip_at",
+    "weight_decay",
+    "decay_without_rate",
+    "average_decay",
+    "average_from_first_update",
+    "amsgrad",
+    "rate_inside",
+}
+"""Arguments that are numbers, or true or false."""
+
 
 def replay(
     kind: str,
