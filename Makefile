@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast matrix lint format bench zoo soundness fuzz clean
+.PHONY: setup demo test test-fast test-corpora matrix lint format bench zoo soundness fuzz clean
 
 setup: $(STAMP)
 
@@ -28,10 +28,14 @@ demo: $(STAMP)
 	$(BIN)/lockstep demo
 
 test: $(STAMP)
-	$(PYTEST)
+	$(PYTEST) -m 'not corpus'
 
 test-fast: $(STAMP)
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not corpus'
+
+# Corpora of right pairs and packages that others wrote, with what tells that they are right.
+test-corpora: $(STAMP)
+	$(PYTEST) -m corpus
 
 # make matrix ONLY=oldest runs one row of tools/matrix.py; FAST=1 leaves out the slow tests.
 matrix: $(STAMP)

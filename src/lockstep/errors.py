@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 
 
@@ -61,6 +62,18 @@ class UndecidedError(LockstepError, AssertionError):
 
 class UnsupportedVersionError(LockstepError, ImportError):
     """A framework is missing, or its version is one that Lockstep was not made for."""
+
+
+class FaultWarning(RuntimeWarning):
+    """Lockstep itself has failed in a part of its work: the verdict says `undecided` there. Please report it."""
+
+
+def told_as_fault(error: Exception) -> str:
+    """Warns of a bug of Lockstep's own, and returns what to say of it where its result is missing."""
+    said = (str(error).strip().splitlines() or ["(no message)"])[0]
+    fault = f"a fault of Lockstep's own, please report it: {type(error).__name__}: {said}"
+    warnings.warn(fault, FaultWarning, stacklevel=3)  # an error in our own tests
+    return fault
 
 
 _LONGEST = 300  # a longer word is no slip of the fingers, and comparing takes the product of the lengths

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 from lockstep.align import Alignment
 from lockstep.arrays import Arrays
-from lockstep.errors import KernelError, LockstepError, ProgramError, SubjectError
+from lockstep.errors import KernelError, LockstepError, ProgramError, SubjectError, told_as_fault
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import localise
@@ -21,26 +20,8 @@ from lockstep.program import Program
 from lockstep.proof import whole
 from lockstep.steps import filling
 from lockstep.steps.forced import Located
-from lockstep.subjects import Setting
+from lockstep.subjects import Followed, Setting
 from lockstep.trace import ForwardDraw, Trace
-from lockstep.values import said
-
-
-class Programmed(Protocol):
-    """An instance whose run can be told operation by operation."""
-
-    def program(
-        self,
-        values: Mapping[str, np.ndarray],
-        draws: Sequence[ForwardDraw] | None = None,
-        *,
-        inputs: Arrays | None = None,
-    ) -> Program:
-        """Runs it once from these values, on other inputs where they are given, and returns what it computed.
-
-        `draws` are as of `Instance.run`.
-        """
-        ...
 
 
 class ForcedRuns:
@@ -62,8 +43,8 @@ class ForcedRuns:
 
     def __init__(  # noqa: PLR0913 - both sides, and how they are run
         self,
-        reference: Programmed | None,
-        candidate: Programmed | None,
+        reference: Followed | None,
+        candidate: Followed | None,
         alignment: Alignment,
         base: Mapping[str, np.ndarray],
         say: Callable[[str], None],
@@ -187,9 +168,8 @@ class ForcedRuns:
             return Located(found, culprits(found, reference, candidate, kernels))
         except LockstepError as error:
             return Located(Localisation(limits=[str(error)]), ())
-        except Exception as error:  # of the framework, which was asked for what no model asks for
-            told = (said(error).strip().splitlines() or ["(no message)"])[0]
-            return Located(Localisation(limits=[f"it could not be done: {type(error).__name__}: {told}"]), ())
+        except Exception as error:  # whatever a framework refuses is one of ours by now: this one is a bug
+            return Located(Localisation(limits=[told_as_fault(error)]), ())
 
     def programs(self) -> tuple[Program, Program, dict[str, str]] | None:
         """Returns both programs at distinct values, and which variable of the candidate is which of the reference.
@@ -259,9 +239,3 @@ class OnInputs:
     def in_double(self, base: Trace) -> whole.Whole | None:
         """See `ForcedRuns.in_double`."""
         return self.forced.in_double(base, self.inputs)
-
-
-def programmed(instances: Sequence[Any]) -> Programmed | None:
-    """Returns the first of some instances of which there is a program."""
-    found: Programmed | None = next((i for i in instances if hasattr(i, "program")), None)
-    return found

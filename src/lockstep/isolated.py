@@ -28,7 +28,7 @@ from lockstep.recorder.records import FLAGS
 from lockstep.recorder.structure import same_bits
 from lockstep.recorder.tensors import stored
 from lockstep.recorder_process import RECORDER, RecorderError, run_recorder
-from lockstep.subjects import GivenValues, Mode
+from lockstep.subjects import MODES, NOTHING_WANTED, Mode, Offers, Recording, Subject, Wanted
 
 if TYPE_CHECKING:
     from lockstep.adapters.tf1_graph import GraphInstance
@@ -36,18 +36,6 @@ if TYPE_CHECKING:
 TIMEOUT_S = 3600.0
 """How long a recording may take, unless the configuration says otherwise."""
 DEFAULT_TAP_BYTES = 2 << 30
-
-# The modes and settings of the guide's steps; both num_random_ops modes list their operations for whoever localises.
-BUILDS: tuple[Mapping[str, Any], ...] = (
-    {
-        "training": False,
-        "randomness": "num_random_ops",
-        "settings": ["initial", "distinct", "constant"],
-        "operations": True,
-    },
-    {"training": True, "randomness": "num_random_ops", "settings": ["initial"], "operations": True},
-    {"training": True, "randomness": "constant", "settings": ["initial"]},
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ class Taps:
 
 
 @dataclass
-class IsolatedSubject:
+class IsolatedSubject(Subject):
     """A function `forward(inputs, training)` in a file, recorded in an environment of its own when it is first asked.
 
     Attributes:
@@ -71,13 +59,8 @@ class IsolatedSubject:
         data_files: What it reads besides its code, as paths and patterns relative to the folder.
         fresh: Whether a kept trace is left alone and replaced.
         say: Told what is being done.
-        fill_names: Variable key -> the name that its distinct values are a hash of.
-        ignore: Patterns of the names of variables that are not filled.
-        given: The values of the setting `"given"`; None where there is no such run.
         loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
         optimizer: `file.py:function` of the optimizer; empty where there is none.
-        trajectory: For how many steps it is trained, where it has a loss and an optimizer.
-        differentiated: Whether gradients are taken, of the loss or of the outputs.
     """
 
     folder: Path
@@ -88,21 +71,20 @@ class IsolatedSubject:
     data_files: tuple[str, ...] = ()
     fresh: bool = False
     say: Callable[[str], None] = field(default=lambda _: None)
-    fill_names: Mapping[str, str] = field(default_factory=dict)
-    ignore: tuple[str, ...] = ()
-    given: GivenValues | None = None
     loss: str = ""
     optimizer: str = ""
-    trajectory: int = 0
-    differentiated: bool = False
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
     _second: tempfile.TemporaryDirectory[str] | None = None
 
+    def __post_init__(self) -> None:
+        """Is called as its entry."""
+        self.label = self.entry
+
     @property
-    def label(self) -> str:
-        """What a person calls it."""
-        return self.entry
+    def offers(self) -> Offers:
+        """What it can do."""
+        return Offers(rules=False, optimizer=True)
 
     def environment(self) -> Mapping[str, str]:
         """What it was recorded on, and whether that was now."""
@@ -111,33 +93,34 @@ class IsolatedSubject:
         trace = "from the cache" if self._from_cache else "recorded now"
         return {**self._recorded.environment(), "trace": trace}
 
-    def build(self, mode: Mode, inputs: Arrays) -> RecordedInstance:
+    @property
+    def recording(self) -> Recording:
+        """What its recorder imports itself."""
+        return Recording(self.loss, self.optimizer)
+
+    def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RecordedInstance:
         """Answers for one mode; the first call records all of them, or finds them recorded."""
         if self._recorded is None:
-            self._recorded = self._find_or_record(inputs)
+            self._recorded = self._find_or_record(inputs, wanted)
         return self._recorded.build(mode, inputs)
 
-    def build_again(self, mode: Mode, inputs: Arrays) -> RecordedInstance:
+    def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RecordedInstance:
         """Answers from a second recording, to see whether the code is the same twice.
 
         Where two builds of the first one start from the same values, no second is needed.
         """
-        first = self.build(mode, inputs)
+        first = self.build(mode, inputs, wanted)
         if self._recorded is None or _start_alike(self._recorded):
             return first
         self._second = self._second or tempfile.TemporaryDirectory(prefix="lockstep-")
         target = Path(self._second.name) / "trace"
         if not target.exists():
-            self.record(inputs, target)
+            self.record(inputs, target, wanted)
         return RecordedSubject(target, trusted=True).build(mode, inputs)
 
-    def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
-        """Returns its graph on the TensorFlow of this process; see `RecordedSubject.here`."""
-        return None if self._recorded is None else self._recorded.here(mode, inputs)
-
-    def wanted_of_training(self, *, gradients: bool, steps: int) -> None:
-        """Says what the recording has to hold besides the guide's steps."""
-        self.differentiated, self.trajectory = gradients, steps
+    def on_this_runtime(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
+        """Returns its graph on the TensorFlow of this process; see `RecordedSubject.on_this_runtime`."""
+        return None if self._recorded is None else self._recorded.on_this_runtime(mode, inputs)
 
     def make_optimizer(
         self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
@@ -145,7 +128,15 @@ class IsolatedSubject:
         """Returns what its optimizer did; see `RecordedSubject.make_optimizer`."""
         return None if self._recorded is None else self._recorded.make_optimizer(make, shapes, names)
 
-    def record(self, inputs: Arrays, target: Path, *, taps: Taps | None = None, replace: bool = False) -> None:
+    def record(
+        self,
+        inputs: Arrays,
+        target: Path,
+        wanted: Wanted = NOTHING_WANTED,
+        *,
+        taps: Taps | None = None,
+        replace: bool = False,
+    ) -> None:
         """Records every mode into a trace folder.
 
         Raises:
@@ -153,25 +144,25 @@ class IsolatedSubject:
             SubjectError: The user's code failed; its traceback is in `traceback_text`.
         """
         environment = provide(self.environment_spec, say=self.say)
-        self._record(environment, inputs, target, taps=taps, replace=replace, key=None)
+        self._record(environment, (inputs, wanted), target, taps=taps, replace=replace, key=None)
 
-    def _find_or_record(self, inputs: Arrays) -> RecordedSubject:
+    def _find_or_record(self, inputs: Arrays, wanted: Wanted) -> RecordedSubject:
         environment = provide(self.environment_spec, say=self.say)
-        key = trace_cache.key_of(self._facts(environment, inputs))
+        key = trace_cache.key_of(self._facts(environment, inputs, wanted))
         found = None if self.fresh else trace_cache.find(key, self.folder)
         if found is not None:
             self._from_cache = True
             return found
         target = trace_cache.traces_folder() / key
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._record(environment, inputs, target, taps=None, replace=True, key=key)
+        self._record(environment, (inputs, wanted), target, taps=None, replace=True, key=key)
         trace_cache.make_room(keep=target)
         return RecordedSubject(target, trusted=True)
 
     def _record(
         self,
         environment: Environment,
-        inputs: Arrays,
+        asked: tuple[Arrays, Wanted],
         target: Path,
         *,
         taps: Taps | None,
@@ -179,7 +170,7 @@ class IsolatedSubject:
         key: str | None,
     ) -> None:
         with tempfile.TemporaryDirectory(prefix="lockstep-") as work:
-            request = self._request(inputs, Path(work), target, taps, replace=replace, key=key)
+            request = self._request(asked, Path(work), target, taps, replace=replace, key=key)
             file = Path(work) / "request.json"
             file.write_text(json.dumps(request), encoding="utf-8")
             variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level()}, say=self.say)
@@ -202,8 +193,16 @@ class IsolatedSubject:
             )
 
     def _request(
-        self, inputs: Arrays, work: Path, target: Path, taps: Taps | None, *, replace: bool, key: str | None
+        self,
+        asked: tuple[Arrays, Wanted],
+        work: Path,
+        target: Path,
+        taps: Taps | None,
+        *,
+        replace: bool,
+        key: str | None,
     ) -> dict[str, Any]:
+        inputs, wanted = asked
         single = not isinstance(inputs, Mapping)
         given = named(inputs)
 
@@ -212,11 +211,11 @@ class IsolatedSubject:
                 writer.finish({name: writer.add(arrays)})
 
         refused(lambda: write("inputs", given))
-        if self.given is not None:
-            values = self.given.values
+        if wanted.given is not None:
+            values = wanted.given.values
             self.say("handing over the checkpoint")
             refused(lambda: write("values", values))
-        builds = self._builds()
+        builds = _builds(wanted)
         tapped = [dict(build, tapped=["initial"]) if "operations" in build else build for build in builds]
         return {
             "label": self.label,
@@ -230,25 +229,14 @@ class IsolatedSubject:
             "replace": replace,
             "key": key,
             "nonce": uuid.uuid4().hex,
-            "fill_names": dict(self.fill_names),
-            "ignore": list(self.ignore),
-            "given": None if self.given is None else str(work / "values"),
+            "fill_names": dict(wanted.fill_names),
+            "ignore": list(wanted.ignore),
+            "given": None if wanted.given is None else str(work / "values"),
             "builds": builds if taps is None else tapped,
             "taps": None if taps is None else {"patterns": list(taps.patterns), "max_bytes": taps.max_bytes},
         }
 
-    def _builds(self) -> list[Mapping[str, Any]]:
-        """The builds of `BUILDS`; more settings where there is a checkpoint, or gradients are wanted."""
-        return [self._asked(build) for build in BUILDS]
-
-    def _asked(self, build: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not build["training"]:
-            return build if self.given is None else {**build, "settings": [*build["settings"], "given"]}
-        if not self.differentiated or build["randomness"] != "num_random_ops":
-            return build
-        return dict(build, settings=["initial", "distinct"], differentiated=True, trajectory=self.trajectory)
-
-    def _facts(self, environment: Environment, inputs: Arrays) -> dict[str, object]:
+    def _facts(self, environment: Environment, inputs: Arrays, wanted: Wanted) -> dict[str, object]:
         """What the trace depends on and is known before; the files that are imported are checked afterwards."""
         return {
             "format": VERSION,
@@ -261,10 +249,10 @@ class IsolatedSubject:
             "packages": list(environment.packages),
             "machine": [platform.system(), platform.machine(), os.cpu_count()],
             "inputs": _digests(inputs),
-            "ignore": list(self.ignore),
-            "fill_names": dict(self.fill_names),
-            "builds": self._builds(),
-            "given": None if self.given is None else self.given.digest,
+            "ignore": list(wanted.ignore),
+            "fill_names": dict(wanted.fill_names),
+            "builds": _builds(wanted),
+            "given": None if wanted.given is None else wanted.given.digest,
             "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *FLAGS)},
             "data_files": self._data(),
         }
@@ -285,6 +273,24 @@ class IsolatedSubject:
         )
         error.traceback_text = failure.traceback_text
         raise error from None
+
+
+def _builds(wanted: Wanted) -> list[dict[str, Any]]:
+    """What is recorded in each mode: its settings, and what else the steps of a check ask of it."""
+    return [_build(mode, wanted) for mode in MODES]
+
+
+def _build(mode: Mode, wanted: Wanted) -> dict[str, Any]:
+    build: dict[str, Any] = {"training": mode.training, "randomness": mode.randomness, "settings": ["initial"]}
+    if mode.functional:
+        return build  # to the recorder another mode of randomness, and nothing else
+    build["operations"] = True  # listed for whoever localises
+    if not mode.training:
+        build["settings"] += ["distinct", "constant", *([] if wanted.given is None else ["given"])]
+    elif wanted.gradients:
+        build["settings"] += ["distinct"]
+        build.update(differentiated=True, trajectory=wanted.steps)
+    return build
 
 
 def log_level() -> str:

@@ -23,7 +23,18 @@ from lockstep.recorded import RecordedBuild, refused
 from lockstep.recorder.folder import TraceReader, TraceWriter
 from lockstep.recorder.worker import PROGRESS
 from lockstep.served import ANSWER
-from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
+from lockstep.subjects import (
+    AS_WRITTEN,
+    NOTHING_WANTED,
+    Execution,
+    Instance,
+    Mode,
+    Objective,
+    Offers,
+    Setting,
+    Subject,
+    Wanted,
+)
 from lockstep.trace import ForwardDraw, Trace, VariableRecord
 
 OLDEST_PYTHON = (3, 10)
@@ -33,7 +44,7 @@ _SHOWN_BYTES = 4000
 
 
 @dataclass(eq=False)
-class IsolatedKeras:
+class IsolatedKeras(Subject):
     """A function `build()` in a file, run in an environment of its own.
 
     The process starts with the first `build`, serves all further ones, and ends with this object.
@@ -59,28 +70,33 @@ class IsolatedKeras:
     _environment: Mapping[str, str] = field(default_factory=dict)
     _passes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Is called as its entry."""
+        self.label = self.entry
+
     @property
-    def label(self) -> str:
-        """What a person calls it."""
-        return self.entry
+    def offers(self) -> Offers:
+        """What it can do."""
+        return Offers(execution=True)
 
     def environment(self) -> Mapping[str, str]:
         """The versions that it runs on, once it has been built."""
         return {**self._environment, "subject": self.label}
 
-    def build(self, mode: Mode, inputs: Arrays) -> RemoteInstance:
+    def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RemoteInstance:
         """Builds it for these inputs.
 
         Raises:
             InputError: The environment cannot be had or is too old, or the process ended.
             SubjectError: The user's code failed; its traceback is in `traceback_text`.
         """
+        del wanted  # it runs as it is asked
         process = self._process or self._start()
         return RemoteInstance(process, mode, inputs)
 
-    def build_again(self, mode: Mode, inputs: Arrays) -> RemoteInstance:
+    def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RemoteInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
-        return self.build(mode, inputs)
+        return self.build(mode, inputs, wanted)
 
     def _start(self) -> _Process:
         environment = provide(self.environment_spec, say=self.say)
@@ -101,7 +117,7 @@ class IsolatedKeras:
         """Returns Grappler's passes over its functions, once it has been built."""
         return self._passes
 
-    def again(self, variables: Mapping[str, str]) -> IsolatedKeras:
+    def elsewhere(self, variables: Mapping[str, str]) -> IsolatedKeras:
         """Returns the same side for a process of its own, with other environment variables."""
         return IsolatedKeras(
             self.folder,
@@ -120,11 +136,8 @@ class IsolatedKeras:
             self._process = None
 
 
-class RemoteInstance:
+class RemoteInstance(Instance):
     """One model, in the other process."""
-
-    free = True
-    unordered: tuple[str, ...] = ()
 
     def __init__(self, process: _Process, mode: Mode, inputs: Arrays) -> None:
         self._process, self._mode = process, mode
@@ -185,6 +198,11 @@ class RemoteInstance:
             )
         self._variables = trace.variables
         return trace
+
+    @property
+    def stirred(self) -> RemoteInstance:
+        """Itself."""
+        return self
 
     def stir(self, kinds: Sequence[str]) -> None:
         """Has each further run draw other numbers of `"numpy"`, `"python"`; see `EagerInstance.stir`."""

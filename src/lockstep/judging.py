@@ -18,11 +18,11 @@ from lockstep.proof import start
 from lockstep.proof.whole import Whole, distance
 from lockstep.recorder.structure import same_bits
 from lockstep.report.model import Culprit, Verdict
-from lockstep.sensitivity import Movable, Noise
+from lockstep.sensitivity import Noise
 from lockstep.steps import added_losses, gradients, numbers, shares
 from lockstep.steps.finding import Finding
 from lockstep.steps.forced import Located
-from lockstep.subjects import Objective
+from lockstep.subjects import Objective, Perturbed
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace
 
@@ -99,23 +99,23 @@ class Judge:
     _measured: list[tuple[Trace, Noise]] = field(default_factory=list)
 
     def results(
-        self, traces: Traces, alignment: Alignment, movable: Movable | None, evidence: Evidence = NO_EVIDENCE
+        self, traces: Traces, alignment: Alignment, perturbed: Perturbed | None, evidence: Evidence = NO_EVIDENCE
     ) -> list[Finding]:
         """Compares losses, outputs and the state left behind.
 
         Args:
             traces: The traces.
             alignment: Reference's variables -> candidate's.
-            movable: What `traces.base` is of, to be run again where a difference has to be explained; None if it
+            perturbed: What `traces.base` is of, to be run again where a difference has to be explained; None if it
                 cannot be.
             evidence: What else is known of both sides.
         """
         both = added_losses.split(traces.reference, traces.candidate, alignment, self.rules)
 
         def noise() -> Noise | None:
-            if movable is None or self.tolerance.alone:
+            if perturbed is None or self.tolerance.alone:
                 return None
-            return self.noise(movable, traces.base)
+            return self.noise(perturbed, traces.base)
 
         def movement() -> float | None:
             found = noise()
@@ -126,16 +126,16 @@ class Judge:
             numbers.losses(traces.reference, traces.candidate, alignment, self.rules, both),
             added_losses.judge(traces.reference, traces.candidate, both, traces.base, movement, factor),
             self._judged("output", _Case(traces, alignment, noise, evidence), self._outputs, self._outputs),
-            self.state(traces, alignment, movable, evidence),
+            self.state(traces, alignment, perturbed, evidence),
         ]
 
     def state(
-        self, traces: Traces, alignment: Alignment, movable: Movable | None, evidence: Evidence = NO_EVIDENCE
+        self, traces: Traces, alignment: Alignment, perturbed: Perturbed | None, evidence: Evidence = NO_EVIDENCE
     ) -> Finding:
         """Compares the state that runs left behind."""
 
         def noise() -> Noise | None:
-            return None if movable is None or self.tolerance.alone else self.noise(movable, traces.base)
+            return None if perturbed is None or self.tolerance.alone else self.noise(perturbed, traces.base)
 
         of_pairs = functools.partial(self._state, alignment)
         of_itself = functools.partial(self._state, _identity(traces.reference))
@@ -145,7 +145,7 @@ class Judge:
         self,
         traces: Traces,
         alignment: Alignment,
-        movable: Movable | None,
+        perturbed: Perturbed | None,
         objective: Objective,
         scale: float = 0.0,
     ) -> Finding:
@@ -154,17 +154,17 @@ class Judge:
         Args:
             traces: Differentiated runs.
             alignment: Reference's variables -> candidate's.
-            movable: What `traces.base` is of; None if it cannot be run again.
+            perturbed: What `traces.base` is of; None if it cannot be run again.
             objective: What the gradients were taken of.
             scale: How large gradients of this model are known to be elsewhere.
         """
 
         def judged(*, other_kernels: bool) -> Finding:
             def noise() -> Noise | None:
-                if movable is None or self.tolerance.alone:
+                if perturbed is None or self.tolerance.alone:
                     return None
                 return sensitivity.measure(
-                    movable, traces.base, self.inputs, self.say, objective=objective, other_kernels=other_kernels
+                    perturbed, traces.base, self.inputs, self.say, objective=objective, other_kernels=other_kernels
                 )
 
             of_pairs = functools.partial(self._gradients, alignment, scale)
@@ -174,7 +174,7 @@ class Judge:
         # Other kernels take a process of their own, which nothing but a close case is worth.
         found = judged(other_kernels=False)
         close = found.verdict is not Verdict.EQUIVALENT and not gradients.beyond_doubt(found)
-        if close and movable is not None and not self.tolerance.alone:
+        if close and perturbed is not None and not self.tolerance.alone:
             found = judged(other_kernels=True)
         return gradients.with_cause_of_all(found, traces.base, traces.candidate, alignment)
 
@@ -211,10 +211,10 @@ class Judge:
     ) -> Finding:
         return gradients.compare(reference, candidate, alignment, self.tolerance, budgets, scale)
 
-    def noise(self, movable: Movable, base: Trace) -> Noise:
+    def noise(self, perturbed: Perturbed, base: Trace) -> Noise:
         """Measures once for one trace: outputs, state, and a candidate's second run are held against the same."""
         if not any(measured is base for measured, _ in self._measured):
-            self._measured[:] = [(base, sensitivity.measure(movable, base, self.inputs, self.say))]
+            self._measured[:] = [(base, sensitivity.measure(perturbed, base, self.inputs, self.say))]
         return self._measured[0][1]
 
     def _outputs(self, reference: Trace, candidate: Trace, budgets: Budgets | None = None) -> Finding:

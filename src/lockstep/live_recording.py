@@ -14,16 +14,10 @@ from lockstep.recorded import RecordedSubject, refused
 from lockstep.recorder import trials
 from lockstep.recorder.folder import TraceWriter
 from lockstep.steps import filling
-from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
+from lockstep.subjects import INITIAL, MODES, TRAINING, Instance, Mode, Objective, Setting, Subject
 from lockstep.trace import Trace, VariableRecord
 
-MODES = (
-    Mode(training=False, randomness="num_random_ops"),
-    Mode(training=True, randomness="num_random_ops"),
-    Mode(training=True, randomness="constant", functional=True),
-)
 _FURTHER_CALLS = 2
-_TRAINING = Mode(training=True, randomness="num_random_ops")
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def record(  # noqa: PLR0913 - what to record, from what, to where
                 instance = subject.build(mode, inputs)
                 try:
                     known = None if reference is None else reference.build(mode, inputs).run(INITIAL)
-                    objective = parts.objective if mode == _TRAINING else None
+                    objective = parts.objective if mode == TRAINING else None
                     builds.append(_build(writer, instance, mode, known, (rules, transforms), objective))
                 finally:
                     instance.close()
@@ -197,8 +191,9 @@ def _optimizer(
     alignment = align(known, [VariableRecord(*fields) for fields in variables], rules)
     shapes = trials.shapes_of(known, numpy_dtype)
     names = {**{key: key for key in shapes}, **{r.key: c.key for r, c in alignment.pairs if r.key in shapes}}
-    maker: Any = subject
-    mine = maker.make_optimizer(make, shapes, names)
+    mine = subject.make_optimizer(make, shapes, names)
+    if mine is None:
+        return None
     points = {*theirs.turning_points(), *mine.turning_points()}
     given = trials.trial(shapes)
     forced = [update.variables for update in trials.updates(theirs, given)]

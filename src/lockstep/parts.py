@@ -7,7 +7,7 @@ partner, and rename and transform rules speak of it as of any other variable; no
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,22 @@ import numpy as np
 from lockstep import patterns
 from lockstep.arrays import Arrays
 from lockstep.errors import InputError
+from lockstep.program import Program
 from lockstep.recorder.structure import same_bits
-from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
-from lockstep.trace import Trace, VariableRecord
+from lockstep.subjects import (
+    INITIAL,
+    NOTHING_WANTED,
+    Followed,
+    Instance,
+    Mode,
+    Offers,
+    Recording,
+    Setting,
+    Stirred,
+    Subject,
+    Wanted,
+)
+from lockstep.trace import ForwardDraw, Trace, VariableRecord
 from lockstep.values import shown
 
 _FORM = "(pattern, axis, sizes), as in ('^gru/kernel$', 1, [16, 8])"
@@ -67,7 +80,7 @@ def in_parts(subject: Subject, rules: Sequence[PartRule]) -> Subject:
     Raises:
         InputError: It runs in a process of its own.
     """
-    if rules and hasattr(subject, "fill_names"):
+    if rules and not subject.offers.rules:
         raise InputError(
             "parts rules go with a candidate that runs in this process; take python, requirements and interpreter out "
             "of its table."
@@ -119,40 +132,50 @@ class _Cut:
         return dict(zip(self.names(), np.split(value, np.cumsum(self.sizes)[:-1], self.axis), strict=True))
 
 
-class _CutSubject:
+class _CutSubject(Subject):
     """See `in_parts`."""
 
     def __init__(self, subject: Subject, rules: tuple[PartRule, ...]) -> None:
         self._subject, self._rules = subject, rules
+        self.label = subject.label
 
     @property
-    def label(self) -> str:
-        return self._subject.label
-
-    @property
-    def behind(self) -> Subject:
-        """The subject whose variables are cut."""
-        return self._subject
-
-    def around(self, subject: Subject) -> Subject:
-        """Returns another subject, cut likewise."""
-        return _CutSubject(subject, self._rules)
+    def offers(self) -> Offers:
+        """What it can do."""
+        return self._subject.offers
 
     def environment(self) -> Mapping[str, str]:
         return self._subject.environment()
 
-    def build(self, mode: Mode, inputs: Arrays) -> Instance:
-        return _CutInstance(self._subject.build(mode, inputs), self._rules)
+    def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> Instance:
+        return _CutInstance(self._subject.build(mode, inputs, wanted), self._rules)
 
-    def build_again(self, mode: Mode, inputs: Arrays) -> Instance:
-        subject: Any = self._subject
-        return _CutInstance(subject.build_again(mode, inputs), self._rules)
+    def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> Instance | None:
+        again = self._subject.build_again(mode, inputs, wanted)
+        return None if again is None else _CutInstance(again, self._rules)
 
-    def __getattr__(self, name: str) -> Any:  # what only some subjects have
-        return getattr(self._subject, name)
+    def make_optimizer(
+        self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
+    ) -> Any | None:
+        return self._subject.make_optimizer(make, shapes, names)
+
+    @property
+    def recording(self) -> Recording | None:
+        return self._subject.recording
+
+    def elsewhere(self, variables: Mapping[str, str]) -> Subject | None:
+        # Its own process knows nothing of parts.
+        there = self._subject.elsewhere(variables)
+        return None if there is None else _CutSubject(there, self._rules)
+
+    def passes(self) -> tuple[str, ...]:
+        return self._subject.passes()
+
+    def end(self) -> None:
+        self._subject.end()
 
 
-class _CutInstance:
+class _CutInstance(Instance):
     """An instance whose variables are cut; what it is given is joined, and what it returns is cut."""
 
     def __init__(self, behind: Instance, rules: tuple[PartRule, ...]) -> None:
@@ -170,6 +193,25 @@ class _CutInstance:
     @property
     def variables(self) -> tuple[VariableRecord, ...]:
         return cut_by(self._rules, self.behind.variables)
+
+    @property
+    def followed(self) -> Followed | None:
+        return None if self.behind.followed is None else self
+
+    @property
+    def stirred(self) -> Stirred | None:
+        return self.behind.stirred
+
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[ForwardDraw] | None = None,
+        *,
+        inputs: Arrays | None = None,
+    ) -> Program:
+        """Follows the instance behind: the whole variables are its program's sources."""
+        assert self.behind.followed is not None
+        return self.behind.followed.program(self.joined(values), draws, inputs=inputs)
 
     def run(self, setting: Setting, **options: Any) -> Trace:
         if setting.values and not self.behind.variables:
@@ -191,12 +233,6 @@ class _CutInstance:
 
     def close(self) -> None:
         self.behind.close()
-
-    def __getattr__(self, name: str) -> Any:  # what only some instances have
-        found = getattr(self.behind, name)
-        if name == "program":  # it takes values; the whole variables are its program's sources
-            return lambda values, *given, **options: found(self.joined(values), *given, **options)
-        return found
 
     def _cut(self, trace: Trace) -> Trace:
         cuts = self._cuts(trace.variables)

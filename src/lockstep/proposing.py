@@ -17,7 +17,7 @@ from lockstep.judging import Traces
 from lockstep.parts import in_parts
 from lockstep.report.model import Report
 from lockstep.steps import numbers
-from lockstep.subjects import INITIAL, Instance, Mode, Setting, Subject
+from lockstep.subjects import INFERENCE, INITIAL, Instance, Setting, Subject
 from lockstep.tolerance import FixedTolerance
 from lockstep.trace import Trace, VariableRecord
 from lockstep.transforms import Transform
@@ -43,7 +43,7 @@ def inventory(candidate: Subject, inputs: Arrays) -> tuple[VariableRecord, ...]:
     Raises:
         SubjectError: Its code failed.
     """
-    instance = candidate.build(Mode(training=False, randomness="num_random_ops"), inputs)
+    instance = candidate.build(INFERENCE, inputs)
     try:
         return instance.run(INITIAL).variables
     finally:
@@ -57,7 +57,7 @@ def built_inventory(candidate: Subject) -> tuple[VariableRecord, ...]:
         InputError: It has none yet.
         SubjectError: Its code failed.
     """
-    instance = candidate.build(Mode(training=False, randomness="num_random_ops"), {})
+    instance = candidate.build(INFERENCE, {})
     try:
         variables = instance.variables
     finally:

@@ -17,7 +17,19 @@ from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.folder import TraceReader
 from lockstep.recorder.records import DrawRecord, LossRecord, OperationRecord, VariableRecord
 from lockstep.recorder.training import TrainingStep, after_update, state_after
-from lockstep.subjects import Mode, Objective, Setting
+from lockstep.subjects import (
+    AS_WRITTEN,
+    NOTHING_WANTED,
+    Execution,
+    Instance,
+    Mode,
+    Objective,
+    Offers,
+    Recording,
+    Setting,
+    Subject,
+    Wanted,
+)
 from lockstep.trace import ForwardDraw, Trace
 
 if TYPE_CHECKING:
@@ -190,7 +202,7 @@ class RecordedBuild:
         return Tensors(self._reader, {**run["taps"], **aliases}, {})
 
 
-class RecordedSubject:
+class RecordedSubject(Subject):
     """A trace folder as a subject.
 
     Raises:
@@ -206,8 +218,6 @@ class RecordedSubject:
             body = self._reader.body
             self.label = str(body["subject"]["label"])
             self.subject = {str(key): str(value) for key, value in body["subject"].items()}
-            self.loss = self.subject.get("loss", "")
-            self.optimizer = self.subject.get("optimizer", "")
             self.recorded_environment: Mapping[str, Any] = dict(body["environment"])
             self.files: Mapping[str, str] = dict(body["files"])
             self.inputs = Tensors(self._reader, dict(body["inputs"]), {})
@@ -217,18 +227,29 @@ class RecordedSubject:
                 for build in body["builds"]
             }
 
+    @property
+    def offers(self) -> Offers:
+        """What it can do."""
+        return Offers(optimizer=True)
+
+    @property
+    def recording(self) -> Recording:
+        """What was recorded of its training."""
+        return Recording(self.subject.get("loss", ""), self.subject.get("optimizer", ""), complete=True)
+
     def environment(self) -> Mapping[str, str]:
         """What it was recorded on."""
         known = ("python", "tensorflow", "keras")
         versions = {name: str(self.recorded_environment[name]) for name in known if name in self.recorded_environment}
         return {"subject": self.label, **versions}
 
-    def build(self, mode: Mode, inputs: Arrays) -> RecordedInstance:
+    def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RecordedInstance:
         """Answers for one mode.
 
         Raises:
             InputError: It was recorded on other inputs, or not in this mode.
         """
+        del wanted  # what was not recorded then is not there
         self._refuse_other_inputs(inputs)
         found = self.builds.get(Mode(mode.training, mode.randomness))
         if found is None:
@@ -250,7 +271,7 @@ class RecordedSubject:
         with _described(self.folder):
             return RecordedOptimizer(self._reader, body)
 
-    def here(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
+    def on_this_runtime(self, mode: Mode, inputs: Arrays) -> GraphInstance | None:
         """Returns the graph of a mode on the TensorFlow of this process; None where that would tell nothing new.
 
         It would not if it was recorded on the same TensorFlow, or if there is no graph.
@@ -356,18 +377,25 @@ class RecordedOptimizer:
         """Holds nothing that has to be let go."""
 
 
-class RecordedInstance:
+class RecordedInstance(Instance):
     """What was recorded in one mode, as an instance.
 
     Attributes:
         build: The record itself.
     """
 
-    free = False
-    unordered: tuple[str, ...] = ()
-
     def __init__(self, folder: Path, build: RecordedBuild) -> None:
         self._folder, self.build = folder, build
+
+    @property
+    def free(self) -> bool:
+        """It answers what it was asked then."""
+        return False
+
+    @property
+    def trained(self) -> RecordedInstance:
+        """Itself."""
+        return self
 
     @property
     def variables(self) -> tuple[VariableRecord, ...]:
@@ -381,13 +409,19 @@ class RecordedInstance:
         repeats: int = 0,
         draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
+        execution: Execution = AS_WRITTEN,
     ) -> Trace:
         """Returns what the run in that setting did; its gradients are there where the recording took them.
 
         Raises:
             InputError: It was not recorded in that setting.
         """
-        del repeats, draws, objective  # a graph makes no variables when it runs, and its seeds are part of it
+        del (
+            repeats,
+            draws,
+            objective,
+            execution,
+        )  # they are the recording's own
         if setting.kind not in self.build.settings:
             raise InputError(
                 f"the trace {self._folder} holds no run with {setting.kind} values (it holds "
@@ -419,9 +453,6 @@ class RecordedInstance:
                     f"the trace {self._folder} was recorded with another reference's initial values ({key!r} differs); "
                     "record it anew, with --reference REFERENCE_TRACE."
                 )
-
-    def close(self) -> None:
-        """Holds nothing that has to be let go."""
 
 
 def refused(read: Callable[[], _Result]) -> _Result:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from lockstep.arrays import Arrays, is_rounded, largest_magnitude, named
 from lockstep.errors import LockstepError
 from lockstep.recorder.fill import jittered
-from lockstep.subjects import Objective
+from lockstep.subjects import Objective, Perturbed
 from lockstep.trace import Trace
 
 JITTERS = 3
@@ -65,33 +65,8 @@ class Noise:
     loss: float = 0.0
 
 
-class Movable(Protocol):
-    """A subject that can be run with other values, inputs and numbers of threads than it was built for."""
-
-    def run_changed(
-        self,
-        values: Mapping[str, np.ndarray],
-        inputs: Mapping[str, np.ndarray],
-        *,
-        threads: int,
-        objective: Objective | None = None,
-    ) -> Trace:
-        """Runs it once, and takes gradients along where there is an objective."""
-        ...
-
-    def run_on_other_kernels(
-        self,
-        values: Mapping[str, np.ndarray],
-        inputs: Mapping[str, np.ndarray],
-        *,
-        objective: Objective | None = None,
-    ) -> Trace:
-        """Runs it once on kernels that sum in another order."""
-        ...
-
-
 def measure(
-    instance: Movable,
+    instance: Perturbed,
     base: Trace,
     inputs: Arrays,
     say: Callable[[str], None],

@@ -86,10 +86,10 @@ class _Served:
         inputs = None if asked["inputs"] is None else _inputs(asked["inputs"], single=single)
         setting = Setting(asked["kind"], _read(asked["values"], "values"), asked["names"], inputs)
         how = Execution(asked["compiler"], tuple(asked["off"]))
-        running: Any = instance  # a Keras model, which alone is built here
-        running.stir(asked["stir"])
+        assert instance.stirred is not None  # a Keras model, which alone is built here
+        instance.stirred.stir(asked["stir"])
         draws = None if asked["draws"] is None else tuple(map(ForwardDraw.of, asked["draws"]))
-        trace = running.run(setting, repeats=asked["repeats"], draws=draws, execution=how)
+        trace = instance.run(setting, repeats=asked["repeats"], draws=draws, execution=how)
 
         def write() -> None:
             with TraceWriter(asked["target"]) as writer:

@@ -6,65 +6,26 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from lockstep.align import Alignment
 from lockstep.arrays import numpy_dtype
+from lockstep.built import Built, on_side
 from lockstep.errors import InputError, SubjectError
 from lockstep.judging import Judge, Traces
 from lockstep.recorder import training, trials
 from lockstep.report.model import Verdict, overall
-from lockstep.sensitivity import Movable
 from lockstep.steps import filling, gradients, native_order, optimizer, repeated_draws, trajectory
 from lockstep.steps.finding import Finding
-from lockstep.subjects import INITIAL, Instance, Objective, Setting, Subject
+from lockstep.subjects import INITIAL, Instance, Objective, Recording, Setting, Subject
 from lockstep.trace import Trace
 
 Loss = Callable[[Any, Any], Any]
 Losses = Loss | tuple[Loss | None, Loss | None]
 Maker = Callable[[], Any]
 Makers = tuple[Maker | None, Maker | None]
-OnSide = Callable[[str, Callable[[], Any]], Any]
-"""Runs something of a side; a failure says which side it is."""
-
-
-class Here(Protocol):
-    """The reference's graph on the candidate's runtime."""
-
-    def run(self, setting: Setting, *, objective: Objective | None = None) -> Trace | None:
-        """Runs it; None where there is none."""
-        ...
-
-
-class Built(Protocol):
-    """Both sides built in one mode."""
-
-    @property
-    def reference(self) -> Instance:
-        """The reference."""
-        ...
-
-    @property
-    def candidate(self) -> Instance:
-        """The candidate."""
-        ...
-
-    @property
-    def here(self) -> Here:
-        """The reference's graph on the candidate's runtime."""
-        ...
-
-    @property
-    def original(self) -> Instance | None:
-        """The reference, or its own graph here, as something that runs from any values; None if there is neither."""
-        ...
-
-    @property
-    def movable(self) -> Movable | None:
-        """What can be run again with other values."""
-        ...
 
 
 class _NoGradientsError(Exception):
@@ -95,7 +56,6 @@ class TrainingQuestions:
         makers: Side -> what makes its optimizer (None where its recorder does); None: nothing about them is asked.
         steps: How many training steps are compared.
         judge: What judges.
-        on_side: Runs something of a side.
         by_default: Whether gradients are compared though nobody asked: what cannot be differentiated is no failure.
         positive: Keys of the reference's variables that have to be positive.
     """
@@ -105,7 +65,6 @@ class TrainingQuestions:
     makers: Mapping[str, Maker | None] | None
     steps: int
     judge: Judge
-    on_side: OnSide
     by_default: bool = False
     positive: frozenset[str] = frozenset()
 
@@ -175,7 +134,7 @@ class TrainingQuestions:
             return [_not_asked("no output depends smoothly on a variable that is trained")]
         if candidate.training_loss is None:
             return [_not_asked("the candidate is a recording without gradients, or runs in another process")]
-        found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.movable, mine)]
+        found = [self.judge.gradients(Traces(reference, candidate, here), alignment, built.perturbed, mine)]
         found = repeated_draws.undecided(found, both.base, candidate)
         return native_order.excused(here or reference, candidate, found)
 
@@ -196,8 +155,8 @@ class TrainingQuestions:
                 stack.callback(one.close)
             points = {point for one in made.values() for point in one.turning_points()}
             given, steps = trials.trial(shapes), trials.probes(sorted(points))
-            mine = self.on_side("reference", lambda: optimizer.course(made["reference"], given, steps))
-            theirs = self.on_side("candidate", lambda: optimizer.course(made["candidate"], given, steps, mine))
+            mine = on_side("reference", lambda: optimizer.course(made["reference"], given, steps))
+            theirs = on_side("candidate", lambda: optimizer.course(made["candidate"], given, steps, mine))
             return optimizer.judge(mine, theirs, given, names)
 
     def _trajectory(self, both: Traces, built: Built, alignment: Alignment) -> list[Finding]:
@@ -207,7 +166,7 @@ class TrainingQuestions:
         if both.base.repeated_draws:
             unknown = Finding(Verdict.DIVERGED, "the masks of the training steps differ")
             return repeated_draws.undecided([unknown], both.base, both.candidate)
-        if _recorded(built.candidate) is not None or not hasattr(self.subjects["candidate"], "make_optimizer"):
+        if built.candidate.trained is not None or not self.subjects["candidate"].offers.training:
             return [_not_asked("the candidate is a recording, or runs in another process, and cannot be trained")]
         course = self._course(both, built)
         if course is None:
@@ -242,7 +201,7 @@ class TrainingQuestions:
                 self.judge.say(f"training step {number} of {len(steps)}, from the reference's state")
                 state = training.state_after(step.run)
                 given = [{key: source[key] for key in shapes} for source in (state, step.run.gradients)]
-                done = self.on_side("candidate", functools.partial(candidate.apply, *given))
+                done = on_side("candidate", functools.partial(candidate.apply, *given))
                 scale = max(scale, gradients.largest(step.run))
                 found.append(
                     [
@@ -266,17 +225,17 @@ class TrainingQuestions:
         here = built.here.run(Setting("given", {key: start[key] for key in start}), objective=mine)
         traces = Traces(step.run, run, here)
         found = [
-            self.judge.gradients(traces, alignment, built.movable, mine, scale),
-            self.judge.state(traces, alignment, built.movable),
+            self.judge.gradients(traces, alignment, built.perturbed, mine, scale),
+            self.judge.state(traces, alignment, built.perturbed),
         ]
         return repeated_draws.undecided(found, both.base, run)
 
     def _course(self, both: Traces, built: Built) -> tuple[list[training.TrainingStep], list[float]] | None:
         """Returns the reference's training steps and its drift from itself: recorded, or run now."""
-        recorded = _recorded(built.reference)
+        recorded = built.reference.trained
         if recorded is not None:
-            steps, own = recorded.trajectory()
-            return (steps[: self.steps], own[: self.steps]) if steps else None
+            known, own = recorded.trajectory()
+            return (list(known[: self.steps]), list(own[: self.steps])) if known else None
         start = {key: both.reference.before[key] for key in both.reference.before}
         count = training.affordable(start, self.steps)
         self.judge.say(f"training the reference for {count} steps")
@@ -297,15 +256,13 @@ class TrainingQuestions:
         return training.train(run, lambda shapes: self._make_optimizer(side, shapes, {}), values, count)
 
     def _make_optimizer(self, side: str, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
-        subject: Any = self.subjects[side]
         assert self.makers is not None
-        if not hasattr(subject, "make_optimizer"):
-            return None
-        return self.on_side(side, functools.partial(subject.make_optimizer, self.makers[side], shapes, names))
+        make = self.subjects[side].make_optimizer
+        return on_side(side, functools.partial(make, self.makers[side], shapes, names))
 
 
-def chosen(subjects: Mapping[str, Subject], wishes: TrainingWishes, judge: Judge, on_side: OnSide) -> TrainingQuestions:
-    """Returns the questions that the caller's wishes come to, and tells subjects what they have to record.
+def chosen(subjects: Mapping[str, Subject], wishes: TrainingWishes, judge: Judge) -> TrainingQuestions:
+    """Returns the questions that the caller's wishes come to.
 
     Raises:
         InputError: A wish cannot be met.
@@ -317,11 +274,8 @@ def chosen(subjects: Mapping[str, Subject], wishes: TrainingWishes, judge: Judge
     steps = (
         (trajectory.STEPS if wishes.trajectory is None else wishes.trajectory) if wanted and with_loss and makers else 0
     )
-    for subject in subjects.values():
-        if hasattr(subject, "wanted_of_training"):
-            subject.wanted_of_training(gradients=wanted, steps=steps)  # before anything is recorded
     by_default = wishes.gradients is None and not with_loss
-    return TrainingQuestions(subjects, objectives, makers, steps, judge, on_side, by_default)
+    return TrainingQuestions(subjects, objectives, makers, steps, judge, by_default)
 
 
 def rule(step: str, findings: Sequence[Finding], tolerance: str) -> str:
@@ -340,10 +294,10 @@ def _losses(subjects: Mapping[str, Subject], loss: Losses | None) -> tuple[dict[
     if len(both) != 2 or not all(one is None or callable(one) for one in both):
         raise InputError("loss must be a function loss(outputs, batch), or a pair: reference's and candidate's.")
     losses = dict(zip(subjects, both, strict=True))
-    given = {side: losses[side] is not None or bool(getattr(s, "loss", "")) for side, s in subjects.items()}
+    given = {side: losses[side] is not None or bool(_recording(s).loss) for side, s in subjects.items()}
     if len(set(given.values())) == 2:
         with_loss, without = sorted(given, key=lambda side: not given[side])
-        if hasattr(subjects[without], "recorded_environment"):
+        if _recording(subjects[without]).complete:
             return losses, False, True
         raise InputError(f"the {with_loss} has a loss and the {without} has none; give both sides theirs, or neither.")
     return losses, all(given.values()), False
@@ -354,11 +308,11 @@ def _makers(subjects: Mapping[str, Subject], makers: Makers | None) -> dict[str,
     if makers is not None and (not isinstance(makers, tuple) or len(makers) != 2):
         raise InputError("optimizers must be a pair of functions: the reference's and the candidate's.")
     given = dict(zip(subjects, makers or (None, None), strict=True))
-    has = {side: given[side] is not None or bool(getattr(s, "optimizer", "")) for side, s in subjects.items()}
+    has = {side: given[side] is not None or bool(_recording(s).optimizer) for side, s in subjects.items()}
     if not any(has.values()):
         return None
     for side, maker in given.items():
-        if not has[side] and hasattr(subjects[side], "recorded_environment"):
+        if not has[side] and _recording(subjects[side]).complete:
             return None
         if not has[side]:
             raise InputError(f"the {side} has no optimizer and the other side has one; give both sides theirs.")
@@ -370,10 +324,9 @@ def _makers(subjects: Mapping[str, Subject], makers: Makers | None) -> dict[str,
     return given
 
 
-def _recorded(instance: Any) -> Any:
-    """Returns the instance itself where it answers from a recording; None of any other."""
-    behind = getattr(instance, "movable", instance)
-    return behind if hasattr(behind, "trajectory") else None
+def _recording(subject: Subject) -> Recording:
+    """Returns what is known of a subject that is recorded; nothing of one that is not."""
+    return subject.recording or Recording()
 
 
 def _kinds(trace: Trace) -> dict[str, object]:

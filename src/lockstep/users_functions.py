@@ -37,14 +37,28 @@ NOTHING = Used(lambda: None)
 
 
 class ImportedFunction:
-    """A function of a file in a configuration's folder; called, it runs with the modules of the side's last build."""
+    """A function of a file in a configuration's folder; called, it runs with the modules of the side's last build.
+
+    Attributes:
+        sources: Where it is imported from; the other functions of its side come from the same modules.
+    """
 
     def __init__(self, sources: Sources, path: Path, name: str) -> None:
-        self._sources, self._path, self._name = sources, path, name
+        self.sources, self._path, self._name = sources, path, name
+
+    @property
+    def folder(self) -> Path:
+        """The configuration's folder."""
+        return Path(self.sources.folder)
+
+    @property
+    def entry(self) -> str:
+        """What names it in that folder: `model.py:build`."""
+        return f"{self._path.relative_to(self.folder).as_posix()}:{self._name}"
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Calls it."""
-        modules = self._sources.current()
+        modules = self.sources.current()
         if modules.is_active():
             return self._of(modules)(*arguments, **options)
         with modules.active():
@@ -57,14 +71,19 @@ class ImportedFunction:
             InputError: A file is no longer what was imported.
         """
         try:
-            modules = self._sources.fresh()
+            modules = self.sources.fresh()
         except RecordingError as error:
             raise InputError(str(error)) from error
-        return Used(self._of(modules), modules, self._sources.note)
+        return Used(self._of(modules), modules, self.sources.note)
 
     def _of(self, modules: Modules) -> Callable[..., Any]:
         found: Callable[..., Any] = getattr(modules.module(str(self._path)), self._name)
         return found
+
+
+def sources_of(function: Callable[..., Any]) -> Sources | None:
+    """Returns where a function is imported from, where Lockstep imports it."""
+    return function.sources if isinstance(function, ImportedFunction) else None
 
 
 def for_a_build(function: Callable[..., Any]) -> Used:

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from lockstep import training_questions
 from lockstep.align import Alignment, Rename, TransformRule, align, checked_ignore, renamer
 from lockstep.arrays import Arrays, checked_inputs
+from lockstep.built import Built, Here, Sided, on_side
 from lockstep.checkpoints.settings import CheckpointSettings
 from lockstep.errors import InputError, SubjectError
-from lockstep.forced_runs import ForcedRuns, programmed
+from lockstep.forced_runs import ForcedRuns
 from lockstep.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.parts import PartRule, in_parts
@@ -27,7 +28,6 @@ from lockstep.proof import dependence, start
 from lockstep.proof.trials import Trials, labelled
 from lockstep.recorder.modules import LOCK
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, gathered, overall
-from lockstep.sensitivity import Movable
 from lockstep.steps import checkpoint as from_checkpoint
 from lockstep.steps import (
     consequences,
@@ -43,9 +43,21 @@ from lockstep.steps import (
 )
 from lockstep.steps.finding import Finding, step_report
 from lockstep.steps.forced import judge as judge_forced
-from lockstep.subjects import INITIAL, Instance, Mode, Objective, Setting, Subject
+from lockstep.subjects import (
+    INFERENCE,
+    INITIAL,
+    MODES,
+    TRAINING,
+    Instance,
+    Mode,
+    Perturbed,
+    Setting,
+    Subject,
+    Switched,
+    Wanted,
+)
 from lockstep.tolerance import FixedTolerance
-from lockstep.trace import ForwardDraw, Trace, VariableRecord
+from lockstep.trace import Trace
 from lockstep.training_questions import Losses, Makers, TrainingQuestions, TrainingWishes
 
 _FURTHER_CALLS = 2
@@ -183,7 +195,8 @@ class Pair:
         traces: What the reference does, and the candidate from initial values and with draws of its own.
         alignment: The reference's variables -> the candidate's.
         candidate: The candidate, built.
-        movable: The reference's graph, to be run again with other settings; None if there is none here.
+        perturbed: The reference's graph, to be run again with other numbers; None if there is none here.
+        switched: The same, to be run under other switches.
         judge: What all questions are judged by.
         note: Why the reference's graph does not run here, though it ran elsewhere; empty otherwise.
     """
@@ -191,7 +204,8 @@ class Pair:
     traces: Traces
     alignment: Alignment
     candidate: Instance
-    movable: Movable | None
+    perturbed: Perturbed | None
+    switched: Switched | None
     judge: Judge
     note: str
 
@@ -217,36 +231,6 @@ def paired(  # noqa: PLR0913 - as of `verify`
         yield check.pair(stack, mode)
 
 
-@dataclass(frozen=True)
-class _Built:
-    """Both sides built in one mode, and the reference's graph on the candidate's runtime where that is another one.
-
-    Attributes:
-        reference: The reference.
-        candidate: The candidate.
-        here: The reference's graph on the candidate's runtime.
-        recorded: The same where both ran on one TensorFlow, of a reference that was recorded; None elsewhere.
-    """
-
-    reference: _Sided
-    candidate: _Sided
-    here: _Here
-    recorded: Instance | None = None
-
-    @property
-    def original(self) -> Instance | None:
-        """The reference, or its own graph here, as something that runs from any values; None if there is neither."""
-        if self.here.instance is not None or self.recorded is not None:
-            return self.here.instance or self.recorded
-        return self.reference if self.reference.free else None
-
-    @property
-    def movable(self) -> Movable | None:
-        """What can be run again with other values, to see how far rounding alone moves it."""
-        movable: Any = self.here.instance or getattr(self.reference, "movable", None)
-        return movable if hasattr(movable, "run_changed") else None
-
-
 class _Check:
     """One check: three modes are built in turn, each answers its questions, and is dropped."""
 
@@ -262,9 +246,7 @@ class _Check:
         self._subjects = {"reference": reference, "candidate": candidate}
         self._inputs, self._rules, self._tolerance, self._progress = inputs, rules.rename, tolerance, progress
         self._transforms, self._ignore = rules.transforms, rules.ignore
-        for subject in self._subjects.values():
-            if hasattr(subject, "ignore"):  # one that is filled in a process of its own
-                subject.ignore = rules.ignore
+        self._wanted = dict.fromkeys(self._subjects, Wanted(ignore=rules.ignore))
         self._checkpoint = from_checkpoint.Source(rules.checkpoint)
         self._steps: list[StepReport] = []
         self._culprits: list[Culprit] = []
@@ -278,7 +260,10 @@ class _Check:
 
     def ask_about_training(self, wishes: TrainingWishes) -> None:
         """Says what is asked beyond the forward pass; see `verify`."""
-        self._beyond = training_questions.chosen(self._subjects, wishes, self._judge, on_side)
+        self._beyond = training_questions.chosen(self._subjects, wishes, self._judge)
+        for side, wanted in self._wanted.items():
+            gradients = self._beyond.objectives is not None
+            self._wanted[side] = dataclasses.replace(wanted, gradients=gradients, steps=self._beyond.steps)
 
     def run(self) -> Report:
         """Runs all steps."""
@@ -300,20 +285,18 @@ class _Check:
         start = self._clock
         self._open_checkpoint()
         with ExitStack() as stack:
-            built = self._build(stack, Mode(training=False, randomness="num_random_ops"))
+            built = self._build(stack, INFERENCE)
             first = self._initial(built)
             alignment = self._align(first)
             plan = self._checkpoint.plan(first.reference, alignment)
             plan = from_checkpoint.refuse_gaps(plan, self._checkpoint.findings, alignment)
             reference = built.reference.run(plan.reference)
             candidate = built.candidate.run(plan.candidate)
-            again = reload(
-                getattr(built.candidate, "movable", built.candidate), Traces(reference, candidate), self._say
-            )
+            again = reload(built.candidate.unwrapped, Traces(reference, candidate), self._say)
             again = dataclasses.replace(candidate, outputs=again.outputs)
             here = built.here.run(Setting("given", reference.before))
             forced = self._forced(built, alignment, first)
-            found = self._judge.results(Traces(reference, again, here), alignment, built.movable, forced)
+            found = self._judge.results(Traces(reference, again, here), alignment, built.perturbed, forced)
             found += dependence.judge(forced, (plan.reference, plan.candidate))
             # The values of a checkpoint may hide which is which: the pairs are proved at distinct values too.
             trials = Trials(built, alignment, forced, self._judge, self._inputs, first.reference)
@@ -329,8 +312,8 @@ class _Check:
         if both.reference.forward_draws is None:  # a model that drew while it made its variables
             reference = built.reference.run(filling.copied(both.reference, alignment)[0])
             both = dataclasses.replace(both, reference=reference)
-        instance = getattr(built.candidate, "movable", built.candidate)
-        return Pair(both, alignment, instance, built.movable, self._judge, built.here.note)
+        instance = built.candidate.unwrapped
+        return Pair(both, alignment, instance, built.perturbed, built.switched, self._judge, built.here.note)
 
     def _whole(self, start: float) -> Report:
         return Report(
@@ -342,7 +325,7 @@ class _Check:
         )
 
     def _inference(self) -> None:
-        mode = Mode(training=False, randomness="num_random_ops")
+        mode = INFERENCE
         with ExitStack() as stack:
             built = self._build(stack, mode)
             first = self._initial(built, repeats=_FURTHER_CALLS)
@@ -360,28 +343,26 @@ class _Check:
             self._report("inference-random", self._steady(mode, built, first, found), self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
 
-    def _forced(self, built: _Built, alignment: Alignment, both: Traces, *, training: bool = False) -> ForcedRuns:
-        ours = programmed((built.here.instance, built.recorded, getattr(built.reference, "movable", None)))
-        theirs = programmed((getattr(built.candidate, "movable", None),))
+    def _forced(self, built: Built, alignment: Alignment, both: Traces, *, training: bool = False) -> ForcedRuns:
+        ours, theirs = built.program_of_reference(), built.candidate.followed
         before = both.reference.before
         forced = ForcedRuns(ours, theirs, alignment, before, self._say, self.max_memory, training=training)
         forced.positive(self._positive)
         forced.draws = both.base.forward_draws
         return forced
 
-    def _fixed(self, built: _Built, alignment: Alignment, forced: ForcedRuns, initial: Traces) -> None:
+    def _fixed(self, built: Built, alignment: Alignment, forced: ForcedRuns, initial: Traces) -> None:
         trials = Trials(built, alignment, forced, self._judge, self._inputs, initial.reference, self.also_generic)
         findings = trials.findings()
         self._positive = trials.positive
         findings.extend(self._located(forced))
-        mode = Mode(training=False, randomness="num_random_ops")
-        findings = self._steady(mode, built, initial, findings, filling.filled("distinct", alignment))
+        findings = self._steady(INFERENCE, built, initial, findings, filling.filled("distinct", alignment))
         self._report("inference-fixed", findings, self._rule)
 
     def _steady(
         self,
         mode: Mode,
-        built: _Built,
+        built: Built,
         both: Traces,
         found: list[Finding],
         values: tuple[Setting, Setting] = (INITIAL, INITIAL),
@@ -389,13 +370,13 @@ class _Check:
         """Returns findings; where they diverged and a side is not the same in two builds, that in their place."""
 
         def twice(side: str, instance: Instance, first: Trace, setting: Setting) -> tuple[Trace, Trace] | None:
-            again = getattr(self._subjects[side], "build_again", None)
-            recorded = setting is not INITIAL and not instance.free
-            if again is None or recorded:
+            if setting is not INITIAL and not instance.free:
                 return None
-            self._say(f"{side}: building it again")
             try:
-                second = again(mode, self._inputs)
+                self._say(f"{side}: building it again")
+                second = self._subjects[side].build_again(mode, self._inputs, self._wanted[side])
+                if second is None:
+                    return None
                 return first if setting is INITIAL else instance.run(setting), second.run(setting)
             except (InputError, SubjectError):
                 return None  # the build that counts says so itself
@@ -409,7 +390,7 @@ class _Check:
         )
 
     def _wider_in_training(
-        self, found: Sequence[Finding], built: _Built, alignment: Alignment, forced: ForcedRuns, reference: Trace
+        self, found: Sequence[Finding], built: Built, alignment: Alignment, forced: ForcedRuns, reference: Trace
     ) -> list[Finding]:
         if self._tolerance.alone or overall([finding.verdict for finding in found]) is not Verdict.EQUIVALENT:
             return []
@@ -421,7 +402,7 @@ class _Check:
         return [] if located is None else [judge_forced(located)]
 
     def _open_checkpoint(self) -> None:
-        if self._transforms and hasattr(self._subjects["candidate"], "fill_names"):
+        if self._transforms and not self._subjects["candidate"].offers.rules:
             raise InputError(
                 "transform rules go with a candidate that runs in this process; take python, requirements and "
                 "interpreter out of its table, or rename rules alone."
@@ -431,9 +412,12 @@ class _Check:
 
             self._say("opening the checkpoint")
             opened = open_checkpoint(settings.path, moving_averages=settings.moving_averages)
-            self._checkpoint.hand_over(opened, self._subjects, self._rules)
+            self._checkpoint.open(opened)
+            for side, wanted in self._wanted.items():
+                values = from_checkpoint.values_for(opened, self._rules if side == "candidate" else ())
+                self._wanted[side] = dataclasses.replace(wanted, given=values)
 
-    def _from_checkpoint(self, initial: Trace, built: _Built, alignment: Alignment, forced: ForcedRuns) -> None:
+    def _from_checkpoint(self, initial: Trace, built: Built, alignment: Alignment, forced: ForcedRuns) -> None:
         """Runs both sides from the checkpoint; what was found is reported after the training steps."""
         if (plan := self._checkpoint.plan(initial, alignment)) is not None:
             self._say("inference, every variable from the checkpoint")
@@ -441,7 +425,7 @@ class _Check:
             here = built.here.run(Setting("given", reference.before))
             candidate = built.candidate.run(plan.candidate, draws=(here or reference).forward_draws)
             both = Traces(reference, candidate, here)
-            found = self._judge.results(both, alignment, built.movable, forced)
+            found = self._judge.results(both, alignment, built.perturbed, forced)
             self._checkpoint.judged([*found, *dependence.judge(forced, (plan.reference, plan.candidate))])
         self._clock = self._checkpoint.stopped(self._clock)
 
@@ -451,11 +435,8 @@ class _Check:
     def _training(self) -> None:
         findings: list[Finding] = []
         verdicts: list[Verdict] = []
-        first = "num_random_ops"
-        for mode in (
-            Mode(training=True, randomness="num_random_ops"),
-            Mode(training=True, randomness="constant", functional=True),
-        ):
+        first = TRAINING.randomness
+        for mode in (mode for mode in MODES if mode.training):
             with ExitStack() as stack:
                 built = self._build(stack, mode)
                 both = self._initial(built)
@@ -492,7 +473,7 @@ class _Check:
         self._later[name] = found, duration_s
 
     def _random(
-        self, mode: Mode, both: Traces, built: _Built, alignment: Alignment, forced: ForcedRuns
+        self, mode: Mode, both: Traces, built: Built, alignment: Alignment, forced: ForcedRuns
     ) -> list[Finding]:
         """Judges runs from initial values; where both sides did not start or draw alike, from the reference's too."""
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
@@ -502,7 +483,7 @@ class _Check:
         drawing = native_order.draws(both.base, both.candidate)
         # Other initial values, or other draws, tell nothing by their results, whose noise takes seconds to measure.
         if not apart and (self._agree(both) or not drawing or not built.candidate.free):
-            results = self._judge.results(both, alignment, built.movable, forced)
+            results = self._judge.results(both, alignment, built.perturbed, forced)
             if not drawing or not _in_doubt(results) or not built.candidate.free:
                 return [*own, initial, *self._unordered(built, results), *_notes(both, built.here, results)]
         self._say("candidate, with the initial values and the draws of the reference")
@@ -512,7 +493,7 @@ class _Check:
         reference = both.reference if known else built.reference.run(values[0])
         drawn = (both if known else Traces(reference, both.candidate)).base.forward_draws
         again = Traces(reference, built.candidate.run(values[1], draws=drawn), both.here)
-        results = self._judge.results(again, alignment, built.movable, forced)
+        results = self._judge.results(again, alignment, built.perturbed, forced)
         results = native_order.excused(again.base, again.candidate, results)
         results = repeated_draws.undecided(results, again.base, again.candidate)
         traces = both.reference, both.candidate
@@ -525,50 +506,45 @@ class _Check:
         """Tells whether outputs are equal as they were drawn: else the draws have to be aligned, not noise measured."""
         return numbers.outputs(both.base, both.candidate, self._tolerance).verdict is Verdict.EQUIVALENT
 
-    def _unordered(self, built: _Built, results: Sequence[Finding]) -> list[Finding]:
+    def _unordered(self, built: Built, results: Sequence[Finding]) -> list[Finding]:
         """Returns findings, undecided where the reference's own result depends on an order that nothing defines."""
         names = built.original.unordered if built.original is not None else ()
         return unordered.judge(names, results)
 
-    def _build(self, stack: ExitStack, mode: Mode) -> _Built:
-        built: dict[str, _Sided] = {}
+    def _build(self, stack: ExitStack, mode: Mode) -> Built:
+        built: dict[str, Sided] = {}
         for side, subject in self._subjects.items():
             self._say(f"{side}: building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
-            if side == "candidate" and hasattr(subject, "fill_names"):
+            if side == "candidate":
                 renamed = renamer(self._rules)
                 names = {renamed(r.key): r.key for r in built["reference"].variables}
-                subject.fill_names = names
-            instance = on_side(side, functools.partial(subject.build, mode, self._inputs))
+                self._wanted[side] = dataclasses.replace(self._wanted[side], fill_names=names)
+            instance = on_side(side, functools.partial(subject.build, mode, self._inputs, self._wanted[side]))
             stack.callback(instance.close)
-            built[side] = _Sided(side, instance)
+            built[side] = Sided(side, instance)
         here = self._here(mode)
         stack.callback(here.close)
         recorded = self._recorded(mode, here, built["reference"])
         if recorded is not None:
             stack.callback(recorded.close)
-        return _Built(built["reference"], built["candidate"], here, recorded)
+        return Built(built["reference"], built["candidate"], here, recorded)
 
-    def _recorded(self, mode: Mode, here: _Here, reference: _Sided) -> Instance | None:
+    def _recorded(self, mode: Mode, here: Here, reference: Sided) -> Instance | None:
         """Returns the graph of a reference that was recorded on this process's TensorFlow; None of any other."""
-        graph: Any = getattr(self._subjects["reference"], "graph_here", None)
-        if reference.free or graph is None or here.instance is not None or here.note:
+        if reference.free or here.instance is not None or here.note:
             return None
-        found: Instance | None = graph(mode, self._inputs)
-        return found
+        return self._subjects["reference"].graph_here(mode, self._inputs)
 
-    def _here(self, mode: Mode) -> _Here:
+    def _here(self, mode: Mode) -> Here:
         """Builds the reference's graph on the candidate's runtime."""
-        build: Any = getattr(self._subjects["reference"], "here", None)
-        elsewhere = self._elsewhere()
-        if elsewhere:
-            return _Here(None, note=elsewhere)
-        if build is None:
-            return _Here(None)
-        self._say("the reference's graph: importing it into this TensorFlow")
+        if elsewhere := self._elsewhere():
+            return Here(None, note=elsewhere)
+        if self._subjects["reference"].recording is not None:
+            self._say("the reference's graph: importing it into this TensorFlow")
         try:
-            return _Here(build(mode, self._inputs))
+            return Here(self._subjects["reference"].on_this_runtime(mode, self._inputs))
         except (InputError, SubjectError) as error:
-            return _Here(None, note=f"whose difference it is cannot be told: {error}")
+            return Here(None, note=f"whose difference it is cannot be told: {error}")
 
     def _elsewhere(self) -> str:
         """Tells why no graph can be run on the candidate's TensorFlow: it is another one than this process's."""
@@ -585,7 +561,7 @@ class _Check:
         versions = [subject.environment().get("tensorflow", "?") for subject in self._subjects.values()]
         return f"TensorFlow {' against '.join(versions)}"
 
-    def _initial(self, built: _Built, *, repeats: int = 0) -> Traces:
+    def _initial(self, built: Built, *, repeats: int = 0) -> Traces:
         self._say("reference: running from its initial values")
         reference = built.reference.run(INITIAL)
         if reference.repeated_draws and built.recorded is not None:
@@ -614,79 +590,6 @@ class _Check:
         self._progress(Event(text))
 
 
-class _Here:
-    """The reference's graph on the candidate's runtime; where there is none, or it does not run, there is no trace.
-
-    Attributes:
-        instance: The graph, or None.
-        note: Why it could not be run; empty where it could, or where there is none.
-    """
-
-    def __init__(self, instance: Instance | None, note: str = "") -> None:
-        self.instance, self.note = instance, note
-
-    def run(self, setting: Setting, *, objective: Objective | None = None) -> Trace | None:
-        if self.instance is None:
-            return None
-        try:
-            return self.instance.run(setting, objective=objective)
-        except SubjectError as error:
-            # An operation that this TensorFlow no longer has, or does otherwise, is no fault of either side.
-            self.instance, self.note = None, f"whose difference it is cannot be told: {error}"
-            return None
-
-    def close(self) -> None:
-        if self.instance is not None:
-            self.instance.close()
-
-
-class _Sided:
-    """An instance whose failures say which side it is; `movable` is the instance itself."""
-
-    def __init__(self, side: str, instance: Instance) -> None:
-        self._side, self._instance = side, instance
-        self.movable = instance
-
-    @property
-    def variables(self) -> tuple[VariableRecord, ...]:
-        return self._instance.variables
-
-    @property
-    def free(self) -> bool:
-        return self._instance.free
-
-    @property
-    def unordered(self) -> tuple[str, ...]:
-        return self._instance.unordered
-
-    def run(
-        self,
-        setting: Setting,
-        *,
-        repeats: int = 0,
-        draws: Sequence[ForwardDraw] | None = None,
-        objective: Objective | None = None,
-    ) -> Trace:
-        return on_side(
-            self._side, lambda: self._instance.run(setting, repeats=repeats, draws=draws, objective=objective)
-        )
-
-    def close(self) -> None:
-        self._instance.close()
-
-
-def on_side(side: str, action: Callable[[], _Result]) -> _Result:
-    """Does something with one side's code; what it raises says which side that was."""
-    try:
-        return action()
-    except SubjectError as error:
-        told = SubjectError(f"the {side} {error}", side=side, doing=error.doing)
-        told.traceback_text = error.traceback_text
-        raise told from error.__cause__
-    except InputError as error:
-        raise InputError(f"the {side}: {error}") from error
-
-
 def _settings(given: CheckpointSettings | str | os.PathLike[str] | None) -> CheckpointSettings | None:
     return given if given is None or isinstance(given, CheckpointSettings) else CheckpointSettings(Path(given))
 
@@ -701,7 +604,7 @@ def subject_of(given: Subject | Mapping[str, Any], side: str) -> Subject:
         from lockstep.config import subject_from_table
 
         return subject_from_table(dict(given), folder=Path.cwd(), side=side)
-    if not hasattr(given, "build") or not hasattr(given, "environment"):
+    if not isinstance(given, Subject):
         raise InputError(
             f"the {side} is a {type(given).__name__}; wrap it first: lockstep.tf1_graph(forward) for TF1-style code, "
             "lockstep.keras(build) for a function that makes a Keras layer or model."
@@ -717,7 +620,7 @@ def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:
     return {prefix + name: value for name, value in figures.items()}
 
 
-def _notes(both: Traces, here: _Here, results: Sequence[Finding]) -> list[Finding]:
+def _notes(both: Traces, here: Here, results: Sequence[Finding]) -> list[Finding]:
     notes = dict.fromkeys(note for note in (*both.reference.notes, *both.candidate.notes, here.note) if note)
     # A step that diverged shows its details alone; there it matters most that nobody can tell whose difference it is.
     diverged = any(finding.verdict is Verdict.DIVERGED for finding in results)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from lockstep import keras as keras_subject
 from lockstep import tf1, tf1_graph
 from lockstep.align import align
-from lockstep.forced_runs import ForcedRuns, programmed
+from lockstep.forced_runs import ForcedRuns
 from lockstep.report.model import Culprit, gathered
 from lockstep.steps import numbers, variables_match
 from lockstep.subjects import INITIAL, Mode
@@ -49,7 +49,7 @@ class Pair:
         theirs = keras_subject(lambda: _Migrated(self.candidate)).build(mode, x)
         traces = ours.run(INITIAL), theirs.run(INITIAL)
         alignment = align(traces[0].variables, traces[1].variables, ())
-        forced = ForcedRuns(programmed([ours]), programmed([theirs]), alignment, traces[0].before, lambda _: None)
+        forced = ForcedRuns(ours.followed, theirs.followed, alignment, traces[0].before, lambda _: None)
         located = forced.distinct
         assert located is not None
         findings = (

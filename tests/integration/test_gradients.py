@@ -271,13 +271,13 @@ def test_a_recording_holds_the_gradients_that_were_taken(folder, tmp_path):
 
     from lockstep.environments import EnvironmentSpec
     from lockstep.isolated import IsolatedSubject
+    from lockstep.subjects import Wanted
 
     configuration = read(folder)
     inputs = make_inputs(configuration)
     spec = EnvironmentSpec(interpreter=Path(sys.executable))
     subject = IsolatedSubject(folder, "legacy.py:forward", spec, loss="losses.py:loss")
-    subject.wanted_of_training(gradients=True, steps=0)
-    subject.record(inputs, tmp_path / "trace")
+    subject.record(inputs, tmp_path / "trace", Wanted(gradients=True))
     loaded = lockstep.load(tmp_path / "trace")
     candidate = subject_from_table(configuration.candidate, folder, "candidate")
     losses = {}

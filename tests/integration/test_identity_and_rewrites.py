@@ -12,6 +12,8 @@ from benchmarks.soundness import identity, rewrites
 
 import lockstep
 
+pytestmark = pytest.mark.corpus
+
 SEED = 12
 OF_EACH_TOPIC = 2
 

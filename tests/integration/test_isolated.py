@@ -19,7 +19,7 @@ from lockstep.isolated import IsolatedSubject, Taps
 from lockstep.recorded import RecordedSubject
 from lockstep.recorder import graph, operations
 from lockstep.recorder.randomness import GraphSeeds
-from lockstep.subjects import INITIAL, Mode
+from lockstep.subjects import INITIAL, Mode, Wanted
 
 INPUTS = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
 TRAINING = Mode(training=True, randomness="num_random_ops")
@@ -268,7 +268,9 @@ def test_operations_have_types_attributes_and_the_users_lines(folder, tmp_path):
     assert product.attributes["transpose_a"] is False
     assert product.outputs == (("float32", (3, 5)),)
     recorded = RecordedSubject(tmp_path / "t")
-    assert recorded.here(TRAINING, INPUTS) is None  # recorded on this very TensorFlow: it would tell nothing new
+    assert (
+        recorded.on_this_runtime(TRAINING, INPUTS) is None
+    )  # recorded on this very TensorFlow: it would tell nothing new
     before = dict(recorded.builds[TRAINING].trace("initial").before)
     program = recorded.graph_here(TRAINING, INPUTS).program(before)
     followed = {operation.place.name: operation for operation in program.operations}
@@ -302,7 +304,7 @@ def test_a_graph_from_elsewhere_that_reaches_beyond_itself_is_not_run(folder, tm
     secret.unlink()
     monkeypatch.setattr(tf, "__version__", "2.99.0")  # so that the graph is asked for
     with pytest.raises(InputError, match=r"reaches beyond itself \(WriteFile\)"):
-        RecordedSubject(tmp_path / "t").here(TRAINING, INPUTS)
+        RecordedSubject(tmp_path / "t").on_this_runtime(TRAINING, INPUTS)
     assert not secret.exists()
     candidate = lockstep.tf1_graph(lambda inputs, training: tf.identity(inputs["x"]))
     report = lockstep.verify(lockstep.load(tmp_path / "t"), candidate, INPUTS)
@@ -353,8 +355,8 @@ def test_both_sides_recorded_apart_are_compared(folder, tmp_path):
     other.record(INPUTS, tmp_path / "b")
     with pytest.raises(InputError, match=r"record it with --reference REFERENCE_TRACE"):
         lockstep.verify(lockstep.load(tmp_path / "a"), lockstep.load(tmp_path / "b"), INPUTS, rename=rename)
-    other.fill_names = {"model/kernel": "net/w", "model/mean": "net/mean"}
-    other.record(INPUTS, tmp_path / "c")
+    wanted = Wanted(fill_names={"model/kernel": "net/w", "model/mean": "net/mean"})
+    other.record(INPUTS, tmp_path / "c", wanted)
     report = lockstep.verify(lockstep.load(tmp_path / "a"), lockstep.load(tmp_path / "c"), INPUTS, rename=rename)
     assert report.verdict == "equivalent"
     with pytest.raises(InputError, match="was recorded on another input 'x'"):

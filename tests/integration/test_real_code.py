@@ -17,7 +17,7 @@ import pytest
 
 from lockstep.environments.uv import find_uv
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.corpus
 PAGE = Path(__file__).parents[2] / "docs" / "design" / "real_code.md"
 STEPS = ["variables-created-once", "variables-match", "inference-fixed", "inference-random", "training-random"]
 

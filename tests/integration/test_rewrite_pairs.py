@@ -18,7 +18,7 @@ from lockstep.parts import PartRule, in_parts
 from lockstep.steps import filling
 from lockstep.subjects import INITIAL, Mode, Setting
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.corpus
 PAIRS = [pytest.param(pair, id=f"{topic}/{pair.name}") for topic, pair in rewrites.pairs()]
 SINGLE = {"rtol": 1e-5, "atol": 1e-5}
 # Keras keeps some of its constants (rates, momenta) in float32 whatever the dtype is.
@@ -27,12 +27,14 @@ CLOSE = {False: {"rtol": 1e-9, "atol": 1e-9}, True: {"rtol": 5e-7, "atol": 5e-8}
 
 @contextlib.contextmanager
 def working_in(precision):
-    before = keras.config.floatx()
+    before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(precision)
+    keras.config.set_dtype_policy(precision)  # made of floatx once, and kept
     try:
         yield
     finally:
-        keras.config.set_floatx(before)
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
 
 
 def value(record):

@@ -13,12 +13,13 @@ from click.testing import CliRunner
 
 import lockstep
 from lockstep.adapters import grappler
+from lockstep.adapters.keras_eager import KerasEager
 from lockstep.cli import main
 from lockstep.cli import switches as command
 from lockstep.errors import InputError
 from lockstep.report.model import Verdict
-from lockstep.subjects import Execution
-from lockstep.switching import question, runs
+from lockstep.subjects import Execution, Subject
+from lockstep.switching import runs
 from lockstep.switching.runs import process_settings
 
 v1 = tf.compat.v1
@@ -233,6 +234,13 @@ def test_python_state_that_a_trace_freezes_shows_in_the_second_call():
     assert said(report, "it is your code")
 
 
+class Other(Subject):
+    """A candidate of another process."""
+
+    def environment(self):
+        return {}
+
+
 def test_code_that_cannot_be_traced_is_undecided_with_the_reason():
     def compute(layer, x, training):
         return x if hasattr(x, "numpy") and x.numpy().size else x.numpy()
@@ -247,15 +255,11 @@ def test_code_that_cannot_be_traced_is_run_as_written_in_other_processes_all_the
     def compute(layer, x, training):
         return x if hasattr(x, "numpy") and x.numpy().size else x.numpy()
 
-    class Elsewhere:
-        def build(self, mode, inputs):
+    class Elsewhere(Other):
+        def build(self, mode, inputs, wanted=None):
             return lockstep.keras(lambda: Model(compute)).build(mode, inputs)
 
-        def end(self):
-            pass
-
-    monkeypatch.setattr(question, "known_elsewhere", lambda candidate: True)
-    monkeypatch.setattr(question, "in_another_process", lambda candidate, variables: Elsewhere())
+    monkeypatch.setattr(KerasEager, "elsewhere", lambda candidate, variables: Elsewhere())
     report = switched(lambda x, training: x, compute, without=("xla", "reference", "onednn", "determinism"))
     assert [(r.setting, r.verdict) for r in report.settings] == [
         ("eager", Verdict.EQUIVALENT),
@@ -492,15 +496,14 @@ def test_a_candidate_that_only_this_process_knows_is_not_run_in_others_and_that_
 def test_a_setting_that_does_not_run_is_undecided_and_says_how_to_leave_it_out(monkeypatch):
     ended = []
 
-    class Elsewhere:
-        def build(self, mode, inputs):
+    class Elsewhere(Other):
+        def build(self, mode, inputs, wanted=None):
             raise InputError("no deterministic kernel; use another operation")
 
         def end(self):
             ended.append(True)
 
-    monkeypatch.setattr(question, "known_elsewhere", lambda candidate: True)
-    monkeypatch.setattr(question, "in_another_process", lambda candidate, variables: Elsewhere())
+    monkeypatch.setattr(KerasEager, "elsewhere", lambda candidate, variables: Elsewhere())
     left_out = ("xla", "reference", "onednn", "threads")
     report = switched(lambda x, training: x, lambda layer, x, training: x, without=left_out)
     assert row(report, "determinism on").verdict is report.verdict is Verdict.UNDECIDED

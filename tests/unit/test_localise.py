@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.localise import budget, effects, forcing, written_otherwise
+from lockstep.errors import FaultWarning, KernelError
+from lockstep.localise import budget, causes, effects, forcing, written_otherwise
 from lockstep.localise.causes import cause_of
 from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Blame
@@ -69,7 +70,11 @@ class NumpyKernels:
 
     def run(self, operation, inputs):
         self.ran += 1
-        return [np.asarray(OPERATIONS[operation.type](*inputs, **operation.attributes))]
+        try:
+            with np.errstate(all="ignore"):  # as a framework's kernels: infinity is an answer
+                return [np.asarray(OPERATIONS[operation.type](*inputs, **operation.attributes))]
+        except (TypeError, ValueError) as error:  # NumPy's own, of what does not fit
+            raise KernelError(str(error)) from error
 
     def run_double(self, operation, inputs, *, halves=False):
         wide = [a.astype(np.float64) if np.asarray(a).dtype == np.float32 else a for a in map(np.asarray, inputs)]
@@ -642,7 +647,7 @@ class SinglePrecision(NumpyKernels):
 
     def run_double(self, operation, inputs, *, halves=False):
         if operation.type == "Tanh":
-            raise TypeError("no float64 kernel for Tanh")
+            raise KernelError("no float64 kernel for Tanh")
         return super().run_double(operation, inputs, halves=halves)
 
 
@@ -941,7 +946,7 @@ def test_an_operation_without_a_float64_kernel_keeps_nobody_from_looking_for_wha
 
 def test_a_search_for_what_is_only_written_otherwise_that_was_not_made_is_told(monkeypatch):
     def impossible(*_):
-        raise TypeError("nothing can be done in float64")
+        raise KernelError("nothing can be done in float64")
 
     sides = scaled(first=False), scaled(first=True)
     monkeypatch.setattr(forcing, "_FURTHEST_PART", 0)  # or both sides would be found to meet behind the products
@@ -1056,3 +1061,14 @@ def test_two_mistakes_in_what_is_multiplied_stay_two():
     assert [culprit.cause.split(";")[0] for culprit in named] == [
         "the constant factor is 0.7", "the constant factor is 0.4",
     ]  # fmt: skip
+
+
+def test_a_bug_in_one_hypothesis_is_told_and_takes_nothing_from_the_others(monkeypatch):
+    def broken(case):
+        raise IndexError("out of range")
+        yield
+
+    monkeypatch.setattr(causes, "_ORDER", (broken, *causes._ORDER))
+    with pytest.warns(FaultWarning, match="a fault of Lockstep's own, please report it: IndexError: out of range"):
+        (one,) = found(network(), network(activation="Elu"))[1]
+    assert one.pitfall == "wrong-activation"

@@ -86,7 +86,8 @@ def keras_binary_cross_entropy(x, y):
 
 @PAIRS.original(precision="float32", x=X, y=Y)
 def huber(x, y):
-    return tf.losses.huber_loss(y, _logits(x), delta=0.5, reduction=tf.losses.Reduction.NONE)
+    reduction = tf.losses.Reduction.NONE
+    return tf.losses.huber_loss(y, _logits(x), delta=0.5, reduction=reduction, loss_collection=None)
 
 
 @PAIRS.rewrite(huber)

@@ -39,7 +39,7 @@ class DrawsFollowed:
         """Takes down one operation that ran; those of graphs that are being traced are no operations that ran."""
         if graph is not None:
             return
-        read, gave = list(_flat(inputs)), list(_flat(outputs))
+        read, gave = list(leaves(inputs)), list(leaves(outputs))
         come_from = 0
         for value in read:
             come_from |= self._of.get(private.tensor_id(value), 0)
@@ -53,7 +53,7 @@ class DrawsFollowed:
         for value in read:
             if value.dtype in _HANDLES:  # what is put into a variable, or a list, comes out of it again
                 number = private.tensor_id(value)
-                if number in self._variables and "Assign" in _text(kind):
+                if number in self._variables and "Assign" in text(kind):
                     self._written |= come_from
                 self._of[number] |= come_from
 
@@ -63,7 +63,7 @@ class DrawsFollowed:
         if place < 0 or self._tool.taken[place] != seed:
             return 0
         # The last one counts: before it, the tool may have drawn what was drawn in earlier rounds.
-        self._draws[place] = ForwardDraw(seed, _text(kind), gave.dtype.name, math.prod(gave.shape))
+        self._draws[place] = ForwardDraw(seed, text(kind), gave.dtype.name, math.prod(gave.shape))
         return 1 << place
 
     def asked_for(self, results: Iterable[Any]) -> tuple[ForwardDraw | None, ...]:
@@ -82,18 +82,26 @@ class DrawsFollowed:
 
 
 def _operation_seed(attributes: Any) -> int | None:
-    flat = list(attributes or ())
-    named = {_text(name): value for name, value in zip(flat[::2], flat[1::2], strict=False)}
+    named = by_name(attributes)
     return int(named["seed2"]) if "seed" in named and "seed2" in named else None
 
 
-def _flat(values: Any) -> Iterable[Any]:
+def leaves(values: Any) -> Iterable[Any]:
+    """Yields the tensors of an operation's inputs or outputs, which may hold lists of them."""
     for value in values if isinstance(values, (list, tuple)) else (values,):
         if isinstance(value, (list, tuple)):
-            yield from _flat(value)
+            yield from leaves(value)
         elif value is not None:
             yield value
 
 
-def _text(name: Any) -> str:
+def by_name(attributes: Any) -> dict[str, Any]:
+    """Returns attribute -> value of what TensorFlow hands over as names and values in turn."""
+    flat = list(attributes or ())
+    pairs = zip(flat[::2], flat[1::2], strict=False)
+    return {text(name): value for name, value in pairs if value is not None}
+
+
+def text(name: Any) -> str:
+    """Returns a name that TensorFlow hands over as bytes or as text."""
     return name.decode() if isinstance(name, bytes) else str(name)

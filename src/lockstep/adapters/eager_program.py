@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters import kernels
+from lockstep.adapters.eager_draws import by_name, leaves, text
 from lockstep.adapters.layer_lines import users_line
 from lockstep.program import Place, Program, ProgramBuilder
 from lockstep.tf1 import private
@@ -69,8 +70,8 @@ class EagerRecorder:
         """Takes down one operation that ran; those of graphs that are being traced are no operations that ran."""
         if graph is not None:
             return
-        kind = kind.decode() if isinstance(kind, bytes) else str(kind)
-        read, gave = list(_flat(inputs)), list(_flat(outputs))
+        kind = text(kind)
+        read, gave = list(leaves(inputs)), list(leaves(outputs))
         if self._is_variables(kind, read, gave) or not gave or gave[0].dtype in _HANDLES:
             return
         specs = [(kernels.spec_of(value), value) for value in gave]
@@ -85,7 +86,7 @@ class EagerRecorder:
             )
             return
         numbers = [self._number(value) for value in read]
-        call = kernels.call(kind, _pairs(attributes), read, len(gave))
+        call = kernels.call(kind, by_name(attributes), read, len(gave))
         plain = kernels.plain_attributes(kind, call)
         for value, made in zip(
             gave, self._builder.operation(kind, plain, numbers, specs, self._place(kind), call), strict=True
@@ -214,20 +215,3 @@ def with_values(program: Program, values: Mapping[str, np.ndarray]) -> Program:
 
 def _buffer(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
-
-
-def _flat(values: Any) -> Iterable[Any]:
-    for value in values if isinstance(values, (list, tuple)) else (values,):
-        if isinstance(value, (list, tuple)):
-            yield from _flat(value)
-        elif value is not None:
-            yield value
-
-
-def _pairs(attributes: Any) -> dict[str, Any]:
-    flat = list(attributes or ())
-    return {_text(n): v for n, v in zip(flat[::2], flat[1::2], strict=False) if v is not None}
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +26,7 @@ from lockstep.adapters.loading import Loads
 from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
 from lockstep.draws import RecordedDraws, matched
+from lockstep.environments import EnvironmentSpec
 from lockstep.errors import InputError, LockstepError
 from lockstep.guards import CreatedVariable, record_created_variables
 from lockstep.program import Program
@@ -35,12 +38,23 @@ from lockstep.recorder.modules import Sources
 from lockstep.recorder.objective import scalar
 from lockstep.recorder.records import ONLY_INPUT
 from lockstep.recorder.structure import same_bits
-from lockstep.subjects import AS_WRITTEN, Execution, Mode, Objective, Setting
+from lockstep.subjects import (
+    AS_WRITTEN,
+    NOTHING_WANTED,
+    Execution,
+    Instance,
+    Mode,
+    Objective,
+    Offers,
+    Setting,
+    Subject,
+    Wanted,
+)
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
 from lockstep.trace import ForwardDraw, LossRecord, Trace, VariableRecord, changed, flatten, unique_keys
-from lockstep.users_functions import for_a_build
+from lockstep.users_functions import ImportedFunction, for_a_build, sources_of
 from lockstep.values import brief
 
 _Asked = tuple[tuple[ForwardDraw | None, ...], tuple[ForwardDraw | None, ...]]
@@ -49,36 +63,57 @@ _MOST_BRANCHES = 5
 """How many draws, one behind the other, may decide what is drawn next."""
 
 
-class KerasEager:
+class KerasEager(Subject):
     """A function `build()` that makes a layer, a model or a module, as a subject."""
-
-    origin: tuple[Path, str] | None = None
-    """The folder and the entry that name `build()` in another process too; None where it is known to this one alone."""
-    sources: Sources | None = None
-    """Where `build()` is imported from, where Lockstep imports it."""
 
     def __init__(self, build: Callable[[], Any], label: str) -> None:
         self._build = build
         self.label = label
 
+    @property
+    def offers(self) -> Offers:
+        """What it can do."""
+        return Offers(optimizer=True, training=True, execution=True)
+
+    @property
+    def sources(self) -> Sources | None:
+        """Where `build()` is imported from, where Lockstep imports it."""
+        return sources_of(self._build)
+
+    def elsewhere(self, variables: Mapping[str, str]) -> Subject | None:
+        """Returns it for a process of its own; a function that Lockstep was handed is known to this one alone."""
+        if not isinstance(self._build, ImportedFunction):
+            return None
+        from lockstep.isolated_keras import IsolatedKeras
+
+        # The same Python as this one's: what leads it to its packages is no leak, as it would be in another.
+        own = {name: os.environ.get(name, "") for name in ("PYTHONPATH", "PYTHONNOUSERSITE")}
+        spec = EnvironmentSpec(interpreter=Path(sys.executable))
+        return IsolatedKeras(self._build.folder, self._build.entry, spec, variables={**own, **variables})
+
+    def passes(self) -> tuple[str, ...]:
+        """Returns Grappler's passes over its functions."""
+        return grappler.passes()
+
     def environment(self) -> Mapping[str, str]:
         """The versions of this process."""
         return running.environment(self.label)
 
-    def build(self, mode: Mode, inputs: Arrays) -> EagerInstance:
+    def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Makes the model; its variables come with the first run."""
+        del wanted  # it runs as it is asked
         return EagerInstance(self.label, self._build, mode, inputs)
 
-    def build_again(self, mode: Mode, inputs: Arrays) -> EagerInstance:
+    def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
-        return self.build(mode, inputs)
+        return self.build(mode, inputs, wanted)
 
-    def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
+    def make_optimizer(self, make: Callable[[], Any] | None, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's function returns: a Keras optimizer, or one of `tf.compat.v1.train` in a graph."""
-        return make_optimizer(make, shapes, self.label, eagerly=True, names=names)
+        return None if make is None else make_optimizer(make, shapes, self.label, eagerly=True, names=names)
 
 
-class EagerInstance:
+class EagerInstance(Instance):
     """One model."""
 
     def __init__(self, label: str, build: Callable[[], Any], mode: Mode, inputs: Arrays) -> None:
@@ -113,8 +148,15 @@ class EagerInstance:
         self._built_generators = self._generators.copy()
         self._takes_training = _takes_training(self._layer)
 
-    free = True
-    unordered: tuple[str, ...] = ()
+    @property
+    def followed(self) -> EagerInstance:
+        """Itself."""
+        return self
+
+    @property
+    def stirred(self) -> EagerInstance:
+        """Itself."""
+        return self
 
     @property
     def layer(self) -> Any:

@@ -17,7 +17,7 @@ from lockstep.arrays import numpy_dtype
 from lockstep.checkpoints.formats import Format
 from lockstep.errors import LockstepError
 from lockstep.recorder.folder import TraceReader, TraceWriter
-from lockstep.subjects import INITIAL, Mode
+from lockstep.subjects import INFERENCE, INITIAL
 
 
 def main(request_file: Path) -> int:
@@ -41,7 +41,7 @@ def _run(request: dict[str, Any]) -> None:
     inputs = next(iter(arrays.values())) if request["single_input"] else arrays
     subject = subject_from_table(request["candidate"], Path(request["folder"]), "candidate")
     kind, path = Format(request["format"]), Path(request["file"])
-    instance = subject.build(Mode(training=False, randomness="num_random_ops"), inputs)
+    instance = subject.build(INFERENCE, inputs)
     assert isinstance(instance, EagerInstance)
     if "values" in request:
         instance.run(INITIAL)

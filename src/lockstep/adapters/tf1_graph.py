@@ -21,27 +21,47 @@ from lockstep.program import Program
 from lockstep.recorder import graph, operations, trials
 from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.modules import Sources
-from lockstep.subjects import Execution, Mode, Objective, Setting, other_kernels
+from lockstep.subjects import (
+    AS_WRITTEN,
+    NOTHING_WANTED,
+    Execution,
+    Instance,
+    Mode,
+    Objective,
+    Offers,
+    Setting,
+    Subject,
+    Wanted,
+    other_kernels,
+)
 from lockstep.trace import ForwardDraw, Trace, VariableRecord
-from lockstep.users_functions import NOTHING, Used, for_a_build
+from lockstep.users_functions import NOTHING, Used, for_a_build, sources_of
 
 
-class TF1Graph:
+class TF1Graph(Subject):
     """A function `forward(inputs, training)` as a subject."""
-
-    sources: Sources | None = None
-    """Where the function is imported from, where Lockstep imports it."""
 
     def __init__(self, forward: Callable[..., Any], label: str) -> None:
         self._forward = forward
         self.label = label
 
+    @property
+    def offers(self) -> Offers:
+        """What it can do."""
+        return Offers(optimizer=True, training=True)
+
+    @property
+    def sources(self) -> Sources | None:
+        """Where the function is imported from, where Lockstep imports it."""
+        return sources_of(self._forward)
+
     def environment(self) -> Mapping[str, str]:
         """The versions of this process."""
         return running.environment(self.label)
 
-    def build(self, mode: Mode, inputs: Arrays) -> GraphInstance:
+    def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> GraphInstance:
         """Builds the graph; `mode.functional` means nothing here."""
+        del wanted  # it runs as it is asked
         from lockstep import tf1
         from lockstep.tf1.graph_likeness import tf1_code
 
@@ -55,19 +75,21 @@ class TF1Graph:
             raise InputError(str(error)) from error
         return GraphInstance(self.label, model, mode, inputs, tool.taken, used=used)
 
-    def build_again(self, mode: Mode, inputs: Arrays) -> GraphInstance:
+    def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> GraphInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
-        return self.build(mode, inputs)
+        return self.build(mode, inputs, wanted)
 
-    def make_optimizer(self, make: Callable[[], Any], shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
+    def make_optimizer(self, make: Callable[[], Any] | None, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's function returns: an optimizer in a graph of its own."""
         del names  # its variables are called as their keys
+        if make is None:
+            return None
         from lockstep.adapters.optimizing import make_optimizer
 
         return make_optimizer(make, shapes, self.label, eagerly=False)
 
 
-class GraphInstance:
+class GraphInstance(Instance):
     """One graph."""
 
     def __init__(  # noqa: PLR0913
@@ -91,7 +113,20 @@ class GraphInstance:
         self._inputs, self._sources = named(inputs), sources
         self._drawn: tuple[tuple[ForwardDraw, ...], int] | None = None
 
-    free = True
+    @property
+    def followed(self) -> GraphInstance:
+        """Itself."""
+        return self
+
+    @property
+    def perturbed(self) -> GraphInstance:
+        """Itself."""
+        return self
+
+    @property
+    def switched(self) -> GraphInstance:
+        """Itself."""
+        return self
 
     @functools.cached_property
     def unordered(self) -> tuple[str, ...]:
@@ -110,9 +145,10 @@ class GraphInstance:
         repeats: int = 0,
         draws: Sequence[ForwardDraw] | None = None,
         objective: Objective | None = None,
+        execution: Execution = AS_WRITTEN,
     ) -> Trace:
         """Runs the graph once; see `GraphModel.run`."""
-        del repeats, draws  # a graph cannot make variables when it runs, and its seeds are part of it
+        del repeats, draws, execution  # a graph cannot make variables when it runs, and its seeds are part of it
         inputs = _named(setting.inputs)
         trace = self.run_changed(setting.values, inputs, threads=0, objective=objective)
         if not inputs:

@@ -86,6 +86,7 @@ def _record_graph(  # noqa: PLR0913
     from lockstep.isolated import TIMEOUT_S, IsolatedSubject
     from lockstep.recorded import RecordedSubject
     from lockstep.steps.trajectory import STEPS
+    from lockstep.subjects import Wanted
 
     table, isolation = getattr(settings, side), settings.isolation[side]
     config.entry_file(table, settings.folder, side)
@@ -101,14 +102,16 @@ def _record_graph(  # noqa: PLR0913
         optimizer=table.get("optimizer", ""),
     )
     trained = bool(subject.loss and subject.optimizer)
-    subject.wanted_of_training(
+    names = {}
+    if reference_trace is not None:
+        build = next(iter(RecordedSubject(reference_trace).builds.values()))
+        names = {rename(r.key, settings.rename): r.key for r in build.variables}
+    wanted = Wanted(
+        fill_names=names,
         gradients=settings.gradients is not False,
         steps=(STEPS if settings.trajectory is None else settings.trajectory) if trained else 0,
     )
-    if reference_trace is not None:
-        build = next(iter(RecordedSubject(reference_trace).builds.values()))
-        subject.fill_names = {rename(r.key, settings.rename): r.key for r in build.variables}
-    subject.record(config.make_inputs(settings), target.absolute(), taps=taps, replace=replace)
+    subject.record(config.make_inputs(settings), target.absolute(), wanted, taps=taps, replace=replace)
 
 
 def _record_model(

@@ -106,13 +106,7 @@ def subject_from_table(
         return _isolated(checked, folder, side, isolation, say=say, fresh=fresh)
     sources = Sources(str(folder))
     function = _function(checked, folder, side, "entry", sources)
-    subject: Any = _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
-    if hasattr(subject, "sources"):  # the functions of its training come from the same modules
-        subject.sources = sources
-    if hasattr(subject, "origin"):  # another process could make this model, too
-        subject.origin = folder, checked["entry"]
-    made: Subject = subject
-    return made
+    return _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
 
 
 def training_function(
@@ -137,7 +131,7 @@ def training_function(
     """
     if key not in table or isolated:
         return None
-    sources = getattr(subject, "sources", None) or Sources(str(folder.absolute()))
+    sources = (subject and subject.sources) or Sources(str(folder.absolute()))
     return _function(table, folder.absolute(), side, key, sources)
 
 

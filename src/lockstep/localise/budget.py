@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.errors import KernelError
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
 from lockstep.recorder.fill import jittered
@@ -66,6 +67,9 @@ class Part:
             double: Whether in float64.
             moved: Changes what goes in: an array and its name -> an array.
             every: Filled with the value of every tensor.
+
+        Raises:
+            KernelError: An operation cannot be run, or reads what is not there.
         """
         values: dict[int, Any] = {} if every is None else every
         run = kernels.run_double if double else kernels.run
@@ -77,8 +81,10 @@ class Part:
                 return values[tensor]
             elif tensor in self.start:
                 value, name = self.start[tensor], f"{tensor}"
-            else:
+            elif tensor in self.program.sources:
                 value, name = self.program.sources[tensor].value, f"{tensor}"
+            else:  # a trial has an operation read what is computed after it
+                raise KernelError(f"tensor {tensor} is not computed before it is read")
             if tensor in self.scaled:
                 value = kernels.numpy(value) * np.asarray(self.scaled[tensor], kernels.numpy(value).dtype)
             return value if moved is None else moved(kernels.numpy(value), name)
@@ -133,7 +139,7 @@ def judged(kernels: Kernels, reference: Part, candidate: Part, here: Any) -> Jud
     ours = kernels.numpy(here)
     try:
         theirs = shaped(kernels.numpy(candidate.run(kernels)), ours.shape)
-    except Exception:  # the framework's own: what the candidate does cannot be done to the reference's tensors
+    except KernelError:  # what the candidate does cannot be done to the reference's tensors
         return OTHER_SHAPE
     if theirs is None:
         return OTHER_SHAPE
@@ -253,7 +259,7 @@ def _in_double(kernels: Kernels, reference: Part, candidate: Part, ours: np.ndar
     for double in (True, False):
         try:
             found = [_wide(kernels.numpy(part.run(kernels, double=double))) for part in (reference, candidate)]
-        except Exception:  # the framework's own: an operation without a float64 kernel is judged as it is
+        except KernelError:  # an operation without a float64 kernel is judged as it is
             if not double:
                 raise
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from lockstep.errors import told_as_fault
 from lockstep.localise.findings import Blame
 from lockstep.localise.hypotheses import arguments, arithmetic, layout, rewiring, statistics, structure
 from lockstep.localise.hypotheses.case import (
@@ -64,8 +65,15 @@ def cause_of(blame: Blame, reference: Program, candidate: Program, kernels: Kern
         kernels: Runs operations.
     """
     case = Case(blame, reference, candidate, kernels)
-    found = next((cause for hypothesis in _ORDER for cause in hypothesis(case)), None) or Cause(said(blame))
+    found = next((cause for hypothesis in _ORDER for cause in _tested(hypothesis, case)), None) or Cause(said(blame))
     return replace(found, attributes=found.attributes or case.differing())
+
+
+def _tested(hypothesis: Callable[[Case], Iterator[Cause]], case: Case) -> Iterator[Cause]:
+    try:
+        yield from hypothesis(case)
+    except Exception as error:  # a bug in one hypothesis takes nothing from the others, nor from the place
+        told_as_fault(error)
 
 
 def said(blame: Blame) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lockstep.errors import KernelError
 from lockstep.localise import budget
 from lockstep.localise.budget import Part
 from lockstep.localise.kernels import Kernels
@@ -94,7 +95,7 @@ class Cutting:
         """Returns what a part gives, as an array; None where it cannot be computed on the reference's tensors."""
         try:
             return self._kernels.numpy(part.run(self._kernels))
-        except Exception:  # the framework's own: sizes that do not fit, say, which are blamed elsewhere
+        except KernelError:  # sizes that do not fit, say, which are blamed elsewhere
             return None
 
     def _value_for(self, number: int | None, tensor: int) -> Any:

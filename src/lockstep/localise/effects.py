@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.errors import KernelError
 from lockstep.localise.budget import Part, fitting, is_exact, largest_ordinary, shaped
 from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
@@ -82,6 +83,7 @@ class Whole:
         self._ends_at_rest: Mapping[tuple[int, int], np.ndarray] = {}
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
         self._ours = self._run(reference, {}, wanted, None)
+        self._reference_single, self._single_at_rest = self._single, False
         moved = self._run(reference, {}, {tensor for _, tensor in ends}, _other_constants)
         self._allowed = {tensor: self._allowance(tensor, moved[tensor]) for _, tensor in ends}
 
@@ -103,9 +105,9 @@ class Whole:
             left = {*free, *self.unmendable}
             before, ends = self._with(left)
             others = len(left) < len(self._places)
-            floor = FLOOR_IN_SINGLE if self.unmendable or self._single else FLOOR
+            floor = FLOOR_IN_SINGLE if self.unmendable or self._single or self._single_at_rest else FLOOR
             unseen = not others or all(_near(value, self._mended[place], floor) for place, value in before.items())
-        except Exception:  # the framework's own: what is mended does not fit what is not
+        except KernelError:  # what is mended does not fit what is not
             return False
         return unseen and all(self._same(ends[end], end[1]) or self._is_at_rest(end, ends[end]) for end in self._ends)
 
@@ -122,10 +124,11 @@ class Whole:
         found = self._without_fit()
         try:
             self._at_rest, self._ends_at_rest = self._with(found)
-        except Exception:  # the framework's own: a matrix product, say, minds sizes that a sum along an axis does not
+        except KernelError:  # a matrix product, say, minds sizes that a sum along an axis does not
             self._sizes_matter = True
             found = self._without_fit()
             self._at_rest, self._ends_at_rest = self._with(found)
+        self._single_at_rest = self._single
         return found
 
     def _without_fit(self) -> frozenset[int]:
@@ -149,7 +152,7 @@ class Whole:
         found = dict(self._at_rest)
         for place in found if unmendable else ():
             part = self.parts.get(self._tensor_of(place))
-            with contextlib.suppress(Exception):  # the framework's own: what does not fit cannot be computed on
+            with contextlib.suppress(KernelError):  # what does not fit cannot be computed on
                 if part is not None:
                     found[place] = _wide(self._kernels.numpy(part.run(self._kernels, double=True)))
         return found
@@ -166,6 +169,7 @@ class Whole:
         mended = [place for number, blamed in enumerate(self._places) if number not in free for place in blamed
                   if self._fits(place)]  # fmt: skip
         self._replaced = _Replaced.of(mended, self._ours, self._c)
+        self._single = self._reference_single  # what an earlier trial ran in float32 says nothing of this one
         self._before: dict[object, np.ndarray] = {}
         made = self._run(self._c, self._sources, {tensor for tensor, _ in self._ends}, None)
         ends = {end: made[end[0]] for end in self._ends}
@@ -250,7 +254,7 @@ class Whole:
         inputs = [mended((operation.index, slot), read(tensor), replaced.reads) for slot, tensor in reads]
         try:
             outputs = self._kernels.run_double(operation, inputs)
-        except Exception:  # the framework's own: no float64 kernel, or nothing that can be computed
+        except KernelError:  # no float64 kernel, or nothing that can be computed
             if replaced.tensors.keys() >= set(operation.outputs):
                 values.update({tensor: replaced.tensors[tensor] for tensor in operation.outputs})
                 return

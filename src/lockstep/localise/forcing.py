@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.errors import KernelError
 from lockstep.localise import budget, matching
 from lockstep.localise.budget import Judged, Part
 from lockstep.localise.cutting import Cutting
@@ -502,15 +503,14 @@ class _Pass:
                  if t in self._ended and (t, self._ended[t]) in self._blamed and t != found.tensor}  # fmt: skip
         if not wrong:
             return found
+        with self._numbers.supposing(wrong):
+            again = self._judge_as_it_is(found.tensor, found.wanted, found.reads)
+        if not again.judged.within:
+            return found
         self._numbers.theirs.update(wrong)
-        again = self._judge_as_it_is(found.tensor, found.wanted, found.reads)
-        if again.judged.within:
-            for tensor, number in wrong.items():
-                self._places[tensor, number].append(Place(number, tensor))
-            return again
-        for tensor in wrong:
-            del self._numbers.theirs[tensor]
-        return found
+        for tensor, number in wrong.items():
+            self._places[tensor, number].append(Place(number, tensor))
+        return again
 
     def _by_pieces(self, found: _Checked) -> bool:
         """Judges what is joined piece by piece, where both sides join the like, at once or one after another."""
@@ -658,7 +658,7 @@ def _all(part: Part, kernels: Kernels) -> dict[int, np.ndarray]:
         values: dict[int, Any] = {part.end: part.start[part.end]} if part.end in part.start else {}
         try:
             part.run(kernels, double=double, every=values)
-        except Exception:  # the framework's own: no float64 kernel
+        except KernelError:  # no float64 kernel
             continue
         return {tensor: kernels.numpy(value) for tensor, value in values.items()}
     return {}

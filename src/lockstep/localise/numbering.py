@@ -6,8 +6,9 @@ are computed alike from the same, by construction, and where a comparison found 
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lockstep.localise import matching
 from lockstep.program import Operation, Program
@@ -40,6 +41,30 @@ class Numbering:
         self.forced: dict[tuple[int, int], int] = {}
         self._number_reference()
         self._number_sources(dict(variables) or {"": ""})
+
+    @contextlib.contextmanager
+    def without(self, tensors: Iterable[int], reads: Iterable[tuple[int, int]]) -> Iterator[None]:
+        """Forgets what tensors of the candidate should be, and what some reads are forced to, inside a block."""
+        left_out = set(tensors), set(reads)
+        theirs = {tensor: number for tensor, number in self.theirs.items() if tensor not in left_out[0]}
+        forced = {read: number for read, number in self.forced.items() if read not in left_out[1]}
+        with self._instead(theirs, forced):
+            yield
+
+    @contextlib.contextmanager
+    def supposing(self, numbers: Mapping[int, int]) -> Iterator[None]:
+        """Takes tensors of the candidate for what they should be, inside a block."""
+        with self._instead({**self.theirs, **numbers}, self.forced):
+            yield
+
+    @contextlib.contextmanager
+    def _instead(self, theirs: dict[int, int], forced: dict[tuple[int, int], int]) -> Iterator[None]:
+        before = self.theirs, self.forced
+        self.theirs, self.forced = theirs, forced
+        try:
+            yield
+        finally:
+            self.theirs, self.forced = before
 
     def _number_reference(self) -> None:
         places = matching.places_of_draws(self._r)

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lockstep.errors import KernelError
 from lockstep.localise import activations, budget, matching
 from lockstep.localise.budget import Part
 from lockstep.localise.kernels import Kernels
@@ -74,7 +75,7 @@ def _cuts(kernels: Kernels, ours: Part, theirs: Part) -> Iterator[Cut]:
     values: dict[int, Any] = {}
     try:
         wanted = ours.run(kernels, every=values)
-    except Exception:  # the framework's own, as for anything that is evaluated outside of its graph
+    except KernelError:
         return
     for their_waist, our_waist in _pairs(ours, theirs):
         value = values.get(our_waist, ours.start.get(our_waist))

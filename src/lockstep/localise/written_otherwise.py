@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lockstep.errors import KernelError
 from lockstep.localise import effects
 from lockstep.localise.cutting import Cutting
 from lockstep.localise.effects import Place
@@ -20,7 +21,6 @@ from lockstep.localise.kernels import Kernels
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import Values
 from lockstep.program import Program
-from lockstep.values import said
 
 _MOST_COMPUTED = 300_000_000
 """Elements to be computed in search of what is only written otherwise: some ten seconds. A network whose tensors are
@@ -93,9 +93,9 @@ def with_effect(walked: Walked) -> tuple[list[Blame], str]:
                 break  # as all together are not harmless
             if not harmless.issuperset(free) and whole.harmless(free):
                 harmless.update(free, as_they_are)
-    except Exception as error:  # the framework's own: without a float64 kernel nothing is left out
-        told = (said(error).strip().splitlines() or ["(no message)"])[0]
-        return blames, f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {told})"
+    except KernelError as error:  # without a float64 kernel nothing is left out
+        said = (str(error).strip().splitlines() or ["(no message)"])[0]
+        return blames, f"{_UNSEARCHED}: it cannot run in float64 ({type(error).__name__}: {said})"
     left = {number for place, numbers in enumerate(rounds) if place not in harmless for number in numbers}
     return [blame for number, blame in enumerate(blames) if number in left], ""
 
@@ -160,12 +160,9 @@ def _union(walked: Walked, befores: Sequence[Blame], blame: Blame, cutting: Cutt
     behind = _behind(walked.candidate, seeds, blame.theirs.end)
     if blame.theirs.end not in behind:
         return None
-    known = {tensor: numbers.theirs.pop(tensor) for tensor in behind if tensor in numbers.theirs}
-    forced = {read: numbers.forced.pop(read) for read in reads if read in numbers.forced}
-    theirs = cutting.theirs(blame.theirs.end)
-    ours = cutting.between(cutting.starts(theirs), blame.wanted)
-    numbers.theirs.update(known)
-    numbers.forced.update(forced)
+    with numbers.without(behind, reads):
+        theirs = cutting.theirs(blame.theirs.end)
+        ours = cutting.between(cutting.starts(theirs), blame.wanted)
     if ours is None:
         return None
     sides = tuple(ours.operations), tuple(theirs.operations)

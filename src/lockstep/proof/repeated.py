@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
+from lockstep.built import Built
 from lockstep.judging import Judge
 from lockstep.report.model import Culprit, Verdict
 from lockstep.steps import numbers
@@ -22,20 +22,6 @@ all in one of seventy."""
 
 _SHORT_S = 0.25
 _LONG_S = 3.0
-
-
-class Built(Protocol):
-    """Both sides built."""
-
-    @property
-    def candidate(self) -> Instance:
-        """The candidate."""
-        ...
-
-    @property
-    def original(self) -> Instance | None:
-        """The reference, or its own graph here."""
-        ...
 
 
 def judge(
@@ -77,17 +63,17 @@ def judge(
 def _other(instance: Instance, setting: Setting, by: Judge, drawn: tuple[str, str] | None) -> tuple[str | None, str]:
     """Returns which call differs from the first, and whose numbers each call draws that the reference does not."""
     first: Trace = instance.run(setting)
-    stir = getattr(getattr(instance, "movable", instance), "stir", None)
-    if stir is None or drawn is None:
+    stirred = instance.stirred
+    if stirred is None or drawn is None:
         return _calls(first, instance, setting, by, most=CALLS if drawn is None else MOST_CALLS), ""
     compared = zip(("numpy", "python"), first.drew, first.drawn, drawn, strict=True)
     lots = [kind for kind, drew, ours, theirs in compared if drew and ours != theirs]
-    stir(lots)
+    stirred.stir(lots)
     try:
         named = " and ".join("NumPy" if kind == "numpy" else "Python's random" for kind in lots)
         return _calls(first, instance, setting, by, in_any_case=bool(lots)), named
     finally:
-        stir(())
+        stirred.stir(())
 
 
 def _calls(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from lockstep.align import Alignment
 from lockstep.arrays import Arrays
+from lockstep.built import Built
 from lockstep.errors import InputError, KernelError, ProgramError, SubjectError
 from lockstep.forced_runs import ForcedRuns
 from lockstep.judging import Judge, Traces
@@ -19,7 +19,6 @@ from lockstep.proof import kinks, reach, repeated, roles
 from lockstep.recorder import fill
 from lockstep.recorder.structure import same_bits
 from lockstep.report.model import Verdict
-from lockstep.sensitivity import Movable
 from lockstep.steps import filling
 from lockstep.steps.finding import Finding
 from lockstep.subjects import Instance, Setting
@@ -39,43 +38,6 @@ _LARGEST = 6_000
 
 _LARGEST_IN_TRAINING = 2_000
 """The same in training mode, where a program holds the updates too."""
-
-
-class Here(Protocol):
-    """The reference's graph on the candidate's runtime."""
-
-    def run(self, setting: Setting) -> Trace | None:
-        """Runs it; None where there is none."""
-        ...
-
-
-class Built(Protocol):
-    """Both sides built in inference mode."""
-
-    @property
-    def reference(self) -> Instance:
-        """The reference."""
-        ...
-
-    @property
-    def candidate(self) -> Instance:
-        """The candidate."""
-        ...
-
-    @property
-    def here(self) -> Here:
-        """The reference's graph on the candidate's runtime."""
-        ...
-
-    @property
-    def original(self) -> Instance | None:
-        """The reference, or its own graph here, as something that runs from any values; None if there is neither."""
-        ...
-
-    @property
-    def movable(self) -> Movable | None:
-        """What can be run again with other values."""
-        ...
 
 
 @dataclass
@@ -202,7 +164,7 @@ class Trials:
         return Traces(reference, self.built.candidate.run(settings[1], draws=reference.forward_draws))
 
     def _results(self, both: Traces) -> list[Finding]:
-        return self.judge.results(both, self.alignment, self.built.movable, self.forced)
+        return self.judge.results(both, self.alignment, self.built.perturbed, self.forced)
 
     def _second_input(self) -> list[Finding]:
         """Runs both sides on a generic input; says what the given one cannot show where that is not possible."""
@@ -227,7 +189,7 @@ class Trials:
             self._observe(settings)
         by = dataclasses.replace(self.judge, inputs=other)
         both = Traces(reference, candidate)
-        found = by.results(both, self.alignment, self.built.movable, self.forced.on(other))
+        found = by.results(both, self.alignment, self.built.perturbed, self.forced.on(other))
         return [labelled(_without_figures(one), "a second, generic input") for one in found]
 
     def _on_generic_input(self, original: Instance) -> tuple[Arrays, tuple[Setting, Setting], Trace] | None:

@@ -51,6 +51,7 @@ class Modules:
         self._registered: registries.Taken = []
         self._states: Dict[str, Optional[str]] = {}
         self._held: List[Any] = []
+        self._strangers: Dict[str, Any] = {}
         self._used = False
         importlib.invalidate_caches()  # a file may be younger than the listing of its folder
 
@@ -126,7 +127,13 @@ class Modules:
 
     def _enter(self) -> Tuple[Any, ...]:
         offered = self._offered()
-        hidden = {name: module for name, module in list(sys.modules.items()) if self._hides(name, module, offered)}
+        hidden = {
+            name: module
+            for name, module in list(sys.modules.items())
+            if name.partition(".")[0] in offered and self._is_no_library(module)
+        }
+        for other in _active:
+            hidden.update(other._present())
         for name in hidden:
             del sys.modules[name]
         others = registries.take_out(lambda module: module in hidden)
@@ -144,7 +151,7 @@ class Modules:
     def _leave(self, hidden: Dict[str, Any], others: Any, outside: Tuple[Any, ...], finder: Any) -> None:
         path, argv, main = outside
         sys.meta_path.remove(finder)
-        self._modules = {name: module for name, module in list(sys.modules.items()) if self._belongs(module)}
+        self._modules = self._present()
         for name, module in self._modules.items():
             self._hash(module)
             del sys.modules[name]
@@ -207,6 +214,18 @@ class Modules:
         if path and path not in self.hashes and self.owns(path):
             self.hashes[path] = _sha256(path)
 
+    def _present(self) -> Dict[str, Any]:
+        """Returns those of the modules that are in `sys.modules` now."""
+        found = {}
+        for name, module in list(sys.modules.items()):
+            if self._strangers.get(name) is module:
+                continue  # asked before: TensorFlow alone has thousands, and each call of the user's code asks
+            if self._belongs(module):
+                found[name] = module
+            elif _file(module):
+                self._strangers[name] = module
+        return found
+
     def _belongs(self, module: Any) -> bool:
         if getattr(module, "__name__", "") == "__main__":
             return False
@@ -230,11 +249,6 @@ class Modules:
             with contextlib.suppress(OSError):
                 names.update(entry.partition(".")[0] for entry in os.listdir(place) if "." not in entry[:-3])
         return names
-
-    def _hides(self, name: str, module: Any, offered: Set[str]) -> bool:
-        if name.partition(".")[0] in offered and self._is_no_library(module):
-            return True
-        return any(other._belongs(module) for other in _active)
 
     def _is_no_library(self, module: Any) -> bool:
         """Tells whether a module is a stranger's script, say another check's: a library keeps its name."""

@@ -13,9 +13,13 @@ Taken = List[Tuple[Callable[..., None], Tuple[Any, ...]]]
 def take_out(is_users: Callable[[str], bool]) -> Taken:
     """Takes out what the modules registered whose names `is_users` knows; returns what `put_back` puts back."""
     taken: Taken = []
+    answers: Dict[str, bool] = {}  # hundreds of gradients come from a few modules
     for entries in _tables():
         for name, entry in list(entries.items()):
-            if is_users(_module_of(entry)):
+            module = _module_of(entry)
+            if module not in answers:
+                answers[module] = is_users(module)
+            if answers[module]:
                 taken.append((entries.__setitem__, (name, entries.pop(name))))
     for flags, module in _flags(is_users):
         for flag in flags.flags_by_module_dict().get(module, ()):

@@ -6,7 +6,6 @@ import difflib
 import time
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -70,6 +69,17 @@ def plan(checkpoint: Checkpoint, reference: Trace, alignment: Alignment, allow_m
     return Plan(Setting("given", ours), Setting("given", theirs), tuple(findings), runs=refused is None)
 
 
+def values_for(checkpoint: Checkpoint, rules: Sequence[Rename]) -> GivenValues:
+    """Returns a checkpoint's values for a side that runs in an environment of its own.
+
+    Args:
+        checkpoint: The checkpoint.
+        rules: Rename rules, for the candidate's names; none for the reference's.
+    """
+    renamed = renamer(rules)
+    return GivenValues(_Renamed(checkpoint, {renamed(name): name for name in checkpoint}), checkpoint.digest())
+
+
 class Source:
     """The checkpoint of one check: opened before anything is built, run from in between, reported at the end.
 
@@ -89,20 +99,9 @@ class Source:
         self.duration_s = 0.0
         self._started_s = 0.0
 
-    def hand_over(self, checkpoint: Checkpoint, subjects: Mapping[str, Any], rules: Sequence[Rename]) -> None:
-        """Takes the opened checkpoint, and hands its values to sides that run in an environment of their own.
-
-        Args:
-            checkpoint: The checkpoint.
-            subjects: `"reference"` and `"candidate"` -> subject.
-            rules: Rename rules.
-        """
+    def open(self, checkpoint: Checkpoint) -> None:
+        """Takes the opened checkpoint."""
         self._checkpoint = checkpoint
-        renamed = renamer(rules)
-        for side, subject in subjects.items():
-            if hasattr(subject, "given"):
-                names = {name if side == "reference" else renamed(name): name for name in checkpoint}
-                subject.given = GivenValues(_Renamed(checkpoint, names), checkpoint.digest())
 
     def plan(self, initial: Trace, alignment: Alignment) -> Plan | None:
         """Returns what both sides start from; None where there is nothing to run."""

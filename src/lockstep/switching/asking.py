@@ -12,7 +12,7 @@ from lockstep.errors import InputError, nearest
 from lockstep.parts import PartRule, in_parts
 from lockstep.report.model import overall
 from lockstep.report.switches import SettingReport, SwitchReport
-from lockstep.subjects import Mode, Subject
+from lockstep.subjects import INFERENCE, TRAINING, Subject
 from lockstep.switching.question import Asked, Question
 from lockstep.switching.runs import PARTS
 from lockstep.tolerance import FixedTolerance
@@ -65,7 +65,7 @@ def switches(  # noqa: PLR0913 - as of `verify`
     _check_parts(without)
     cut = in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts)))
     sides = {"reference": subject_of(reference, "reference"), "candidate": cut}
-    if not any(hasattr(sides["candidate"], name) for name in ("origin", "again")):
+    if not sides["candidate"].offers.execution:
         raise InputError(
             f"the candidate {sides['candidate'].label} is no Keras model that can be run now; switches needs one that "
             'lockstep.keras(build) makes, or a table with runtime = "keras".'
@@ -80,7 +80,7 @@ def switches(  # noqa: PLR0913 - as of `verify`
     rows: list[SettingReport] = []
     findings: list[str] = []
     for kind in ("inference", "training") if training else ("inference",):
-        mode = Mode(training=kind == "training", randomness="num_random_ops")
+        mode = TRAINING if kind == "training" else INFERENCE
         with paired(
             sides["reference"],
             sides["candidate"],

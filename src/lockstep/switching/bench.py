@@ -53,7 +53,7 @@ class Bench:
         """
         traces = self._pair.traces
         both = Traces(traces.reference, trace, traces.here)
-        results = self._judge.results(both, self._pair.alignment, self._pair.movable)
+        results = self._judge.results(both, self._pair.alignment, self._pair.perturbed)
         results = repeated_draws.undecided(results, traces.base, eager)
         return native_order.excused(traces.base, eager, results)
 
@@ -74,10 +74,10 @@ class Bench:
         return None if noise is None or path not in noise.outputs else FACTOR * noise.outputs[path]
 
     def _noise(self) -> Noise | None:
-        movable = self._pair.movable
-        if movable is None or self._judge.tolerance.alone:
+        perturbed = self._pair.perturbed
+        if perturbed is None or self._judge.tolerance.alone:
             return None
-        return self._judge.noise(movable, self._pair.traces.base)
+        return self._judge.noise(perturbed, self._pair.traces.base)
 
 
 def _furthest(first: Trace, second: Trace) -> tuple[float, str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lockstep.arrays import Arrays
+from lockstep.built import on_side
 from lockstep.errors import LockstepError
 from lockstep.report.model import Verdict, overall
 from lockstep.report.switches import Distance, SettingReport
@@ -29,12 +29,10 @@ from lockstep.switching.runs import (
     WHOLE_OFF,
     XLA,
     Runs,
-    in_another_process,
-    known_elsewhere,
     process_settings,
 )
 from lockstep.trace import Trace
-from lockstep.verification import Event, Pair, Progress, on_side
+from lockstep.verification import Event, Pair, Progress
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ class Question:
                 tried.append((label, self._judged(eager, trace)))
             return self._bench.apart(eager, trace)
 
-        passes = getattr(self._asked.sides["candidate"], "passes", _passes)()
+        passes = self._asked.sides["candidate"].passes()
         cause = attribution.attribute(
             passes,
             lambda off: run(Execution("grappler", off), " and ".join(off)),
@@ -253,7 +251,7 @@ class Question:
 
     def _in_other_processes(self, eager: Trace) -> list[_Elsewhere]:
         wanted = process_settings(self._asked.without)
-        if wanted and not known_elsewhere(self._asked.sides["candidate"]):
+        if wanted and self._asked.sides["candidate"].elsewhere({}) is None:
             self.findings.append(
                 f"not run: {', '.join(wanted)}. The candidate is a function of this process; give it as a table, "
                 '{"runtime": "keras", "entry": "model.py:build"}, to have it run in another one.'
@@ -264,7 +262,8 @@ class Question:
 
     def _in_another(self, name: str, variables: Mapping[str, str], eager: Trace) -> _Elsewhere | None:
         self._say(f"the candidate with {name}, in a process of its own")
-        subject = in_another_process(self._asked.sides["candidate"], variables)
+        subject = self._asked.sides["candidate"].elsewhere(variables)
+        assert subject is not None  # as was asked before
         runs = self._runs(subject)
         try:
             written, again = runs.run(AS_WRITTEN), runs.run(AS_WRITTEN)
@@ -304,9 +303,8 @@ class Question:
 
     def _of_reference_there(self, name: str, variables: Mapping[str, str], written: Trace) -> Distance | None:
         """How far both sides are apart where both have the setting; None where the reference cannot be run so."""
-        graph: Any = self._pair.movable
-        base = self._pair.traces.base
-        if not hasattr(graph, "run_elsewhere"):
+        graph, base = self._pair.switched, self._pair.traces.base
+        if graph is None:
             return None
         self._say(f"the reference with {name}, in a process of its own")
         try:
@@ -318,8 +316,8 @@ class Question:
 
     def _session(self) -> None:
         """The reference's graph in a session that rewrites it, as sessions come."""
-        graph: Any = self._pair.movable
-        if not hasattr(graph, "run_switched"):
+        graph = self._pair.switched
+        if graph is None:
             return
         from lockstep.adapters import grappler
 
@@ -416,8 +414,8 @@ class Question:
 
     # ---- running
 
-    def _runs(self, subject: Any) -> Runs:
-        build: Callable[[], Any] = functools.partial(subject.build, self._mode, self._asked.inputs)
+    def _runs(self, subject: Subject) -> Runs:
+        build = functools.partial(subject.build, self._mode, self._asked.inputs)
         return Runs(lambda: on_side("candidate", build), self._setting, self._draws)
 
     def _wanted(self, part: str) -> bool:
@@ -429,9 +427,3 @@ class Question:
 
 def _equal(distance: Distance | None) -> bool:
     return distance is not None and distance.bit_equal
-
-
-def _passes() -> tuple[str, ...]:
-    from lockstep.adapters import grappler
-
-    return grappler.passes()

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
-from lockstep.environments import EnvironmentSpec
-from lockstep.isolated_keras import IsolatedKeras
-from lockstep.subjects import AS_WRITTEN, ONEDNN, Execution, Setting, other_kernels
+from lockstep.subjects import ONEDNN, Execution, Instance, Setting, other_kernels
 from lockstep.trace import ForwardDraw, Trace
 
 PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
 """What can be left out."""
 FUNCTION, WHOLE_OFF, XLA = Execution("grappler"), Execution("graph"), Execution("xla")
-
-
-class Switchable(Protocol):
-    """A built candidate that can be run in `tf.function`."""
-
-    def run(
-        self, setting: Setting, *, draws: Sequence[ForwardDraw] | None = None, execution: Execution = AS_WRITTEN
-    ) -> Trace:
-        """Runs it once from the values of a setting."""
-        ...
-
-    def close(self) -> None:
-        """Lets go of it."""
-        ...
 
 
 class Runs:
@@ -45,10 +25,10 @@ class Runs:
         draws: What each run draws.
     """
 
-    def __init__(self, build: Callable[[], Switchable], setting: Setting, draws: Sequence[ForwardDraw]) -> None:
+    def __init__(self, build: Callable[[], Instance], setting: Setting, draws: Sequence[ForwardDraw]) -> None:
         self._build, self._setting, self._draws = build, setting, draws
         self._kind = ""
-        self._instance: Switchable | None = None
+        self._instance: Instance | None = None
 
     def run(self, execution: Execution) -> Trace:
         """Runs the model of a compiler once more; a new one where another compiler was asked last."""
@@ -82,27 +62,3 @@ def process_settings(without: frozenset[str]) -> dict[str, dict[str, str]]:
         "determinism": ("determinism on", {"TF_DETERMINISTIC_OPS": "1"}),
     }
     return dict(named for part, named in known.items() if part not in without)
-
-
-def known_elsewhere(candidate: Any) -> bool:
-    """Tells whether another process can find the candidate, by its file and function."""
-    behind = getattr(candidate, "behind", candidate)  # of one whose variables are cut in parts
-    return isinstance(behind, IsolatedKeras) or behind.origin is not None
-
-
-def in_another_process(candidate: Any, variables: Mapping[str, str]) -> Any:
-    """Returns the candidate as a subject of a process of its own; its `end` ends that.
-
-    Args:
-        candidate: The candidate's subject.
-        variables: Environment variables of the process, besides those of this one.
-    """
-    if hasattr(candidate, "around"):  # its variables are cut in parts, which its own process knows nothing of
-        return candidate.around(in_another_process(candidate.behind, variables))
-    if isinstance(candidate, IsolatedKeras):
-        return candidate.again(variables)
-    folder, entry = candidate.origin
-    # The same Python as this one's: what leads it to its packages is no leak, as it would be in another.
-    own = {name: os.environ.get(name, "") for name in ("PYTHONPATH", "PYTHONNOUSERSITE")}
-    spec = EnvironmentSpec(interpreter=Path(sys.executable))
-    return IsolatedKeras(folder, entry, spec, variables={**own, **variables})

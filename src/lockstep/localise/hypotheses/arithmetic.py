@@ -142,7 +142,7 @@ def relation(case: Case) -> Iterator[Cause]:
     if ours is None or theirs is None or ours.shape != theirs.shape or ours.size < 2:
         return
     yield from layout.relation_by_order(ours, theirs)
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+    if not all(array.dtype.kind in "iufc" and np.isfinite(array).all() for array in (ours, theirs)):
         return
     large = np.abs(ours) > 0.01 * np.abs(ours).max(initial=0.0)
     if large.sum() > 1:

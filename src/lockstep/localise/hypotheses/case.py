@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.errors import KernelError
 from lockstep.localise.budget import Part, Standard
 from lockstep.localise.findings import Blame
 from lockstep.localise.kernels import Kernels
@@ -290,7 +292,7 @@ def tried(action: Callable[[], Any]) -> Any:
     """Runs a trial. A hypothesis may ask for what no kernel can do, which refutes it."""
     try:
         return action()
-    except Exception:  # the framework's own, of many classes
+    except KernelError:
         return None
 
 
@@ -381,9 +383,8 @@ def is_narrowing(program: Program, operations: Sequence[Operation]) -> bool:
 def broadcast(condition: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     """Returns a condition for each element; one of fewer dimensions is for the first, or for the last, of them."""
     for form in (condition.shape + (1,) * (len(shape) - condition.ndim), condition.shape):
-        wide: np.ndarray | None = tried(functools.partial(np.broadcast_to, condition.reshape(form), shape))
-        if wide is not None:
-            return wide
+        with contextlib.suppress(ValueError):  # NumPy's own: it does not fit
+            return np.broadcast_to(condition.reshape(form), shape)
     return None
 
 

@@ -205,8 +205,10 @@ def masked(case: Case) -> Iterator[Cause]:
     standard, (ours, theirs) = case.standard, case.both
     if standard is None or ours is None or theirs is None or not ours.shape == theirs.shape == standard.exact.shape:
         return
-    with np.errstate(invalid="ignore"):
-        different = ~((np.abs(theirs - ours) <= standard.budget) | (theirs == ours))
+    different = theirs != ours
+    if all(array.dtype.kind in "fc" for array in (ours, theirs)):
+        with np.errstate(invalid="ignore"):
+            different &= ~(np.abs(theirs - ours) <= standard.budget)
     for what, condition in case.conditions():
         for holds, word in ((condition, "holds"), (~condition, "does not hold")):
             mask = broadcast(holds, ours.shape)

@@ -1,0 +1,267 @@
+"""What every subject promises, whatever it is; and a broken one for each promise, which the suite must catch."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lockstep import keras as keras_subject
+from lockstep import tf1_graph
+from lockstep.adapters.kernels import TensorFlowKernels
+from lockstep.environments import EnvironmentSpec
+from lockstep.isolated import IsolatedSubject
+from lockstep.isolated_keras import IsolatedKeras
+from lockstep.parts import PartRule, in_parts
+from lockstep.proof.evaluating import evaluate
+from lockstep.recorded import RecordedSubject
+from lockstep.recorder.structure import same_bits
+from lockstep.subjects import INITIAL, Execution, Instance, Mode, Setting, Subject
+
+INFERENCE = Mode(training=False, randomness="num_random_ops")
+X = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)}
+HERE = EnvironmentSpec(interpreter=Path(sys.executable))
+
+LEGACY = """
+import tensorflow.compat.v1 as tf
+
+def forward(inputs, training):
+    with tf.variable_scope("net"):
+        w = tf.get_variable("w", [3, 4])
+        b = tf.get_variable("b", [4], initializer=tf.zeros_initializer())
+    return {"y": tf.nn.relu(tf.matmul(inputs["x"], w) + b)}
+"""
+
+MIGRATED = """
+import keras
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(4, "relu", name="dense")
+
+    def call(self, inputs):
+        return {"y": self.dense(inputs["x"])}
+
+def build():
+    return Net()
+"""
+
+
+def sgd():
+    return tf.compat.v1.train.GradientDescentOptimizer(0.1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("subjects")
+    (place / "legacy.py").write_text(LEGACY)
+    (place / "migrated.py").write_text(MIGRATED)
+    return place
+
+
+def of_file(folder, name, function):
+    namespace = {}
+    exec((folder / name).read_text(), namespace)
+    return namespace[function]
+
+
+def isolated(folder):
+    return IsolatedSubject(folder, "legacy.py:forward", HERE)
+
+
+def recorded(folder):
+    target = folder / "trace"
+    if not target.exists():
+        isolated(folder).record(X, target)
+    return RecordedSubject(target)
+
+
+KINDS = {
+    "a graph": lambda folder: tf1_graph(of_file(folder, "legacy.py", "forward")),
+    "a Keras model": lambda folder: keras_subject(of_file(folder, "migrated.py", "build")),
+    "a Keras model in parts": lambda folder: in_parts(
+        keras_subject(of_file(folder, "migrated.py", "build")), (PartRule("kernel$", 1, (1, 3)),)
+    ),
+    "a graph in parts": lambda folder: in_parts(
+        tf1_graph(of_file(folder, "legacy.py", "forward")), (PartRule("/w$", 1, (1, 3)),)
+    ),
+    "a graph in an environment of its own": isolated,
+    "a Keras model in an environment of its own": lambda folder: IsolatedKeras(folder, "migrated.py:build", HERE),
+    "a recording": recorded,
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def subject(request, folder):
+    made = KINDS[request.param](folder)
+    yield made
+    made.end()
+
+
+# ---- the promises
+
+
+def is_declared(subject):
+    assert isinstance(subject, Subject)
+    instance = subject.build(INFERENCE, X)
+    assert isinstance(instance, Instance)
+    assert all(isinstance(text, str) for item in subject.environment().items() for text in item)
+    assert subject.label
+    instance.close()
+
+
+def runs_alike_from_its_initial_values(subject):
+    first, second = (subject.build(INFERENCE, X).run(INITIAL) for _ in range(2))
+    assert first.outputs.keys() == second.outputs.keys() == {"y"}
+    assert same_bits(first.outputs["y"], second.outputs["y"])
+    assert [record.key for record in first.variables] == list(first.before)
+    assert all(same_bits(first.before[key], second.before[key]) for key in first.before)
+
+
+def runs_from_values_that_are_given_where_it_is_free(subject):
+    instance = subject.build(INFERENCE, X)
+    trace = instance.run(INITIAL)
+    assert tuple(instance.variables) == tuple(trace.variables)
+    if not instance.free:
+        return
+    values = {record.key: np.full(record.shape, 0.25, record.dtype) for record in trace.variables}
+    given = instance.run(Setting("given", values))
+    assert all(same_bits(given.before[key], values[key]) for key in values)
+    assert given.outputs["y"] == pytest.approx(np.maximum(X["x"].sum(1, keepdims=True) * 0.25 + 0.25, 0) * np.ones(4))
+    other = instance.run(dataclasses.replace(Setting("given", values), inputs={"x": X["x"] * 0}))
+    assert other.outputs["y"] == pytest.approx(0.25 * np.ones((4, 4)))
+    assert same_bits(instance.run(Setting("given", values)).outputs["y"], given.outputs["y"])
+
+
+def is_followed_to_what_it_returns(subject):
+    instance = subject.build(INFERENCE, X)
+    trace = instance.run(INITIAL)
+    if instance.followed is None:
+        return
+    program = instance.followed.program(dict(trace.before))
+    ends = evaluate(program, TensorFlowKernels(), double=False).ends
+    assert same_bits(ends[program.outputs["y"]], trace.outputs["y"])
+
+
+def offers_what_it_can_do(subject):
+    instance = subject.build(INFERENCE, X)
+    values = dict(instance.run(INITIAL).before)
+    made = subject.make_optimizer(sgd, {"w": ((3, 4), "float32")}, {"w": "w"})
+    if not subject.offers.optimizer:
+        assert made is None
+    if subject.offers.training:
+        assert made is not None
+    if subject.offers.execution:
+        switched = instance.run(Setting("given", values), execution=Execution("graph"))
+        assert switched.outputs["y"] == pytest.approx(instance.run(Setting("given", values)).outputs["y"])
+    if instance.perturbed is not None:
+        moved = instance.perturbed.run_changed(values, X, threads=1)
+        assert moved.outputs["y"] == pytest.approx(instance.run(INITIAL).outputs["y"])
+    if instance.trained is not None:
+        steps, drift = instance.trained.trajectory()
+        assert len(steps) == len(drift)
+    if instance.stirred is not None:
+        instance.stirred.stir(["numpy"])
+        instance.stirred.stir(())
+    if subject.recording is not None:
+        assert subject.graph_here(INFERENCE, X) is None or subject.graph_here(INFERENCE, X).followed is not None
+
+
+PROMISES = (
+    is_declared,
+    runs_alike_from_its_initial_values,
+    runs_from_values_that_are_given_where_it_is_free,
+    is_followed_to_what_it_returns,
+    offers_what_it_can_do,
+)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_every_kind_keeps_its_promises(subject, promise):
+    promise(subject)
+
+
+# ---- broken ones
+
+
+class Broken(Subject):
+    """A graph that does one thing wrong."""
+
+    def __init__(self, folder, fault):
+        self._right, self._fault, self._runs = KINDS["a Keras model"](folder), fault, 0
+        self.label = "" if fault == "no name" else "broken"
+
+    @property
+    def offers(self):
+        right = self._right.offers
+        return dataclasses.replace(right, optimizer=False) if self._fault == "an optimizer, not offered" else right
+
+    def environment(self):
+        return {"python": 3} if self._fault == "a version that is no text" else self._right.environment()
+
+    def build(self, mode, inputs, wanted=None):
+        self._runs += 1
+        return BrokenInstance(self._right.build(mode, inputs), self._fault, self._runs)
+
+    def make_optimizer(self, make, shapes, names):
+        return None if self._fault == "an optimizer, only offered" else self._right.make_optimizer(make, shapes, names)
+
+
+class BrokenInstance(Instance):
+    """One instance of it."""
+
+    def __init__(self, right, fault, built):
+        self._right, self._fault, self._built = right, fault, built
+
+    @property
+    def variables(self):
+        return self._right.variables[1:] if self._fault == "a variable that is not listed" else self._right.variables
+
+    @property
+    def followed(self):
+        return self
+
+    def program(self, values, draws=None, *, inputs=None):
+        if self._fault == "a program of other values":
+            values = {key: value + 1 for key, value in values.items()}
+        return self._right.program(values, draws, inputs=inputs)
+
+    def run(self, setting, **options):
+        if self._fault == "no other execution":
+            options.pop("execution", None) and (_ for _ in ()).throw(AssertionError("it does not run so"))
+        if self._fault == "other inputs, not looked at":
+            setting = dataclasses.replace(setting, inputs=None)
+        if self._fault == "values, not looked at" and setting.kind == "given":
+            setting = Setting("given", inputs=setting.inputs)
+        trace = self._right.run(setting, **options)
+        if self._fault == "another build, another result" and self._built > 1:
+            return dataclasses.replace(trace, outputs={"y": trace.outputs["y"] + 1})
+        return trace
+
+
+CAUGHT = {
+    "no name": is_declared,
+    "a version that is no text": is_declared,
+    "another build, another result": runs_alike_from_its_initial_values,
+    "a variable that is not listed": runs_from_values_that_are_given_where_it_is_free,
+    "values, not looked at": runs_from_values_that_are_given_where_it_is_free,
+    "other inputs, not looked at": runs_from_values_that_are_given_where_it_is_free,
+    "a program of other values": is_followed_to_what_it_returns,
+    "an optimizer, only offered": offers_what_it_can_do,
+    "an optimizer, not offered": offers_what_it_can_do,
+    "no other execution": offers_what_it_can_do,
+}
+
+
+@pytest.mark.parametrize("fault", CAUGHT)
+def test_a_broken_one_is_caught(folder, fault):
+    with pytest.raises(AssertionError):
+        CAUGHT[fault](Broken(folder, fault))
+
+
+def test_the_broken_one_is_right_but_for_its_fault(folder):
+    for promise in PROMISES:
+        promise(Broken(folder, "none"))
