@@ -43,6 +43,15 @@ def quoted(text: str) -> str:
     return f'"{visible(text)}"' if len(text) <= _LENGTH else f'"{visible(text[:30])}"... ({len(text):,} characters)'
 
 
+def bare(text: str) -> str:
+    """Returns a name as it stands between other words: one that is too long is cut.
+
+    >>> bare("image")
+    'image'
+    """
+    return visible(text if len(text) <= _LENGTH else f"{text[:30]}...")
+
+
 def visible(text: str) -> str:
     r"""Returns a text in which every character can be seen: a terminal obeys some of the others.
 

@@ -19,7 +19,7 @@ import numpy as np
 from lockstep.arrays import MAX_DIMENSIONS
 from lockstep.config.tables import guess, kind_of, missing_file
 from lockstep.errors import InputError
-from lockstep.values import brief, shown
+from lockstep.values import bare, brief, shown
 
 MAX_BYTES = 4 << 30
 """How large an input's array may be: what a model computes shows on a small batch."""
@@ -103,7 +103,7 @@ def _chosen(
     held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     wanted = next(iter(held)) if key is None and len(held) == 1 else key or name
     if wanted not in held:
-        some = ", ".join(shown(one)[1:-1] if len(one) < 80 else shown(one) for one in list(held)[:20]) or "nothing"
+        some = ", ".join(bare(one) for one in list(held)[:20]) or "nothing"
         raise InputError(
             f"{place}: {path.name} has no array {shown(wanted)}{guess(wanted, list(held)[:1000])} It holds {some}; "
             "name one with key."

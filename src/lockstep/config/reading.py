@@ -21,7 +21,7 @@ from lockstep.errors import InputError
 from lockstep.parts import PartRule
 from lockstep.recorder.patterns import TooLongError, limited
 from lockstep.tolerance import FixedTolerance
-from lockstep.values import brief, quoted, shown
+from lockstep.values import bare, brief, quoted, shown
 
 _MAX_BYTES = 8 << 20
 _PARSING_S = 20.0  # eight megabytes of rules take some seconds; some texts take the square of their length
@@ -224,7 +224,7 @@ def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:
     for name, value in described.items():
         if not isinstance(value, Mapping):
             raise InputError(
-                f"{inputs.place}: {shown(name)} is {type_name(value)}; each input is a table of its own, as in "
+                f"{inputs.place}: {bare(name)} is {type_name(value)}; each input is a table of its own, as in "
                 "[inputs.image]."
             )
     return {name: read_input(inputs.table(name), folder) for name in described}

@@ -11,12 +11,11 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from lockstep.errors import InputError, nearest
-from lockstep.values import quoted, shown, shown_path, visible
+from lockstep.values import bare, quoted, shown, shown_path
 
 Kind = Literal["file", "folder", "other", "missing"]
 
 _LARGEST = sys.float_info.max
-_LONGEST_NAME = 80
 _TOML_NAMES = {
     str: "a string",
     bool: "a boolean",
@@ -51,7 +50,7 @@ class Table:
         value = self.values.get(key, {})
         if not isinstance(value, Mapping):
             raise InputError(f"{self.place}: {key} is {type_name(value)}; it must be a table.")
-        name = visible(key if len(key) <= _LONGEST_NAME else f"{key[:30]}...")
+        name = bare(key)
         return Table(
             f"{self.place.removesuffix(']')}.{name}]" if self.place.endswith("]") else f"{self.place}: [{name}]", value
         )
