@@ -7,25 +7,34 @@ type, names something that is not there or claims more than this machine could h
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lockstep.arrays import numpy_dtype
+from lockstep.forms import (
+    SHOWN,
+    MisstatedError,
+    a_count,
+    a_number,
+    a_text,
+    a_truth,
+    a_whole,
+    an_object,
+    anything,
+    both,
+    either,
+    list_of,
+    map_of,
+    or_null,
+    row,
+    wrong,
+)
 from lockstep.optimizers.rules import CHOICES, NEEDED, NUMBERS
 from lockstep.recorder.machine import memory_bytes
 from lockstep.recorder.tensors import MOST_DIMENSIONS, count
 from lockstep.recorder.trials import UPDATES
 
-Check = Callable[[Any, str], None]
-"""Raises `MisstatedError` where a value is not what it has to be; the second argument is where it stands."""
-
-_SHOWN = 80
 _UNKNOWN_SIZE = -1
-
-
-class MisstatedError(ValueError):
-    """A manifest says what no recorder writes; the text is what, and where it stands."""
 
 
 def check(body: Mapping[str, Any]) -> None:
@@ -72,254 +81,146 @@ def entries(body: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             waiting.extend(value)
 
 
-def _wrong(where: str, value: Any, wanted: str) -> MisstatedError:
-    text = repr(value)
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return MisstatedError(f"{where or 'the whole'} is {shown}, which is not {wanted}")
-
-
-def _text(value: Any, where: str) -> None:
-    if not isinstance(value, str):
-        raise _wrong(where, value, "a text")
-
-
-def _truth(value: Any, where: str) -> None:
-    if not isinstance(value, bool):
-        raise _wrong(where, value, "true or false")
-
-
-def _whole(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 64:
-        raise _wrong(where, value, "a whole number of 64 bits")
-
-
-def _count(value: Any, where: str) -> None:
-    _whole(value, where)
-    if not 0 <= value < 1 << 63:
-        raise _wrong(where, value, "a count")
-
-
-def _number(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
-        raise _wrong(where, value, "a number")
-
-
 def _duration(value: Any, where: str) -> None:
-    _number(value, where)
+    a_number(value, where)
     if not 0 <= value < 1e12:
-        raise _wrong(where, value, "a duration in seconds")
-
-
-def _anything(value: Any, where: str) -> None:
-    """JSON of any kind: nothing is concluded from it."""
+        raise wrong(where, value, "a duration in seconds")
 
 
 def _dtype(value: Any, where: str) -> None:
-    _text(value, where)
+    a_text(value, where)
     try:
         numpy_dtype("S" if value == "string" else value)
     except (TypeError, ValueError, AttributeError) as error:
-        raise _wrong(where, value, "a dtype") from error
+        raise wrong(where, value, "a dtype") from error
 
 
 def _size(value: Any, where: str) -> None:
-    _whole(value, where)
+    a_whole(value, where)
     if not _UNKNOWN_SIZE <= value < 1 << 63:
-        raise _wrong(where, value, "a size")
+        raise wrong(where, value, "a size")
 
 
 def _shape(value: Any, where: str) -> None:
-    _list_of(_size)(value, where)
+    list_of(_size)(value, where)
     if len(value) > MOST_DIMENSIONS:
-        raise _wrong(where, value, f"a shape of at most {MOST_DIMENSIONS} dimensions")
+        raise wrong(where, value, f"a shape of at most {MOST_DIMENSIONS} dimensions")
 
 
 def _seeds(value: Any, where: str) -> None:
-    _list_of(_whole)(value, where)
+    list_of(a_whole)(value, where)
     if len(value) != 2:
-        raise _wrong(where, value, "a pair of seeds")
-
-
-def _or_null(inner: Check) -> Check:
-    def checked(value: Any, where: str) -> None:
-        if value is not None:
-            inner(value, where)
-
-    return checked
-
-
-def _list_of(inner: Check) -> Check:
-    def checked(value: Any, where: str) -> None:
-        if not isinstance(value, list):
-            raise _wrong(where, value, "a list")
-        for number, item in enumerate(value):
-            inner(item, f"{where}[{number}]")
-
-    return checked
-
-
-def _map_of(inner: Check) -> Check:
-    def checked(value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            raise _wrong(where, value, "an object")
-        for key, item in value.items():
-            inner(item, f"{where}.{key[:_SHOWN]}")
-
-    return checked
-
-
-def _row(needed: Sequence[Check], more: Sequence[Check] = ()) -> Check:
-    """A list of certain things in a certain order; those in `more` may be left out from the end."""
-
-    def checked(value: Any, where: str) -> None:
-        if not isinstance(value, list) or not len(needed) <= len(value) <= len(needed) + len(more):
-            raise _wrong(where, value, f"a list of {len(needed)}" + (f" to {len(needed) + len(more)}" if more else ""))
-        for number, (item, inner) in enumerate(zip(value, (*needed, *more), strict=False)):
-            inner(item, f"{where}[{number}]")
-
-    return checked
-
-
-def _object(needed: Mapping[str, Check], more: Mapping[str, Check] | None = None) -> Check:
-    """An object with certain keys; those in `more` may be missing, and others are not looked at."""
-
-    def checked(value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            raise _wrong(where, value, "an object")
-        for key, inner in needed.items():
-            if key not in value:
-                raise MisstatedError(f"{where or 'the whole'} has no {key!r}")
-            inner(value[key], f"{where}.{key}" if where else key)
-        for key, inner in (more or {}).items():
-            if key in value:
-                inner(value[key], f"{where}.{key}" if where else key)
-
-    return checked
-
-
-def _both(first: Check, second: Check) -> Check:
-    def checked(value: Any, where: str) -> None:
-        first(value, where)
-        second(value, where)
-
-    return checked
-
-
-def _either(first: Check, second: Check) -> Check:
-    def checked(value: Any, where: str) -> None:
-        (first if isinstance(value, list) else second)(value, where)
-
-    return checked
+        raise wrong(where, value, "a pair of seeds")
 
 
 def _stored_shape(value: Any, where: str) -> None:
     _shape(value, where)
     if _UNKNOWN_SIZE in value:
-        raise _wrong(where, value, "a shape")
+        raise wrong(where, value, "a shape")
 
 
 def _randomness(value: Any, where: str) -> None:
     if value not in ("constant", "num_random_ops"):
-        raise _wrong(where, value, "'constant' or 'num_random_ops'")
+        raise wrong(where, value, "'constant' or 'num_random_ops'")
 
 
 def _earlier(value: Any, where: str) -> None:
-    _list_of(_count)(value, where)
+    list_of(a_count)(value, where)
     if sum(value) > memory_bytes():
-        raise _wrong(where, value, "how many numbers were drawn: this machine could not hold them")
+        raise wrong(where, value, "how many numbers were drawn: this machine could not hold them")
 
 
-_TENSOR = _object({"dtype": _text, "shape": _stored_shape, "checksum": _text, "file": _text, "key": _text})
-_TENSORS = _map_of(_TENSOR)
+_TENSOR = an_object({"dtype": a_text, "shape": _stored_shape, "checksum": a_text, "file": a_text, "key": a_text})
+_TENSORS = map_of(_TENSOR)
 
 
 def _scalar(value: Any, where: str) -> None:
     _TENSOR(value, where)
     if value["shape"] or value["dtype"] == "string" or value["dtype"].startswith("complex"):
-        raise _wrong(where, [value["dtype"], value["shape"]], "one real number")
+        raise wrong(where, [value["dtype"], value["shape"]], "one real number")
 
 
-_FILE = _object({"file": _text, "sha256": _text, "bytes": _count})
-_VARIABLE = _row((_text, _text, _shape, _dtype, _truth), (_or_null(_truth),))
-_DRAW = _row((_text, _text, _seeds, _truth, _truth), (_or_null(_truth), _text, _size))
-_FORWARD_DRAW = _either(_row((_whole, _text, _text, _size, _truth, _earlier)), _whole)
-_OUTPUT = _row((_text, _or_null(_shape)))
-_OPERATION = _row((_text, _text, _list_of(_text), _list_of(_OUTPUT), _map_of(_anything), _text))
-_PAIR = _row((_text, _text))
-_LIVE = _object(
+_FILE = an_object({"file": a_text, "sha256": a_text, "bytes": a_count})
+_VARIABLE = row((a_text, a_text, _shape, _dtype, a_truth), (or_null(a_truth),))
+_DRAW = row((a_text, a_text, _seeds, a_truth, a_truth), (or_null(a_truth), a_text, _size))
+_FORWARD_DRAW = either(row((a_whole, a_text, a_text, _size, a_truth, _earlier)), a_whole)
+_OUTPUT = row((a_text, or_null(_shape)))
+_OPERATION = row((a_text, a_text, list_of(a_text), list_of(_OUTPUT), map_of(anything), a_text))
+_PAIR = row((a_text, a_text))
+_LIVE = an_object(
     {
-        "created": _list_of(_text),
-        "calls": _count,
-        "draws": _count,
-        "forward_draws": _or_null(_list_of(_FORWARD_DRAW)),
-        "native_initializers": _truth,
-        "native_draws": _truth,
-        "unaligned_draws": _truth,
-        "notes": _list_of(_text),
+        "created": list_of(a_text),
+        "calls": a_count,
+        "draws": a_count,
+        "forward_draws": or_null(list_of(_FORWARD_DRAW)),
+        "native_initializers": a_truth,
+        "native_draws": a_truth,
+        "unaligned_draws": a_truth,
+        "notes": list_of(a_text),
     },
     {
-        "repeated_draws": _count,
-        "drawn": _or_null(_PAIR),
-        "drew": _row((_truth, _truth)),
-        "overwritten": _list_of(_text),
-        "loads": _list_of(_text),
+        "repeated_draws": a_count,
+        "drawn": or_null(_PAIR),
+        "drew": row((a_truth, a_truth)),
+        "overwritten": list_of(a_text),
+        "loads": list_of(a_text),
     },
 )
-_RUN = _object(
+_RUN = an_object(
     {
-        "setting": _text,
-        "fill_names": _map_of(_text),
-        "filled": _list_of(_text),
+        "setting": a_text,
+        "fill_names": map_of(a_text),
+        "filled": list_of(a_text),
         "before": _TENSORS,
         "outputs": _TENSORS,
-        "losses": _list_of(_row((_or_null(_text), _scalar))),
-        "total_loss": _or_null(_scalar),
+        "losses": list_of(row((or_null(a_text), _scalar))),
+        "total_loss": or_null(_scalar),
         "after": _TENSORS,
         "taps": _TENSORS,
-        "tap_aliases": _map_of(_text),
-        "untapped": _list_of(_text),
-        "differing_between_blocks": _list_of(_text),
+        "tap_aliases": map_of(a_text),
+        "untapped": list_of(a_text),
+        "differing_between_blocks": list_of(a_text),
         "duration_s": _duration,
     },
     {
         "gradients": _TENSORS,
-        "unconnected": _list_of(_text),
-        "training_loss": _or_null(_scalar),
-        "live": _or_null(_LIVE),
+        "unconnected": list_of(a_text),
+        "training_loss": or_null(_scalar),
+        "live": or_null(_LIVE),
     },
 )
-_TRAJECTORY = _object(
+_TRAJECTORY = an_object(
     {
-        "steps": _list_of(_object({"run": _RUN, "update": _TENSORS, "step": _whole})),
-        "own_drift": _list_of(_number),
+        "steps": list_of(an_object({"run": _RUN, "update": _TENSORS, "step": a_whole})),
+        "own_drift": list_of(a_number),
     }
 )
-_BUILD = _object(
+_BUILD = an_object(
     {
-        "training": _truth,
+        "training": a_truth,
         "randomness": _randomness,
-        "variables": _list_of(_VARIABLE),
-        "draws": _list_of(_DRAW),
-        "seeds_taken": _list_of(_whole),
-        "inputs": _map_of(_text),
-        "outputs": _map_of(_text),
-        "runs": _list_of(_RUN),
+        "variables": list_of(_VARIABLE),
+        "draws": list_of(_DRAW),
+        "seeds_taken": list_of(a_whole),
+        "inputs": map_of(a_text),
+        "outputs": map_of(a_text),
+        "runs": list_of(_RUN),
     },
     {
-        "graph": _or_null(_FILE),
-        "graph_note": _or_null(_text),
-        "operations": _list_of(_OPERATION),
-        "objective": _or_null(
-            _object({"loss": _text, "cotangents": _map_of(_text), "gradients": _map_of(_or_null(_text))})
+        "graph": or_null(_FILE),
+        "graph_note": or_null(a_text),
+        "operations": list_of(_OPERATION),
+        "objective": or_null(
+            an_object({"loss": a_text, "cotangents": map_of(a_text), "gradients": map_of(or_null(a_text))})
         ),
-        "objective_note": _or_null(_text),
-        "drawn": _or_null(_PAIR),
-        "trajectory": _or_null(_TRAJECTORY),
+        "objective_note": or_null(a_text),
+        "drawn": or_null(_PAIR),
+        "trajectory": or_null(_TRAJECTORY),
     },
 )
-_DESCRIPTION = _object(
-    {"framework": _text, "name": _text, "kind": _text, "arguments": _map_of(_anything)},
-    {"schedule": _map_of(_anything)},
+_DESCRIPTION = an_object(
+    {"framework": a_text, "name": a_text, "kind": a_text, "arguments": map_of(anything)},
+    {"schedule": map_of(anything)},
 )
 
 
@@ -333,49 +234,49 @@ def _optimizer(value: Any, where: str) -> None:
     if missing:
         raise MisstatedError(f"{where}.arguments has no {min(missing)!r}, which {kind} needs")
     for name, argument in arguments.items():
-        place = f"{where}.arguments.{name[:_SHOWN]}"
+        place = f"{where}.arguments.{name[:SHOWN]}"
         if name in CHOICES:
             if argument not in CHOICES[name]:
-                raise _wrong(place, argument, f"one of {', '.join(map(repr, CHOICES[name]))}")
+                raise wrong(place, argument, f"one of {', '.join(map(repr, CHOICES[name]))}")
         elif name not in NUMBERS:
             raise MisstatedError(f"{place} is no argument that is known")
         elif not isinstance(argument, bool):
-            _number(argument, place)
+            a_number(argument, place)
     if arguments.get("clip") and "clip_at" not in arguments:
         raise MisstatedError(f"{where}.arguments has no 'clip_at', which 'clip' needs")
 
 
-_OPTIMIZER = _object(
+_OPTIMIZER = an_object(
     {
-        "description": _or_null(_optimizer),
-        "rates": _list_of(_row((_whole, _number))),
-        "updates": _list_of(_object({"variables": _TENSORS, "slots": _TENSORS, "step": _whole})),
+        "description": or_null(_optimizer),
+        "rates": list_of(row((a_whole, a_number))),
+        "updates": list_of(an_object({"variables": _TENSORS, "slots": _TENSORS, "step": a_whole})),
     }
 )
-_ENVIRONMENT = _object(
+_ENVIRONMENT = an_object(
     {},
     {
-        "python": _text,
-        "tensorflow": _text,
-        "keras": _text,
-        "numpy": _text,
-        "system": _text,
-        "machine": _text,
-        "cpu_features": _list_of(_text),
-        "cpus": _or_null(_count),
-        "flags": _map_of(_text),
+        "python": a_text,
+        "tensorflow": a_text,
+        "keras": a_text,
+        "numpy": a_text,
+        "system": a_text,
+        "machine": a_text,
+        "cpu_features": list_of(a_text),
+        "cpus": or_null(a_count),
+        "flags": map_of(a_text),
     },
 )
-_TRACE = _object(
+_TRACE = an_object(
     {
-        "subject": _both(_map_of(_text), _object({"label": _text})),
-        "single_input": _truth,
+        "subject": both(map_of(a_text), an_object({"label": a_text})),
+        "single_input": a_truth,
         "inputs": _TENSORS,
         "environment": _ENVIRONMENT,
-        "builds": _list_of(_BUILD),
-        "files": _map_of(_text),
+        "builds": list_of(_BUILD),
+        "files": map_of(a_text),
     },
-    {"code_note": _or_null(_text), "optimizer": _or_null(_OPTIMIZER)},
+    {"code_note": or_null(a_text), "optimizer": or_null(_OPTIMIZER)},
 )
 
 
@@ -419,10 +320,10 @@ def _consistent_run(run: Mapping[str, Any], variables: Mapping[str, Any], where:
         _known(run.get(part, ()), variables, f"{where}.{part}")
     unsized = [key for key in run["filled"] if _UNKNOWN_SIZE in variables[key][0]]
     if unsized:
-        raise MisstatedError(f"{where}.filled has variable {unsized[0][:_SHOWN]!r}, whose size is not known")
+        raise MisstatedError(f"{where}.filled has variable {unsized[0][:SHOWN]!r}, whose size is not known")
     missing = variables.keys() - run["before"].keys() - set(run["filled"])
     if missing:
-        raise MisstatedError(f"{where} does not say from what variable {min(missing)[:_SHOWN]!r} started")
+        raise MisstatedError(f"{where} does not say from what variable {min(missing)[:SHOWN]!r} started")
     if run.get("gradients") and run.get("training_loss") is None:
         raise MisstatedError(f"{where} has gradients, and no 'training_loss'")
     for part in ("before", "after", "gradients"):
@@ -430,12 +331,12 @@ def _consistent_run(run: Mapping[str, Any], variables: Mapping[str, Any], where:
             shape, dtype = variables[key]
             if not _fits(entry["shape"], shape) or entry["dtype"] != dtype:
                 raise MisstatedError(
-                    f"{where}.{part} has a {entry['dtype'][:_SHOWN]} of shape {entry['shape']} for variable "
-                    f"{key[:_SHOWN]!r}, which is a {dtype} of shape {list(shape)}"
+                    f"{where}.{part} has a {entry['dtype'][:SHOWN]} of shape {entry['shape']} for variable "
+                    f"{key[:SHOWN]!r}, which is a {dtype} of shape {list(shape)}"
                 )
     for alias, name in run["tap_aliases"].items():
         if name not in run["taps"]:
-            raise MisstatedError(f"{where}.tap_aliases has {alias[:_SHOWN]!r} for a tap that is not there")
+            raise MisstatedError(f"{where}.tap_aliases has {alias[:SHOWN]!r} for a tap that is not there")
 
 
 def _fits(shape: Sequence[int], static: Sequence[int]) -> bool:
@@ -447,7 +348,7 @@ def _fits(shape: Sequence[int], static: Sequence[int]) -> bool:
 def _known(keys: Collection[str], variables: Collection[str], where: str) -> None:
     unknown = [key for key in keys if key not in variables]
     if unknown:
-        raise MisstatedError(f"{where} speaks of variable {unknown[0][:_SHOWN]!r}, which is not there")
+        raise MisstatedError(f"{where} speaks of variable {unknown[0][:SHOWN]!r}, which is not there")
 
 
 def _held(variables: Mapping[str, tuple[Sequence[int], str]], where: str) -> None:
@@ -457,6 +358,6 @@ def _held(variables: Mapping[str, tuple[Sequence[int], str]], where: str) -> Non
         total += count(size for size in shape if size != _UNKNOWN_SIZE) * item
         if total > limit:
             raise MisstatedError(
-                f"{where}.variables take {total:,} bytes up to {key[:_SHOWN]!r}, and this machine has a memory of "
+                f"{where}.variables take {total:,} bytes up to {key[:SHOWN]!r}, and this machine has a memory of "
                 f"{limit:,}"
             )

@@ -14,6 +14,7 @@ import numpy as np
 from lockstep import manifest
 from lockstep.arrays import Arrays, numpy_dtype
 from lockstep.errors import DamagedError, InputError
+from lockstep.forms import MisstatedError
 from lockstep.optimizers.description import from_plain
 from lockstep.recorder import fill, operations
 from lockstep.recorder.failures import RecordingError
@@ -517,7 +518,7 @@ def _refuse_misstated(folder: Path, body: Mapping[str, Any]) -> None:
     """A manifest that is signed rightly may still be a forger's: what it lacks is said, not stumbled over."""
     try:
         manifest.check(body)
-    except manifest.MisstatedError as error:
+    except MisstatedError as error:
         raise InputError(f"the trace {folder} cannot be understood: in its manifest {error}.") from error
 
 

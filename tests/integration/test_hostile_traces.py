@@ -23,6 +23,7 @@ from lockstep import manifest, trace_cache
 from lockstep.adapters import foreign_graphs
 from lockstep.cli import main
 from lockstep.errors import DamagedError, InputError, SubjectError
+from lockstep.forms import MisstatedError
 from lockstep.recorded import RecordedSubject
 from lockstep.recorder import folder as folders
 from lockstep.recorder.folder import MANIFEST
@@ -293,7 +294,7 @@ def test_every_place_of_a_manifest_may_hold_something_else(whole):
             changed = body.with_other(path, other)
             try:
                 manifest.check(changed)
-            except manifest.MisstatedError as error:
+            except MisstatedError as error:
                 assert len(str(error)) < 500  # noqa: PT017 - what does no harm raises nothing
 
 
