@@ -28,6 +28,7 @@ _COMMANDS = {
     "show": "lockstep.cli.show",
     "switches": "lockstep.cli.switches",
 }
+_DIGITS = 5  # of a terminal's width
 _OBJECTS = {"map": "map_"}  # where the command's name is one of Python's own
 
 
@@ -45,6 +46,10 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        # Rich reads these as numbers, which Python refuses to do with very long ones.
+        for name in ("COLUMNS", "LINES"):
+            if len(os.environ.get(name, "")) > _DIGITS:
+                del os.environ[name]
         try:
             return super().invoke(ctx)
         except LockstepError as error:
