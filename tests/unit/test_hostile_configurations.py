@@ -246,6 +246,14 @@ def test_patterns_that_are_none(folder, case, key):
     assert "not a valid regular expression" in refused(folder, text)
 
 
+@posix
+def test_the_recorder_names_the_pattern_that_takes_too_long():
+    found = patterns.finder("(.*)*=")
+    with pytest.raises(patterns.PatternError, match=r"^the pattern '\(\.\*\)\*=' cannot be used: it takes too long on"):
+        found(NAMES[0])
+    assert patterns.finder("w$")(NAMES[0])
+
+
 def test_what_rules_rely_on_is_still_understood():
     rules = [(r"^(?!model)(?P<scope>\w+)/(.*)(?<!bias)/w$", r"model/\g<scope>/\2")]
     assert rename("net/a/w", rules) == "model/net/a"
@@ -442,6 +450,24 @@ def test_what_the_system_refuses_is_a_sentence_wherever_it_happens(folder, monke
     result = CliRunner().invoke(main, ["check", str(folder)])
     assert result.exit_code == 2
     assert result.output == f"lockstep: some/file: {os.strerror(getattr(errno, number))}.\n"
+
+
+def test_a_width_that_no_terminal_has_is_ignored(folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "9" * 5000)
+    (folder / "lockstep.toml").write_text("batches = 0")
+    result = CliRunner().invoke(main, ["check", str(folder)])
+    assert (result.exit_code, "COLUMNS" in os.environ) == (2, False)
+    assert "Traceback" not in result.output
+
+
+def test_a_limit_of_the_cache_is_told_before_anything_runs(folder, monkeypatch):
+    monkeypatch.setenv("LOCKSTEP_TRACE_CACHE_GB", "inf")
+    (folder / "lockstep.toml").write_text(
+        WHOLE.replace("[candidate]", f'interpreter = "{sys.executable}"\n[candidate]')
+    )
+    monkeypatch.setattr("lockstep.cli.startup.import_tensorflow", lambda: pytest.fail("TensorFlow was imported"))
+    result = CliRunner().invoke(main, ["check", str(folder)])
+    assert "LOCKSTEP_TRACE_CACHE_GB is 'inf'" in result.output
 
 
 def test_a_mistake_of_lockstep_itself_still_shows(folder, monkeypatch):

@@ -33,6 +33,7 @@ _COMMANDS = {
     "show": "lockstep.cli.show",
     "switches": "lockstep.cli.switches",
 }
+_DIGITS = 5  # of a terminal's width
 _OBJECTS = {"map": "map_"}  # where the command's name is one of Python's own
 
 
@@ -65,6 +66,10 @@ class _Commands(click.Group):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
+        # Rich reads these as numbers, which Python refuses to do with very long ones.
+        for name in ("COLUMNS", "LINES"):
+            if len(os.environ.get(name, "")) > _DIGITS:
+                del os.environ[name]
         with _told(ctx.obj):
             return super().invoke(ctx)
 

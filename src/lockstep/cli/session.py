@@ -39,8 +39,11 @@ def run(path: Path, *, fresh: bool = False, max_memory: int | None = None) -> Re
     from lockstep import config
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
+    from lockstep.trace_cache import limit_bytes
 
     configuration = config.read(path)
+    if any(configuration.environments.values()):
+        limit_bytes()  # told at once, not when a trace is to be kept
     batches = config.make_batches(configuration)
     sides = {"reference": configuration.reference, "candidate": configuration.candidate}
     for side, table in sides.items():

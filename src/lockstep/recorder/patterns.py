@@ -146,6 +146,18 @@ def compiled(text: str) -> Pattern:
     return Pattern(text)
 
 
+def finder(text: str) -> Callable[[str], bool]:
+    """Returns a function that tells whether a pattern is found in a name; what is wrong with it is a sentence."""
+
+    def found(name: str) -> bool:
+        try:
+            return compiled(text).search(name) is not None
+        except PatternError as error:
+            raise PatternError("the pattern %r cannot be used: %s." % (text[:80], error)) from None
+
+    return found
+
+
 def check(text: str, replacement: Optional[str] = None) -> None:
     """Refuses what is no regular expression, or no replacement for it.
 

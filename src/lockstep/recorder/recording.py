@@ -196,9 +196,8 @@ def _run(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
 
 def heeded(variables: Any, ignore: Any) -> List[Any]:
     """Returns the records of the variables in whose names none of the patterns is found."""
-    return [
-        record for record in variables if not any(patterns.compiled(pattern).search(record.name) for pattern in ignore)
-    ]
+    ignored = [patterns.finder(pattern) for pattern in ignore]
+    return [record for record in variables if not any(found(record.name) for found in ignored)]
 
 
 def filled(variables: Any, setting: str, names: Optional[Mapping[str, str]]) -> Dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence
 
 from . import operations, tensors
-from .patterns import compiled
+from .patterns import finder
 
 Plan = NamedTuple("Plan", [("blocks", List[List[Any]]), ("aliases", Dict[str, str]), ("unreachable", List[str])])
 """Tensors to be fetched together; names of tensors that are others handed on; operations that cannot be fetched."""
@@ -20,7 +20,7 @@ def plan(model: Any, patterns: Sequence[str], max_bytes: int) -> Plan:
         max_bytes: Each block's tensors take at most this, by their static shapes; one that takes more is a block of
             its own. One of unknown shape is taken to be as large as the largest input of its operation.
     """
-    matches = [compiled(pattern).search for pattern in patterns]
+    matches = [finder(pattern) for pattern in patterns]
     forward = operations.forward_pass(model.inputs.values(), model.outputs.values())
     chosen = [op for op in forward if any(match(op.name) for match in matches)]
     found, unreachable = operations.tappable(chosen)
