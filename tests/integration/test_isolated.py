@@ -397,7 +397,7 @@ def test_record_compare_and_show_from_the_command_line(tmp_path):
     assert "lockstep compare" in compared.stdout
     shown = lockstep_command("show", a, "--verify")
     assert shown.returncode == 0
-    assert "tensors are what was written" in shown.stdout
+    assert "files are what was written" in shown.stdout
     assert "scorer/hidden_0/Elu:0" in lockstep_command("show", a, "--taps").stdout
     again = lockstep_command("record", tmp_path / "mlp", "--to", a)
     assert again.returncode == 2

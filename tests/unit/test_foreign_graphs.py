@@ -403,7 +403,10 @@ def test_its_draws_do():
     assert refused_in(build) == ""
 
 
-@pytest.mark.parametrize("example", ["decoder", "lstm_text", "mlp", "quickstart", "inception_resnet_v2"])
+@pytest.mark.parametrize(
+    "example",
+    ["decoder", "lstm_text", "mlp", "quickstart", pytest.param("inception_resnet_v2", marks=pytest.mark.slow)],
+)
 def test_the_examples_do(example):
     settings = config.read(EXAMPLES / example)
     arrays = config.make_inputs(settings)
