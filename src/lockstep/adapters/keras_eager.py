@@ -8,17 +8,19 @@ import inspect
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from lockstep.adapters import grappler, running
+from lockstep.adapters import calling, grappler, running
+from lockstep.adapters.calling import Form
 from lockstep.adapters.eager_draws import DrawsFollowed
 from lockstep.adapters.eager_program import EagerRecorder, variables_by_handle, with_values
 from lockstep.adapters.layer_lines import LayerLines
@@ -27,7 +29,7 @@ from lockstep.adapters.optimizing import make_optimizer
 from lockstep.arrays import Arrays
 from lockstep.draws import RecordedDraws, matched
 from lockstep.environments import EnvironmentSpec
-from lockstep.errors import InputError, LockstepError
+from lockstep.errors import InputError, LockstepError, SubjectError
 from lockstep.guards import CreatedVariable, record_created_variables
 from lockstep.program import Program
 from lockstep.recorder import trials
@@ -59,6 +61,7 @@ from lockstep.values import brief
 
 _Asked = tuple[tuple[ForwardDraw | None, ...], tuple[ForwardDraw | None, ...]]
 """For each seed that a call asks for: the draw of another side that it is to be, and what it is asked for."""
+_Result = TypeVar("_Result")
 _MOST_BRANCHES = 5
 """How many draws, one behind the other, may decide what is drawn next."""
 
@@ -69,6 +72,7 @@ class KerasEager(Subject):
     def __init__(self, build: Callable[[], Any], label: str) -> None:
         self._build = build
         self.label = label
+        self._called_as: list[Form] = []  # found by the first call of all
 
     @property
     def offers(self) -> Offers:
@@ -102,7 +106,7 @@ class KerasEager(Subject):
     def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Makes the model; its variables come with the first run."""
         del wanted  # it runs as it is asked
-        return EagerInstance(self.label, self._build, mode, inputs)
+        return EagerInstance(self.label, self._build, mode, inputs, self._called_as)
 
     def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
@@ -114,10 +118,18 @@ class KerasEager(Subject):
 
 
 class EagerInstance(Instance):
-    """One model."""
+    """One model; `called_as` is the form that it is called in, empty until a call of its like has succeeded."""
 
-    def __init__(self, label: str, build: Callable[[], Any], mode: Mode, inputs: Arrays) -> None:
-        self._label, self._mode = label, mode
+    def __init__(
+        self, label: str, build: Callable[[], Any], mode: Mode, inputs: Arrays, called_as: list[Form] | None = None
+    ) -> None:
+        self._label, self._mode, self._build, self._given = label, mode, build, inputs
+        self._called_as = [] if called_as is None else called_as
+        self._forms: tuple[Form, ...] = ()
+        self._make()
+
+    def _make(self) -> None:
+        build, mode, inputs = self._build, self._mode, self._given
         self._tool = RecordedDraws(mode.randomness)
         self._initial: dict[int, np.ndarray] = {}
         self._notes: tuple[str, ...] = ()
@@ -135,14 +147,16 @@ class EagerInstance(Instance):
         self._inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         # Automatic names (dense, dense_1, ...) must be the same in every mode.
         private.reset_automatic_names()
-        with self._running(self._tool, self._generators), self._users_code("building"):
-            with self._lines.noting(), self._loads.noting():
+        with self._running(self._tool, self._generators):
+            with self._users_code("building"), self._lines.noting(), self._loads.noting():
                 self._layer = self._used.function()
             if not callable(self._layer):
                 raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
+            self._forms = tuple(self._called_as) or self._forms or calling.forms(self._layer, self._inputs)
             self._model = self._layer
             if mode.functional:
-                self._model, notes = _functional(self._layer, inputs)
+                with self._users_code("building"):
+                    self._model, notes = _functional(self._layer, inputs, self._forms[0])
                 self._notes = (*self._notes, *notes)
         # What follows begins here: later calls draw as the first one does, whatever was drawn in between.
         self._built_generators = self._generators.copy()
@@ -173,9 +187,9 @@ class EagerInstance(Instance):
             return self._layer
         arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._inputs)
         # For batches of any size, unless the code insists on the one that it is checked with.
-        model, notes = _functional(self._layer, arrays, any_batch=True)
+        model, notes = _functional(self._layer, arrays, self._forms[0], any_batch=True)
         if notes:
-            model, notes = _functional(self._layer, arrays)
+            model, notes = _functional(self._layer, arrays, self._forms[0])
         if notes:
             raise InputError(f"the candidate is no Keras model: {notes[0]}")
         return model
@@ -224,8 +238,36 @@ class EagerInstance(Instance):
         in a `tf.function`, which is traced by the first such run: its Python code is executed then, and its
         draws take their seeds, for all runs of that compiler that follow.
         """
-        with self._used.active(), self._on(setting.inputs):
-            return self._run(setting, repeats, draws, objective, execution)
+
+        def run() -> Trace:
+            with self._used.active(), self._on(setting.inputs):
+                return self._run(setting, repeats, draws, objective, execution)
+
+        return self._called_in_some_form(run)
+
+    def _called_in_some_form(self, action: Callable[[], _Result]) -> _Result:
+        """Does something that calls the model; what may want its inputs in another form is made anew and called so.
+
+        Raises:
+            SubjectError: It failed in each form; the first failure is raised, and the others are told.
+        """
+        failures: list[tuple[Form, SubjectError]] = []
+        while True:
+            try:
+                with _held_warnings(last=len(self._forms) == 1):
+                    result = action()
+            except SubjectError as error:
+                if self._called_as:
+                    raise
+                failures.append((self._forms[0], error))
+                if len(self._forms) == 1:
+                    told = _in_no_form(self._layer, failures)
+                    raise told from told.__cause__
+                self._forms = self._forms[1:]
+                self._make()
+            else:
+                self._called_as[:] = self._forms[:1]
+                return result
 
     @contextlib.contextmanager
     def _on(self, inputs: Arrays | None) -> Iterator[None]:
@@ -315,8 +357,12 @@ class EagerInstance(Instance):
             draws: As of `run`.
             inputs: Other inputs than it was built for; None: those.
         """
-        with self._used.active(), self._on(inputs):
-            return self._program(values, draws)
+
+        def follow() -> Program:
+            with self._used.active(), self._on(inputs):
+                return self._program(values, draws)
+
+        return self._called_in_some_form(follow)
 
     def _program(self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None) -> Program:
         self._make_variables()
@@ -427,7 +473,12 @@ class EagerInstance(Instance):
         arguments = {"training": self._mode.training} if self._takes_training else {}
         self._called = True
         with self._users_code("running"):
-            return self._model(self._inputs, **arguments)
+            return self._form.call(self._model, self._inputs, arguments)
+
+    @property
+    def _form(self) -> Form:
+        """How the model is called: a functional one that a layer was put into takes what it was made of."""
+        return self._forms[0] if self._model is self._layer else calling.AS_GIVEN
 
     def _call_compiled(self, *, xla: bool) -> tuple[Any, list[Any]]:
         """Calls the model in a `tf.function`; returns what it returned, and the layer's losses of that call.
@@ -435,11 +486,11 @@ class EagerInstance(Instance):
         After a trace the layer itself holds the trace's symbolic losses, which have no value.
         """
         if xla not in self._compiled:
-            model, losses_of_call = self._model, self._listed_losses
+            model, losses_of_call, form = self._model, self._listed_losses, self._form
             arguments = {"training": self._mode.training} if self._takes_training else {}
 
             def call(inputs: Any) -> Any:
-                returned = model(inputs, **arguments)
+                returned = form.call(model, inputs, arguments)
                 return returned, losses_of_call()
 
             # None, unlike False, leaves an enclosed `jit_compile` of the user's own what it is.
@@ -584,6 +635,37 @@ class EagerInstance(Instance):
 
 
 @contextlib.contextmanager
+def _held_warnings(*, last: bool) -> Iterator[None]:
+    """Keeps what Keras warns of while a call is tried, until it has succeeded; the last try is like any other call."""
+    if last:
+        yield
+        return
+    with warnings.catch_warnings(record=True) as held:
+        warnings.simplefilter("always")
+        yield
+    for one in held:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
+def _in_no_form(layer: Any, failures: Sequence[tuple[Form, SubjectError]]) -> SubjectError:
+    """Returns the failure that came furthest, which tells in which other forms the model was called."""
+    chosen = calling.furthest(layer, [error.__cause__ or error for _, error in failures])
+    form, error = failures[chosen]
+    others = [f"with {other.told}, {_said(failure)}" for n, (other, failure) in enumerate(failures) if n != chosen]
+    if not others:
+        return error
+    said = f"{error}\nThat was with {form.told}. The model was called otherwise too: {'; '.join(others)}."
+    told = SubjectError(said, side=error.side, doing=error.doing)
+    told.traceback_text, told.__cause__ = error.traceback_text, error.__cause__
+    return told
+
+
+def _said(error: SubjectError) -> str:
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {(str(cause).strip().splitlines() or ['(no message)'])[0]}"
+
+
+@contextlib.contextmanager
 def _noting_initial_values(found: dict[int, np.ndarray]) -> Iterator[None]:
     """Reads every variable as it is made: the same call may go on to change it (moving averages)."""
 
@@ -612,7 +694,7 @@ def _functions_run(*, eagerly: bool) -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _functional(layer: Any, inputs: Arrays, *, any_batch: bool = False) -> tuple[Any, tuple[str, ...]]:
+def _functional(layer: Any, inputs: Arrays, form: Form, *, any_batch: bool = False) -> tuple[Any, tuple[str, ...]]:
     """Puts a layer into a functional model; a layer that cannot be is called as it is, and the report says so."""
     if not isinstance(layer, keras.layers.Layer):
         return layer, ("called as it is: a functional model takes Keras layers only",)
@@ -625,7 +707,7 @@ def _functional(layer: Any, inputs: Arrays, *, any_batch: bool = False) -> tuple
         symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=_symbolic_dtype(inputs))
     try:
         # Flat, because Keras 3.3 refuses nested outputs; the paths are what the outputs are compared by anyway.
-        return keras.Model(inputs=symbolic, outputs=dict(flatten(layer(symbolic)))), ()
+        return keras.Model(inputs=symbolic, outputs=dict(flatten(form.call(layer, symbolic, {})))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
         return layer, (f"called as it is: no functional model can be made of it ({brief(error)})",)
 
