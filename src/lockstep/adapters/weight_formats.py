@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.adapters.keras_eager import EagerInstance
-from lockstep.arrays import numpy_dtype
+from lockstep.arrays import MAX_DIMENSIONS, numpy_dtype
 from lockstep.checkpoints.formats import Format, write_safetensors
 from lockstep.errors import InputError
 from lockstep.recorder.failures import RecordingError
@@ -106,6 +106,9 @@ def read_safetensors(path: Path, wanted: list[str]) -> Mapping[str, np.ndarray]:
         missing = [key for key in wanted if key not in file.places]
         if missing:
             raise InputError(f"{path.name} lacks {len(missing)} variables, the first is {missing[0]}.")
+        deep = [key for key in wanted if len(file.places[key].shape) > MAX_DIMENSIONS]
+        if deep:
+            raise InputError(f"{path.name} is damaged: {deep[0]} has more than {MAX_DIMENSIONS} dimensions.")
         return {key: file.tensor(key) for key in wanted}
     except RecordingError as error:
         raise InputError(str(error)) from error
