@@ -116,7 +116,7 @@ def test_what_fails_in_every_form_is_told_for_the_one_that_came_furthest():
 
     with pytest.raises(SubjectError, match="failed while running") as caught:
         checked(of_one, Broken, ONE)
-    assert "That was with one tensor. The model was called otherwise too: with a dict of tensors" in str(caught.value)
+    assert " (called with one tensor; with a dict of tensors by their names: KeyError: -1)" in str(caught.value)
     assert isinstance(caught.value.__cause__, tf.errors.InvalidArgumentError)
 
 

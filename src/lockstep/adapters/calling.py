@@ -50,7 +50,7 @@ def forms(model: Any, inputs: Any) -> tuple[Form, ...]:
     Raises:
         InputError: The model says what it takes, and it is something else.
     """
-    if not isinstance(inputs, Mapping):
+    if not isinstance(inputs, Mapping) or not inputs:  # without any the model is looked at, not called
         return (AS_GIVEN,)
     declared = _declared(model)
     if declared is not None:

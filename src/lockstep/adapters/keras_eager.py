@@ -651,10 +651,10 @@ def _in_no_form(layer: Any, failures: Sequence[tuple[Form, SubjectError]]) -> Su
     """Returns the failure that came furthest, which tells in which other forms the model was called."""
     chosen = calling.furthest(layer, [error.__cause__ or error for _, error in failures])
     form, error = failures[chosen]
-    others = [f"with {other.told}, {_said(failure)}" for n, (other, failure) in enumerate(failures) if n != chosen]
+    others = [f"with {other.told}: {_said(failure)}" for n, (other, failure) in enumerate(failures) if n != chosen]
     if not others:
         return error
-    said = f"{error}\nThat was with {form.told}. The model was called otherwise too: {'; '.join(others)}."
+    said = f"{error} (called with {form.told}; {'; '.join(others)})"
     told = SubjectError(said, side=error.side, doing=error.doing)
     told.traceback_text, told.__cause__ = error.traceback_text, error.__cause__
     return told
@@ -662,7 +662,7 @@ def _in_no_form(layer: Any, failures: Sequence[tuple[Form, SubjectError]]) -> Su
 
 def _said(error: SubjectError) -> str:
     cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {(str(cause).strip().splitlines() or ['(no message)'])[0]}"
+    return f"{type(cause).__name__}: {running.first_line(cause)}"
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ def users_code(label: str, doing: str, *, foreign: bool = False) -> Iterator[Non
         kind = type(error).__name__
         advice = hint(said(error), kind)
         raise SubjectError(
-            f"{label} failed while {doing}: {kind}: {_first_line(error)}{advice}", side=label, doing=doing
+            f"{label} failed while {doing}: {kind}: {first_line(error)}{advice}", side=label, doing=doing
         ) from (None if foreign else error)
 
 
@@ -68,7 +68,8 @@ _WRAPPED = re.compile(r"Exception encountered when calling .*?\x1b\[1m(.*?)\x1b\
 _FROM_A_GRAPH = re.compile(r"^(.+)\n\s*\[\[\{\{node ", re.MULTILINE)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Returns the line of an exception that says what went wrong, without what Keras puts around it."""
     # A KeyError prints its message quoted, with the control characters escaped.
     text = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else said(error)
     told = _WRAPPED.search(text) or _FROM_A_GRAPH.search(text)
