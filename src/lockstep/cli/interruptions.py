@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
+from lockstep.cli import saying
+
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _AGAIN_S = 0.1
 PATIENCE_S = 8.0
@@ -147,7 +149,7 @@ def _watch(reading: int, came: list[int]) -> None:
         limit = time.monotonic() + PATIENCE_S
         while number[0] in asking and not came:
             if time.monotonic() > limit:
-                print(sentence(number[0]), file=sys.stderr, flush=True)
+                saying.say(sentence(number[0]), err=True)
                 _leave(number[0], None)
             time.sleep(_AGAIN_S)
     os.close(reading)
