@@ -167,7 +167,7 @@ def on_side(side: str, action: Callable[[], _Result]) -> _Result:
         return action()
     except SubjectError as error:
         told = SubjectError(f"the {side} {error}", side=side, doing=error.doing)
-        told.traceback_text = error.traceback_text
+        told.traceback_text, told.also = error.traceback_text, error.also
         raise told from error.__cause__
     except InputError as error:
         raise InputError(f"the {side}: {error}") from error

@@ -48,9 +48,11 @@ class SubjectError(LockstepError):
         side: `"reference"` or `"candidate"`.
         doing: what Lockstep was doing with it, as in "building it in training mode".
         traceback_text: the traceback as text, where it was raised in another process; else empty.
+        also: what else was tried before it was given up, as a sentence; empty where nothing was.
     """
 
     traceback_text: str = ""
+    also: str = ""
 
     def __init__(self, message: str, *, side: str, doing: str) -> None:
         super().__init__(message)

@@ -652,12 +652,9 @@ def _in_no_form(layer: Any, failures: Sequence[tuple[Form, SubjectError]]) -> Su
     chosen = calling.furthest(layer, [error.__cause__ or error for _, error in failures])
     form, error = failures[chosen]
     others = [f"with {other.told}: {_said(failure)}" for n, (other, failure) in enumerate(failures) if n != chosen]
-    if not others:
-        return error
-    said = f"{error} (called with {form.told}; {'; '.join(others)})"
-    told = SubjectError(said, side=error.side, doing=error.doing)
-    told.traceback_text, told.__cause__ = error.traceback_text, error.__cause__
-    return told
+    if others:
+        error.also = f"It was called with {form.told}. Other forms fail too: {'; '.join(others)}."
+    return error
 
 
 def _said(error: SubjectError) -> str:

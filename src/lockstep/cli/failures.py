@@ -41,6 +41,8 @@ def show(error: LockstepError) -> None:
             saying.say(error.traceback_text, err=True)
         elif error.__cause__ is not None:
             saying.say(users_traceback(error.__cause__), err=True)
+        if error.also:
+            saying.say(error.also, err=True)
     saying.say(f"lockstep: {error}", err=True)
 
 
