@@ -12,7 +12,7 @@ from tools.fuzz.outcome import Kind, Outcome, attempt
 from lockstep.errors import InputError
 
 NAME = "_unwell"
-LIMIT_S = 1
+LIMIT_S = 3
 WAYS: tuple[Kind, ...] = ("right", "wrong", "traceback", "hang", "abort", "right")
 
 

@@ -3,7 +3,7 @@
 Python's engine tries one way to match after the other. Some patterns have so many ways, as in `(a+)+b`, that a name of
 40 letters takes years. A linear-time engine (RE2) has no look-around and no back reference, which rules rely on, and an
 interpreter that records an original has no such package: one pattern would mean two things on the two sides. So
-Python's engine is kept and stopped by an alarm, which it heeds while it matches and while it compiles. An alarm exists
+Python's engine is kept and stopped by an alarm of the processor's time, which it heeds while it matches and while it compiles. An alarm exists
 in the main thread of a process on a POSIX system; elsewhere nothing is limited.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterator, Optional
 from .failures import RecordingError
 
 LIMIT_S = 1.0
-"""Seconds for one match: a usual one takes some microseconds."""
+"""Seconds of the processor for one match: a usual one takes microseconds, and a busy machine refuses nothing."""
 TOTAL_S = 4.0
 """Seconds for all matches of a pattern, where they take more than `MEAN_S` on average."""
 MEAN_S = 0.001
@@ -38,26 +38,26 @@ class TooLongError(Exception):
 
 @contextlib.contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raises `TooLongError` within the block when it has run for so long; see this module's docstring for where not."""
+    """Raises `TooLongError` within the block when it has computed for so long; the module says where not."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGALRM)
+    before = signal.getsignal(signal.SIGVTALRM)
     if before is None:  # a handler of C code's own, which could not be put back
         yield
         return
-    begin = time.monotonic()
-    signal.signal(signal.SIGALRM, _ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    begin = time.process_time()
+    signal.signal(signal.SIGVTALRM, _ring)
+    left, interval = signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGVTALRM, before)
         if left:  # somebody else's alarm, a test's time limit say: it rings when it would have, or now
-            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begin), 1e-6), interval)
+            signal.setitimer(signal.ITIMER_VIRTUAL, max(left - (time.process_time() - begin), 1e-6), interval)
 
 
 def _ring(number: int, frame: Any) -> None:
@@ -110,9 +110,9 @@ class Pattern:
                 return call()
             except (re.error, IndexError) as error:
                 raise PatternError(str(error)) from None
-        begin = time.perf_counter()
+        begin = time.process_time()
         found = self._run(call, name)
-        self._spent_s += time.perf_counter() - begin
+        self._spent_s += time.process_time() - begin
         self._times += 1
         if self._spent_s > TOTAL_S and self._spent_s > MEAN_S * self._times:
             raise PatternError(_too_long(name))
