@@ -57,6 +57,7 @@ def _served(name: str, seed: int, first: int, count: int, folder: Path, limit_s:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
+            bufsize=0,  # what lay in a buffer of Python's `select` would not see, and take for silence
             start_new_session=True,
         )
     assert child.stdout is not None

@@ -3,8 +3,8 @@
 Python's engine tries one way to match after the other. Some patterns have so many ways, as in `(a+)+b`, that a name of
 40 letters takes years. A linear-time engine (RE2) has no look-around and no back reference, which rules rely on, and an
 interpreter that records an original has no such package: one pattern would mean two things on the two sides. So
-Python's engine is kept and stopped by an alarm of the processor's time, which it heeds while it matches and while it compiles. An alarm exists
-in the main thread of a process on a POSIX system; elsewhere nothing is limited.
+Python's engine is kept and stopped by an alarm of the processor's time, which it heeds while it matches and while it
+compiles. An alarm exists in the main thread of a process on a POSIX system; elsewhere nothing is limited.
 """
 
 import contextlib
