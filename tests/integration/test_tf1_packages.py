@@ -153,6 +153,7 @@ def test_a_name_that_tensorflow_never_had_is_an_error_at_once(package):
         from old import other  # noqa: F401
 
 
+@pytest.mark.filterwarnings("ignore:inspect.getargspec:DeprecationWarning")  # Python 3.10 has it still, and warns
 def test_names_that_python_and_numpy_took_away(package):
     package(
         model="""
