@@ -266,7 +266,6 @@ class EagerInstance(Instance):
                 self._forms = self._forms[1:]
                 self._make()
             else:
-                self._called_as[:] = self._forms[:1]
                 return result
 
     @contextlib.contextmanager
@@ -473,7 +472,9 @@ class EagerInstance(Instance):
         arguments = {"training": self._mode.training} if self._takes_training else {}
         self._called = True
         with self._users_code("running"):
-            return self._form.call(self._model, self._inputs, arguments)
+            returned = self._form.call(self._model, self._inputs, arguments)
+        self._called_as[:] = self._forms[:1]  # what fails from here on is not how it is called
+        return returned
 
     @property
     def _form(self) -> Form:
