@@ -469,12 +469,7 @@ class RecordedInstance(Instance):
         Raises:
             InputError: It was not recorded in that setting.
         """
-        del (
-            repeats,
-            draws,
-            objective,
-            execution,
-        )  # they are the recording's own
+        del repeats, draws, objective, execution  # the recording has its own
         if setting.kind not in self.build.settings:
             raise InputError(
                 f"the trace {self._folder} holds no run with {setting.kind} values (it holds "

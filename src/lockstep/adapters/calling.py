@@ -70,7 +70,7 @@ def furthest(model: Any, failures: Sequence[BaseException]) -> int:
     call = inspect.unwrap(model.call if isinstance(model, keras.layers.Layer) else model.__call__)
     code = getattr(call, "__code__", None)
 
-    reached = [max((i for frame, i in _frames(failure) if frame.f_code is code), default=-1) for failure in failures]
+    reached = [max((i for frame, i in _frames(failure) if frame.f_code == code), default=-1) for failure in failures]
     return reached.index(max(reached))
 
 

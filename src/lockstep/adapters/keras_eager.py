@@ -249,24 +249,26 @@ class EagerInstance(Instance):
         """Does something that calls the model; what may want its inputs in another form is made anew and called so.
 
         Raises:
-            SubjectError: It failed in each form; the first failure is raised, and the others are told.
+            SubjectError: It failed; of several forms the failure that came furthest is raised, and tells the others.
         """
         failures: list[tuple[Form, SubjectError]] = []
-        while True:
+        while len(self._forms) > 1 and not self._called_as:
             try:
-                with _held_warnings(last=len(self._forms) == 1):
-                    result = action()
+                with _held_warnings():
+                    return action()
             except SubjectError as error:
                 if self._called_as:
                     raise
                 failures.append((self._forms[0], error))
-                if len(self._forms) == 1:
-                    told = _in_no_form(self._layer, failures)
-                    raise told from told.__cause__
-                self._forms = self._forms[1:]
-                self._make()
-            else:
-                return result
+            self._forms = self._forms[1:]
+            self._make()
+        try:
+            return action()
+        except SubjectError as error:
+            if self._called_as or not failures:
+                raise
+            told = _in_no_form(self._layer, [*failures, (self._forms[0], error)])
+            raise told from told.__cause__
 
     @contextlib.contextmanager
     def _on(self, inputs: Arrays | None) -> Iterator[None]:
@@ -636,11 +638,8 @@ class EagerInstance(Instance):
 
 
 @contextlib.contextmanager
-def _held_warnings(*, last: bool) -> Iterator[None]:
-    """Keeps what Keras warns of while a call is tried, until it has succeeded; the last try is like any other call."""
-    if last:
-        yield
-        return
+def _held_warnings() -> Iterator[None]:
+    """Keeps what Keras warns of while a call is tried until it has succeeded; of a failed one nobody hears."""
     with warnings.catch_warnings(record=True) as held:
         warnings.simplefilter("always")
         yield
@@ -653,8 +652,7 @@ def _in_no_form(layer: Any, failures: Sequence[tuple[Form, SubjectError]]) -> Su
     chosen = calling.furthest(layer, [error.__cause__ or error for _, error in failures])
     form, error = failures[chosen]
     others = [f"with {other.told}: {_said(failure)}" for n, (other, failure) in enumerate(failures) if n != chosen]
-    if others:
-        error.also = f"It was called with {form.told}. Other forms fail too: {'; '.join(others)}."
+    error.also = f"It was called with {form.told}. Other forms fail too: {'; '.join(others)}."
     return error
 
 
