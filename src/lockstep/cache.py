@@ -43,6 +43,11 @@ def cache_folder(variables: Mapping[str, str] | None = None) -> Path:
     return home / ".cache" / "lockstep"
 
 
+def traces_folder() -> Path:
+    """Returns the folder of the kept traces; it need not exist."""
+    return cache_folder() / "traces"
+
+
 def home_folder() -> Path | None:
     """Returns the user's home folder; None where neither `HOME` nor the system's list of users names one."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 
-from lockstep.cache import cache_folder
+from lockstep.cache import traces_folder
 from lockstep.environments import store
 from lockstep.errors import InputError
 from lockstep.recorder import claims
@@ -19,5 +19,5 @@ def reclaim() -> None:
     with contextlib.suppress(OSError):  # there is no temporary folder, which is told when one is needed
         claims.reclaim(tempfile.gettempdir(), claims.TEMPORARY)
     with contextlib.suppress(InputError):  # there is no cache
-        claims.reclaim(str(cache_folder() / "traces"), claims.PARTIAL)
+        claims.reclaim(str(traces_folder()), claims.PARTIAL)
     store.reclaim()

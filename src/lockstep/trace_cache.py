@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lockstep import workspace
-from lockstep.cache import cache_folder
+from lockstep.cache import traces_folder
 from lockstep.errors import InputError
 from lockstep.recorded import RecordedSubject
 from lockstep.recorder import claims, locks
@@ -40,11 +40,6 @@ class Kept:
     folder: Path
     bytes: int
     used_s: float
-
-
-def traces_folder() -> Path:
-    """Returns the folder of the kept traces; it need not exist."""
-    return cache_folder() / "traces"
 
 
 def key_of(facts: Mapping[str, object]) -> str:

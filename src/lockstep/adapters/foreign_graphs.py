@@ -16,6 +16,7 @@ from lockstep.adapters.computing import COMPUTING
 from lockstep.errors import InputError
 from lockstep.recorder.graph import session_config
 from lockstep.recorder.machine import memory_bytes
+from lockstep.recorder.opening import shortened
 from lockstep.recorder.tensors import count
 from lockstep.tf1.private import op_def
 
@@ -84,7 +85,7 @@ def admitted(exported: Any) -> Any:
     """
     graph = exported.graph_def
     functions = {function.signature.name: function for function in graph.library.function}
-    reaching = sorted({_shown(found) for found in _reaching(graph, functions)})
+    reaching = sorted({shortened(found) for found in _reaching(graph, functions)})
     if reaching:
         more = f" and {len(reaching) - _SHOWN} more" if len(reaching) > _SHOWN else ""
         raise InputError(
@@ -156,7 +157,8 @@ def _refuse_beyond_memory(graph: Any) -> None:
                 sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
                 if len(sizes) > _LONGEST_RANK or any(size < 0 for size in sizes):
                     raise InputError(
-                        f"the graph in this trace is damaged: constant {_shown(node.name)} has the shape {sizes[:8]}."
+                        f"the graph in this trace is damaged: constant {shortened(node.name)} has the shape "
+                        f"{sizes[:8]}."
                     )
                 total += count(sizes) * _item_bytes(tensor.dtype)
     limit = memory_bytes()
@@ -191,8 +193,3 @@ def _is_kept(key: str, collection: Any) -> bool:
 def _keep_hints(attributes: Any, declared: frozenset[str] = frozenset()) -> None:
     for name in [name for name in attributes if name.startswith("_") and name not in _HINTS and name not in declared]:
         del attributes[name]
-
-
-def _shown(name: str) -> str:
-    """A name from the graph, short enough for a sentence."""
-    return name if len(name) <= 100 else f"{name[:100]}..."

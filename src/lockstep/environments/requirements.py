@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement as Parsed
@@ -173,4 +172,6 @@ def _at(text: str, start: str, name: str, parsed: Parsed, folder: Path) -> Requi
 def _of_url(url: SplitResult, said: str) -> Path:
     if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
         raise InputError(f"{said} is no file of this machine; write file:// and its whole path.")
+    from urllib.request import url2pathname  # of all that a command imports it would take the longest
+
     return Path(url2pathname(url.path))
