@@ -15,6 +15,7 @@ from lockstep.localise.culprits import culprits
 from lockstep.localise.findings import Blame
 from lockstep.localise.forcing import localise
 from lockstep.localise.matching import reads_all, without_duplicates
+from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import Values
 from lockstep.program import Place, ProgramBuilder, Spec
 from lockstep.steps import forced
@@ -1072,3 +1073,43 @@ def test_a_bug_in_one_hypothesis_is_told_and_takes_nothing_from_the_others(monke
     with pytest.warns(FaultWarning, match="a fault of Lockstep's own, please report it: IndexError: out of range"):
         (one,) = found(network(), network(activation="Elu"))[1]
     assert one.pitfall == "wrong-activation"
+
+
+def test_an_operation_that_one_trial_ran_in_single_precision_loosens_no_other_trial():
+    def program(*, spelled_out, factor=None):
+        net = Writer()
+        before = net("MatMul", net.x, net.variable("a"))
+        active = before
+        for kind, *number in (
+            [("Mul", 2.0), ("Sigmoid",), ("Mul", 2.0), ("AddV2", -1.0)] if spelled_out else [("Tanh",)]
+        ):
+            active = net(kind, active, *map(net.constant, number))
+        out = product = net("MatMul", active, net.variable("b"))
+        if factor is not None:
+            out = net("Mul", product, net.constant(factor))
+        return net.done(out), active, out
+
+    ours, our_active, our_out = program(spelled_out=True)
+    theirs, their_active, their_out = program(spelled_out=False, factor=1 + 4e-7)
+    places = [[effects.Place(our_active, their_active)], [effects.Place(our_out, None, end=their_out)]]
+    trials = effects.Whole(ours, theirs, {}, SinglePrecision(), places, [(their_out, our_out)])
+    assert trials.harmless({0})  # another spelling, run in single precision
+    assert not trials.harmless({1})  # a factor, beside which nothing was
+
+
+def test_what_a_trial_supposes_is_forgotten_also_after_an_error():
+    numbers = Numbering(network(), network(), {"a": "a", "b": "b"})
+    before, forced = dict(numbers.theirs), dict(numbers.forced)
+    known = next(iter(before))
+    seen = []
+
+    def trial(supposed):
+        with supposed:
+            seen.append(numbers.theirs.get(known))
+            raise KernelError("refused")
+
+    for supposed in (numbers.supposing({known: -1}), numbers.without([known], [])):
+        with pytest.raises(KernelError):
+            trial(supposed)
+    assert seen == [-1, None]
+    assert (numbers.theirs, numbers.forced) == (before, forced)
