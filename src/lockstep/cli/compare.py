@@ -29,7 +29,7 @@ def compare(reference: Path, candidate: Path, configuration: Path | None, json_f
     from lockstep import config, verify
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
-    from lockstep.recorded import RecordedSubject
+    from lockstep.elsewhere.recorded import RecordedSubject
 
     session.check_destination(json_file)
     subjects = RecordedSubject(reference), RecordedSubject(candidate)
