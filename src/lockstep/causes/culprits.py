@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from lockstep.causes import repairs
 from lockstep.causes.causes import cause_of
 from lockstep.causes.hypotheses.case import Cause
 from lockstep.causes.hypotheses.structure import replaced
@@ -20,8 +21,12 @@ from lockstep.results.pitfalls import Slug
 _SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "StridedSlice", "Fill", "Concat"})
 
 
+_MANY = 3
+"""Places from which on one mistake is looked for first that explains them all: to explain each takes longer."""
 _BY_DEFINITION = frozenset({"", "missing-operation", "extra-operation", "wrong-operation"})
 """What can be said of any place: one side has something there that the other has not."""
+_SAYS_LITTLE = _BY_DEFINITION | {"flatten-order"}
+"""What leaves open why: the same values in another order, too, may come of other indices."""
 _FUNCTIONS = frozenset({"wrong-activation", "gelu-form"})
 """What is told where both sides compute a function that has a name."""
 
@@ -31,11 +36,41 @@ def culprits(found: Localisation, reference: Program, candidate: Program, kernel
 
     A moving average whose pace is `1 - decay` computed in float32 on one side and in float64 on the other is none.
     """
+    many = len(found.blames) > _MANY
+    repair = repairs.sought(found, reference, candidate, kernels) if many else None
+    blames: list[tuple[Blame, Cause]] = []
+    if repair is None:
+        blames = _explained(found, reference, candidate, kernels)
+        if not many and _says_little(blames):
+            repair = repairs.sought(found, reference, candidate, kernels)
+    if repair is not None:
+        left = dataclasses.replace(found, blames=list(repair.left), unions={}, wholes=[])
+        blames = _explained(left, reference, candidate, kernels)
+    computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
+    told = [*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)]
+    if repair is not None:
+        told.insert(0, _repaired(repair, len(found.blames) - len(repair.left) - 1, reference, candidate))
+    return gathered(told)
+
+
+def _explained(
+    found: Localisation, reference: Program, candidate: Program, kernels: Kernels
+) -> list[tuple[Blame, Cause]]:
     told = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found)
     blames = [(blame, cause) for blame, cause in told if blame.updates is None or not cause.rounded]
-    blames = _each_dropout_once(blames, candidate)
-    computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
-    return gathered([*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)])
+    return _each_dropout_once(blames, candidate)
+
+
+def _says_little(blames: Sequence[tuple[Blame, Cause]]) -> bool:
+    """Whether there are several places, or one of which nothing is said but that it is another operation."""
+    return len(blames) > 1 or any(cause.pitfall in _SAYS_LITTLE or cause.vague for _, cause in blames)
+
+
+def _repaired(repair: repairs.Repair, follow: int, reference: Program, candidate: Program) -> Culprit:
+    """Tells an edit that repairs all as the one culprit; everything else that was blamed follows from it."""
+    sides = tuple(() if operation is None else (operation,) for operation in repair.cause.operations)
+    blame = dataclasses.replace(repair.blame, reference=sides[0] or repair.blame.reference, candidate=sides[1])
+    return dataclasses.replace(_culprit(blame, repair.cause, reference, candidate), consequences=follow)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Whole:
         wanted = {place.wanted for blamed in places for place in blamed} | {tensor for _, tensor in ends}
         self._ours = self._run(reference, {}, wanted, None)
         self._reference_single, self._single_at_rest = self._single, False
-        moved = self._run(reference, {}, {tensor for _, tensor in ends}, _other_constants)
+        moved = self._run(reference, {}, {tensor for _, tensor in ends}, other_constants)
         self._allowed = {tensor: self._allowance(tensor, moved[tensor]) for _, tensor in ends}
 
     @functools.cached_property
@@ -106,7 +106,10 @@ class Whole:
             before, ends = self._with(left)
             others = len(left) < len(self._places)
             floor = FLOOR_IN_SINGLE if self.unmendable or self._single or self._single_at_rest else FLOOR
-            unseen = not others or all(_near(value, self._mended[place], floor) for place, value in before.items())
+            # What ran only as something in front of it was left as it was, cannot be compared: it may be seen there.
+            unseen = not others or all(
+                place in self._mended and _near(value, self._mended[place], floor) for place, value in before.items()
+            )
         except KernelError:  # what is mended does not fit what is not
             return False
         return unseen and all(self._same(ends[end], end[1]) or self._is_at_rest(end, ends[end]) for end in self._ends)
@@ -216,7 +219,7 @@ class Whole:
 
         def source(tensor: int) -> Any:
             value = sources.get(tensor, program.sources[tensor].value)
-            if moved is None or (moved is _other_constants and program.sources[tensor].kind != "constant"):
+            if moved is None or (moved is other_constants and program.sources[tensor].kind != "constant"):
                 return value
             return moved(self._kernels.numpy(value), str(tensor))
 
@@ -298,7 +301,7 @@ def _wide(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, np.float64) if array.dtype.kind == "f" else array
 
 
-def _other_constants(array: np.ndarray, name: str) -> np.ndarray:
+def other_constants(array: np.ndarray, name: str) -> np.ndarray:
     """Rounds a constant that is no binary number the other way."""
     if array.dtype.kind != "f" or array.size > 1 or is_exact(array):
         return array

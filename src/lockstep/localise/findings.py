@@ -70,6 +70,7 @@ class Localisation:
         limits: What could not be followed.
         notes: What was not done for those that are to blame.
         known: Candidate's tensor -> the reference's tensor that it is, or should be.
+        ends: `(candidate's tensor, reference's tensor)` of what both return and leave behind.
         unions: Index of one that is to blame -> what it is together with the one before it, nothing being mended
             between them, for when the same is written otherwise there and something is wrong in it. It is not judged:
             few are asked for.
@@ -87,6 +88,7 @@ class Localisation:
     notes: list[str] = field(default_factory=list)
     bit_equal: bool = True
     known: dict[int, int] = field(default_factory=dict)
+    ends: list[tuple[int, int]] = field(default_factory=list)
     unions: dict[int, Blame] = field(default_factory=dict)
     wholes: list[Together] = field(default_factory=list)
 

@@ -118,6 +118,7 @@ class _Pass:
                 self._end(tensor, wanted)
         self._without_the_harmless(pairs)
         self._found.known = {**self._ended, **self._numbers.theirs}
+        self._found.ends = pairs
         return self._found
 
     def _without_the_harmless(self, ends: Sequence[tuple[int, int]]) -> None:

@@ -67,6 +67,7 @@ def _to_tree(report: Report) -> dict[str, Any]:
             "attributes": list(culprit.attributes),
             "variables": list(culprit.variables),
             "scopes": {"reference": culprit.scopes[0], "candidate": culprit.scopes[1]},
+            "consequences": culprit.consequences,
         }
         for culprit in report.culprits
     ]
@@ -109,6 +110,7 @@ def _culprit(tree: Mapping[str, Any]) -> Culprit:
         variables=tuple(tree.get("variables", ())),
         scopes=(scopes.get("reference"), scopes.get("candidate")),
         largest_ratio=_restored(tree.get("largest_ratio")),
+        consequences=tree.get("consequences", 0),
     )
 
 

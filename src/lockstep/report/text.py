@@ -202,6 +202,7 @@ def _culprit(culprit: Culprit, heading: str) -> Iterator[RenderableType]:
         "variables": ", ".join(culprit.variables[:3]) + (" ..." if len(culprit.variables) > 3 else ""),
         "differs": "; ".join(culprit.attributes),
         "cause": _shortened(culprit.cause),
+        "follow": _consequences(culprit),
         "fix": culprit.fix,
         "read": pitfalls.told(culprit.pitfall),
     }
@@ -209,6 +210,15 @@ def _culprit(culprit: Culprit, heading: str) -> Iterator[RenderableType]:
         if value:
             grid.add_row(Text(name, style="dim"), Text(value))
     yield _indented(grid, 2)
+
+
+def _consequences(culprit: Culprit) -> str:
+    count = culprit.consequences
+    return (
+        f"{count:,} other place{'s' if count != 1 else ''} differ{'' if count != 1 else 's'} only because of this"
+        if count
+        else ""
+    )
 
 
 def _joined(*parts: str) -> str:

@@ -79,6 +79,7 @@ class Culprit:
         variables: The variables that they read.
         scopes: The scope or layer that it belongs to, in the reference and in the candidate.
         largest_ratio: The largest error of one element in units of that element's own budget.
+        consequences: How many other places differ only because of it.
     """
 
     reference: str | None
@@ -96,6 +97,7 @@ class Culprit:
     variables: tuple[str, ...] = ()
     scopes: tuple[str | None, str | None] = (None, None)
     largest_ratio: float | None = None
+    consequences: int = 0
 
     @property
     def ratio(self) -> float | None:

@@ -17,7 +17,7 @@ from lockstep.program import Operation
 from lockstep.results.pitfalls import Slug
 
 _MOST_SCALARS = 24
-_SMALL = 0.02
+SMALL = 0.02
 """What is added to a variance is smaller than this; what is added to an activation rarely is."""
 
 _OF_ONE_MINUS = 2.0**-24
@@ -241,7 +241,7 @@ def _pitfall_of_number(case: Case, theirs: Operation, ours: float, other: float)
     if family in ("Mul", "RealDiv") and case.beside_dropout(theirs):
         kept = sum(1 / n if family == "Mul" else n for n in (ours, other) if n)
         return "keep-prob-as-rate" if close(kept, 1.0) else "dropout-rate"
-    if family == "Add" and (case.feeds_in_candidate(theirs, "Rsqrt", "Sqrt") or 0 < ours < _SMALL):
+    if family == "Add" and (case.feeds_in_candidate(theirs, "Rsqrt", "Sqrt") or 0 < ours < SMALL):
         return "epsilon"
     if family in ("Add", "Sub") and not case.updates(theirs):
         return "forget-bias" if case.feeds_in_candidate(theirs, "Sigmoid") else "offset"
@@ -295,13 +295,20 @@ def momentum(case: Case) -> Iterator[Cause]:
         for wanted in case.numbers(case.ours):
             for value in (wanted.value, 1.0 - wanted.value):
                 if 0 < value < 1 and case.vanishes(case.with_number(b, 1.0 - value, case.with_number(a, value))):
-                    keeps, kept = max(a.value, b.value), max(value, 1.0 - value)
+                    keeps, kept = (b.value, 1.0 - value) if _scales_what_was(case, b) else (a.value, value)
+                    if not _scales_what_was(case, a) and not _scales_what_was(case, b):
+                        keeps, kept = max(a.value, b.value), max(value, 1.0 - value)
                     yield Cause(
                         f"momentum is {short(keeps)}; with {short(kept)} the difference vanishes",
                         "momentum",
                         f"momentum={short(kept)}",
                         (f"momentum: {short(kept)} against {short(keeps)}",),
                     )
+
+
+def _scales_what_was(case: Case, scalar: Scalar) -> bool:
+    """Whether a number of the candidate's is how much of a variable's old value is kept, not of the new one taken."""
+    return scalar.operation.family == "Mul" and bool(case.candidate.variables_read(scalar.operation))
 
 
 def _told_of_attributes(ours: Operation, theirs: Operation, names: Sequence[str]) -> Cause:

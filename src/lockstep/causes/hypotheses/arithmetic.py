@@ -84,6 +84,8 @@ def complement(case: Case) -> Iterator[Cause]:
     if ours is None or theirs is None or ours.shape != theirs.shape or ours.size < 2 or ours.dtype.kind != "f":
         return
     if ours.min() >= 0.0 and ours.max() <= 1.0 and np.ptp(ours) > 0.0 and alike(1.0 - theirs, ours):
+        if np.isin(ours, (0.0, 1.0)).all():
+            yield Cause("the mask is inverted: it is 1 - the reference's", "mask", "invert the mask")
         yield Cause("the candidate's values are 1 minus the reference's", "gate-order", "use a gate, not 1 minus it")
 
 

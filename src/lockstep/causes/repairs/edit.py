@@ -1,0 +1,105 @@
+"""An edit of a program, as data: what an operation becomes, and what a source holds instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lockstep.causes.hypotheses.case import Cause
+from lockstep.common.errors import KernelError
+from lockstep.program import Operation, Program
+from lockstep.program.kernels import Kernels
+
+Computed = Callable[[Sequence[np.ndarray]], np.ndarray]
+"""What an operation's one output is made of: its inputs, or the output that it had."""
+
+
+@dataclass(frozen=True)
+class InNumpy:
+    """Takes the place of an operation's call.
+
+    Attributes:
+        compute: Makes the output: of the inputs, or of the output of `of`.
+        of: The operation that runs first; None where the inputs are enough.
+    """
+
+    compute: Computed
+    of: Operation | None = None
+
+    def run(self, kernels: Kernels, inputs: Sequence[Any], run: Callable[[Operation, Sequence[Any]], list[Any]]) -> Any:
+        """Computes the output; what does not fit is a `KernelError`, as it is of any other kernel."""
+        given = inputs if self.of is None else run(self.of, inputs)[:1]
+        try:
+            return self.compute([kernels.numpy(value) for value in given])
+        except (ValueError, IndexError, TypeError) as error:  # NumPy's own: shapes or dtypes that do not fit
+            raise KernelError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is changed in a program.
+
+    Attributes:
+        cause: What it says if it repairs the candidate.
+        operations: Index -> what the operation becomes.
+        sources: Tensor -> the value that it holds instead; a tensor that the program has not is a new constant.
+    """
+
+    cause: Cause
+    operations: Mapping[int, Operation] = field(default_factory=dict)
+    sources: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+def with_constants(program: Program, reads: Iterable[tuple[Operation, int]], value: float, cause: Cause) -> Edit:
+    """Has some operations read another number, each in the dtype and shape that it reads now."""
+    operations: dict[int, Operation] = {}
+    sources: dict[int, np.ndarray] = {}
+    fresh = len(program.specs)
+    for operation, slot in reads:
+        before = program.constant(operation.inputs[slot])
+        now = operations.get(operation.index, operation)
+        inputs = (*now.inputs[:slot], fresh + len(sources), *now.inputs[slot + 1 :])
+        sources[fresh + len(sources)] = np.full_like(before, value)
+        operations[operation.index] = replace(now, inputs=inputs)
+    return Edit(cause, operations, sources)
+
+
+def exchanged(program: Program, one: int, other: int, cause: Cause) -> Edit | None:
+    """Has what reads either of two tensors read the other; None where one would be read before it is computed."""
+    instead = {one: other, other: one}
+    latest = max((program.producers[t].index for t in (one, other) if t in program.producers), default=-1)
+    readers = [o for o in program.operations if not instead.keys().isdisjoint(o.inputs)]
+    if any(reader.index <= latest for reader in readers):
+        return None
+    return Edit(
+        cause,
+        {o.index: replace(o, inputs=tuple(instead.get(tensor, tensor) for tensor in o.inputs)) for o in readers},
+    )
+
+
+def recomputed(made_by: Operation, start: int, compute: Callable[[np.ndarray], np.ndarray]) -> Operation:
+    """Returns an operation that makes its output of one tensor, by another function."""
+    return replace(made_by, inputs=(start,), call=InNumpy(lambda inputs: compute(inputs[0])))
+
+
+def changed(program: Program, tensor: int, value: np.ndarray, how: Computed, cause: Cause) -> Edit:
+    """Changes a tensor where it comes to be: what an operation makes, or what a source holds."""
+    made_by = program.producers.get(tensor)
+    if made_by is None:
+        return Edit(cause, {}, {tensor: how([value])})
+    return Edit(cause, {made_by.index: replace(made_by, call=InNumpy(how, made_by))})
+
+
+def both(one: Edit, other: Edit) -> Edit:
+    """Puts two edits together that change different operations, and new constants of one operation each."""
+    shared = set(one.sources) & set(other.sources)
+    fresh = {tensor: max((*one.sources, *other.sources)) + 1 + n for n, tensor in enumerate(sorted(shared))}
+    moved = {
+        index: replace(o, inputs=tuple(fresh.get(tensor, tensor) for tensor in o.inputs))
+        for index, o in other.operations.items()
+    }
+    sources = {fresh.get(tensor, tensor): value for tensor, value in other.sources.items()}
+    return Edit(one.cause, {**one.operations, **moved}, {**one.sources, **sources})

@@ -1,0 +1,79 @@
+"""Where a repair is looked for: the operations that are blamed, and those that lead to them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+from lockstep.causes.repairs.counterfactual import Counterfactual
+from lockstep.localise.findings import Blame
+from lockstep.program import Operation, Program
+
+_STEPS = 16
+"""How far in front of what is blamed a mistake is looked for: an attention's scores, a cell's gates."""
+
+
+class Region:
+    """The operations of both sides among which a mistake is looked for.
+
+    Args:
+        runs: Both programs, evaluated.
+        reference: The reference's program.
+        candidate: The candidate's.
+        blames: What is blamed.
+
+    Attributes:
+        ours: The reference's operations, in the order of the run.
+        theirs: The candidate's.
+    """
+
+    def __init__(self, runs: Counterfactual, reference: Program, candidate: Program, blames: Sequence[Blame]) -> None:
+        self.runs, self.reference, self.candidate = runs, reference, candidate
+        self.ours = _near(reference, itertools.chain.from_iterable(_of_reference(reference, b) for b in blames))
+        self.theirs = _near(candidate, itertools.chain.from_iterable(_of_candidate(candidate, b) for b in blames))
+        self._readers: dict[int, list[Operation]] = defaultdict(list)
+        for operation in candidate.operations:
+            for tensor in operation.inputs:
+                self._readers[tensor].append(operation)
+
+    def readers(self, tensor: int) -> Sequence[Operation]:
+        """The candidate's operations that read a tensor."""
+        return self._readers.get(tensor, ())
+
+    def alike(self, operations: Iterable[Operation]) -> Iterator[tuple[Operation, ...]]:
+        """Yields, for operations that do one thing, those that one edit of the code changes together.
+
+        First what is written in one place, however often it ran and for however many layers; then all of them.
+
+        Args:
+            operations: Of the candidate, that do the same; the rounds of a loop and other layers are among them.
+        """
+        groups: dict[Hashable, list[Operation]] = defaultdict(list)
+        for operation in operations:
+            groups[operation.type, operation.place.scope, operation.place.source].append(operation)
+        yield from (tuple(group) for group in groups.values())
+        if len(groups) > 1:
+            yield tuple(operation for group in groups.values() for operation in group)
+
+
+def _of_reference(program: Program, blame: Blame) -> list[Operation]:
+    named = [*blame.reference, *([blame.partner] if blame.partner is not None else [])]
+    made_by = program.producers.get(blame.wanted)
+    return named + ([made_by] if made_by is not None else [])
+
+
+def _of_candidate(program: Program, blame: Blame) -> list[Operation]:
+    named = [*blame.candidate, *([blame.reads[0]] if blame.reads is not None else [])]
+    made_by = program.producers.get(blame.theirs.end)
+    return named + ([made_by] if made_by is not None else [])
+
+
+def _near(program: Program, operations: Iterable[Operation]) -> list[Operation]:
+    found = {operation.index: operation for operation in operations}
+    current = list(found.values())
+    for _ in range(_STEPS):
+        made_by = (program.producers.get(tensor) for operation in current for tensor in operation.inputs)
+        current = list({o.index: o for o in made_by if o is not None and o.index not in found}.values())
+        found.update((operation.index, operation) for operation in current)
+    return [found[index] for index in sorted(found)]

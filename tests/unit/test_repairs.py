@@ -1,0 +1,83 @@
+"""Edits of a program, and the runs that decide which of them is a repair."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from lockstep.causes.hypotheses.case import Cause
+from lockstep.causes.repairs import edit, wiring
+from lockstep.causes.repairs.counterfactual import Agreement, Counterfactual
+from lockstep.program import Place, ProgramBuilder, Spec
+
+
+class NumpyKernels:
+    """Runs the two operations that are used here."""
+
+    def run(self, operation, inputs):
+        return [{"Mul": np.multiply, "AddV2": np.add}[operation.type](*inputs)]
+
+    def run_double(self, operation, inputs, *, halves=False):
+        return self.run(operation, [np.asarray(value, np.float64) for value in inputs])
+
+    def numpy(self, value):
+        return np.asarray(value)
+
+
+def linear(factor):
+    """factor * x + 1, as a program."""
+    made, spec, scalar = ProgramBuilder(), Spec("float32", (3,)), Spec("float32", ())
+    x = made.source("input", "x", np.array([1, 2, 3], np.float32), spec)
+    constants = [made.constant(np.asarray(value, np.float32), scalar) for value in (factor, 1)]
+    place = Place("linear", "", "")
+    (scaled,) = made.operation("Mul", {}, [x, constants[0]], [(spec, None)], place)
+    (moved,) = made.operation("AddV2", {}, [scaled, constants[1]], [(spec, None)], place)
+    made.program.outputs["y"] = moved
+    return made.program
+
+
+def runs(reference, candidate):
+    ours, theirs = linear(reference), linear(candidate)
+    return Counterfactual(ours, theirs, [(theirs.outputs["y"], ours.outputs["y"])], {}, NumpyKernels()), theirs
+
+
+@pytest.mark.parametrize(
+    ("value", "agreement"), [(2.0, Agreement.EXACT), (2.001, Agreement.NONE), (math.nan, Agreement.NONE)]
+)
+def test_an_edit_repairs_or_it_does_not(value, agreement):
+    both, theirs = runs(2.0, 3.0)
+    assert both.outcome().outputs is Agreement.NONE
+    tried = edit.with_constants(theirs, [(theirs.operations[0], 1)], value, Cause(""))
+    assert both.outcome(tried).outputs is agreement
+    assert both.outcome().outputs is Agreement.NONE, "a trial leaves nothing behind"
+
+
+def test_an_edit_that_does_not_fit_repairs_nothing():
+    both, theirs = runs(2.0, 3.0)
+    tensor = theirs.operations[0].outputs[0]
+    wrong = edit.changed(theirs, tensor, np.zeros(0), lambda given: np.zeros((2, 7)), Cause(""))
+    assert both.outcome(wrong).outputs is Agreement.NONE
+
+
+def test_what_would_be_read_before_it_is_computed_is_not_exchanged():
+    _, theirs = runs(2.0, 3.0)
+    first, second = (operation.outputs[0] for operation in theirs.operations)
+    assert edit.exchanged(theirs, first, second, Cause("")) is None
+
+
+def test_two_edits_with_constants_of_their_own_stay_apart():
+    both, theirs = runs(2.0, 3.0)
+    factor = edit.with_constants(theirs, [(theirs.operations[0], 1)], 2.0, Cause(""))
+    offset = edit.with_constants(theirs, [(theirs.operations[1], 1)], 1.0, Cause(""))
+    together = edit.both(factor, offset)
+    assert len(together.sources) == 2
+    assert both.outcome(together).outputs is Agreement.EXACT
+    assert dataclasses.replace(together, sources={}).operations
+
+
+def test_a_mask_that_is_turned_over_twice_is_itself():
+    for mask in (np.array([True, False]), np.array([0.0, 1.0], np.float32), np.array([1, 0])):
+        turned = wiring.turned_over(wiring.turned_over(mask))
+        assert turned.dtype == mask.dtype
+        assert np.array_equal(turned, mask)
