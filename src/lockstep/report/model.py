@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from lockstep.errors import DivergedError, UndecidedError
 from lockstep.localise.pitfalls import Pitfall
+from lockstep.report.evidence import Evidence
 
 
 class Verdict(str, enum.Enum):
@@ -136,6 +137,7 @@ def merged(reports: Sequence[Report]) -> Report:
     """
     if len(reports) == 1:
         return reports[0]
+    worst_first = sorted(reports, key=lambda report: report.verdict is not Verdict.DIVERGED)
     steps = tuple(_over_batches(steps) for steps in zip(*(report.steps for report in reports), strict=True))
     return Report(
         verdict=overall([report.verdict for report in reports]),
@@ -143,6 +145,7 @@ def merged(reports: Sequence[Report]) -> Report:
         culprits=gathered(culprit for report in reports for culprit in report.culprits),
         environments=reports[0].environments,
         duration_s=sum(report.duration_s for report in reports),
+        evidence=next((report.evidence for report in worst_first if report.evidence is not None), None),
     )
 
 
@@ -176,6 +179,7 @@ class Report:
         environments: `"reference"` and `"candidate"` -> what they ran on (`"subject"`, `"python"`, `"tensorflow"`,
             `"keras"`), as strings.
         duration_s: Seconds from start to end.
+        evidence: What was seen besides, for a reader to look at; None where nobody asked. It is no part of the JSON.
     """
 
     verdict: Verdict
@@ -183,6 +187,23 @@ class Report:
     culprits: tuple[Culprit, ...]
     environments: Mapping[str, Mapping[str, str]]
     duration_s: float
+    evidence: Evidence | None = None
+
+    def to_html(self, *, title: str = "lockstep check") -> str:
+        """Returns the report as one self-contained HTML page; `docs/html_report.md` says what is on it.
+
+        Args:
+            title: The command that it answers.
+        """
+        from lockstep.report import html
+
+        return html.as_html(self, title=title)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the steps and the culprits."""
+        from lockstep.report import html
+
+        return html.as_fragment(self)
 
     def raise_if_diverged(self) -> None:
         """Does nothing if the verdict is `equivalent`.
