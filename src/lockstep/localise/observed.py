@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import numpy as np
 
 from lockstep.errors import KernelError
 from lockstep.localise.budget import Judged, largest_ordinary, shaped
 from lockstep.localise.findings import Localisation
+from lockstep.localise.forcing import updates_alone
 from lockstep.localise.kernels import Kernels
 from lockstep.localise.matching import alike_draws
 from lockstep.localise.values import Values
@@ -113,6 +114,7 @@ class _Rows:
         rounding: Mapping[int, float],
     ) -> None:
         self._r, self._c, self._found, self._free, self._rounding = reference, candidate, found, free, rounding
+        self._updating = updates_alone(reference), updates_alone(candidate)
         self._blamed: tuple[dict[int, Judged], dict[int, Judged]] = ({}, {})
         for blame in found.blames:
             sides: tuple[Sequence[Operation], Sequence[Operation]] = blame.reference, blame.candidate
@@ -170,6 +172,7 @@ class _Rows:
             ratio=0.0 if state == "identical" else None if judged is None else judged.ratio,
             free=None if theirs is None else self._free.get(theirs.index),
             rounding=None if ours is None else self._rounding.get(ours.index),
+            forward=not (_is_among(ours, self._updating[0]) or _is_among(theirs, self._updating[1])),
         )
 
     def _judged(self, ours: Operation | None, theirs: Operation | None) -> tuple[State, Judged | None]:
@@ -184,6 +187,10 @@ class _Rows:
         if judged is None:
             return "inside", None
         return ("within" if judged.within else "harmless"), judged
+
+
+def _is_among(operation: Operation | None, tensors: Container[int]) -> bool:
+    return operation is not None and all(tensor in tensors for tensor in operation.outputs[:1])
 
 
 def _computed(program: Program, operation: Operation | None) -> Computed | None:

@@ -54,6 +54,7 @@ class Row:
         ratio: The largest error of one element in units of that element's own budget.
         free: The largest difference in the free run, where errors travel; None where it was not compared.
         rounding: How far the reference's own value is from its value in float64, both from start to end.
+        forward: Whether an output depends on it; otherwise it only leads to what the run leaves in a variable.
     """
 
     reference: Computed | None
@@ -64,6 +65,7 @@ class Row:
     ratio: float | None = None
     free: float | None = None
     rounding: float | None = None
+    forward: bool = True
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,12 @@ class SwitchReport:
     environments: Mapping[str, Mapping[str, str]]
     duration_s: float
 
+    def to_html(self) -> str:
+        """Returns the report as one self-contained HTML page."""
+        from lockstep.report import html
+
+        return html.switches_as_html(self)
+
     def raise_if_diverged(self) -> None:
         """Raises what the verdict is, with the findings as text.
 
