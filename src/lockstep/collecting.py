@@ -48,13 +48,13 @@ class Collector:
         self._ignored = (0, 0)
 
     def programs(self, pair: ProgramPair) -> None:
-        """Takes both programs of a mode; those in which something is wrong are kept before those in which nothing is."""
+        """Takes both programs of a mode; those in which something is wrong are kept before others."""
         known = self._programs.get(pair.mode)
         if known is None or (_wrong(pair) and not _wrong(known)):
             self._programs[pair.mode] = pair
 
     def outputs(self, traces: Traces) -> None:
-        """Counts how far the elements of both sides' outputs are apart; what several runs of a question gave adds up."""
+        """Counts how far the elements of both sides' outputs are apart; several runs of a question add up."""
         for name, ours in traces.base.outputs.items():
             if name not in traces.candidate.outputs:
                 continue
@@ -189,5 +189,6 @@ def _histogram(step: str, ours: np.ndarray, theirs: np.ndarray) -> UlpHistogram 
 
 def _added(a: UlpHistogram, b: UlpHistogram) -> UlpHistogram:
     length = max(len(a.counts), len(b.counts))
-    counts = (np.pad(np.asarray(each.counts, np.int64), (0, length - len(each.counts))) for each in (a, b))
-    return dataclasses.replace(a, counts=tuple(int(n) for n in sum(counts)), others=a.others + b.others)
+    ours, theirs = ((*each.counts, *[0] * (length - len(each.counts))) for each in (a, b))
+    counts = tuple(n + m for n, m in zip(ours, theirs, strict=True))
+    return dataclasses.replace(a, counts=counts, others=a.others + b.others)

@@ -22,9 +22,7 @@ from lockstep.cli.sizes import Bytes
     show_default=True,
     help="What the reference's values may take in memory.",
 )
-def check(
-    configuration: Path, json_file: str | None, html_file: str | None, *, fresh: bool, max_memory: int
-) -> None:
+def check(configuration: Path, json_file: str | None, html_file: str | None, *, fresh: bool, max_memory: int) -> None:
     """Check the migration that CONFIGURATION describes.
 
     CONFIGURATION is a lockstep.toml, or a folder that holds one; by default that of the current folder.

@@ -62,7 +62,7 @@ def run(path: Path, *, fresh: bool = False, max_memory: int | None = None, evide
         )
 
 
-def _check(  # noqa: PLR0913 - as of `run`
+def _check(
     configuration: Configuration,
     inputs: Arrays,
     progress: Progress,

@@ -40,7 +40,7 @@ _SAME = 1e-6
 Observe = Callable[[Localisation, Values], None]
 
 
-def localise(  # noqa: PLR0913 - both programs, and how they are run
+def localise(
     reference: Program,
     candidate: Program,
     variables: Mapping[str, str],

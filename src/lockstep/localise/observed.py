@@ -119,7 +119,10 @@ class _Rows:
         for blame in found.blames:
             sides: tuple[Sequence[Operation], Sequence[Operation]] = blame.reference, blame.candidate
             if not any(sides):  # nothing computes it: what reads the wrong tensor is shown
-                sides = () if blame.partner is None else (blame.partner,), () if blame.reads is None else blame.reads[:1]
+                sides = (
+                    () if blame.partner is None else (blame.partner,),
+                    () if blame.reads is None else blame.reads[:1],
+                )
             for known, operations in zip(self._blamed, sides, strict=True):
                 known.update((operation.index, blame.judged) for operation in operations)
 

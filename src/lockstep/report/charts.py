@@ -239,7 +239,9 @@ def histogram(title: str, counts: Sequence[int], others: int) -> Histogram:
     for place, count in enumerate(counts):
         height = round(room * math.log10(count + 1) / top, 1) if count else 0.0
         share = f"{count:,} of {total:,} elements ({count / total:.1%}) {_apart(place)}"
-        bars.append(Bar(round(10.0 + step * place, 1), base - height, round(0.78 * step, 1), height, _tick(place), share))
+        bars.append(
+            Bar(round(10.0 + step * place, 1), base - height, round(0.78 * step, 1), height, _tick(place), share)
+        )
     exact = counts[0] / total if counts and total else 0.0
     far = max((place for place, count in enumerate(counts) if count), default=0)
     note = f"{total:,} elements, {exact:.1%} bit-equal; the furthest are {_apart(far)}"

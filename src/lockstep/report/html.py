@@ -29,6 +29,7 @@ from lockstep.report.view import CodeLine
 from lockstep.shown import shown
 
 if TYPE_CHECKING:
+    from lockstep.recorded import RecordedSubject
     from lockstep.report.model import Report
     from lockstep.report.switches import SwitchReport
 
@@ -47,7 +48,7 @@ def as_html(report: Report, *, title: str = "lockstep check") -> str:
 
 def as_fragment(report: Report) -> str:
     """Returns what a notebook shows: verdict, steps and culprits, without any script."""
-    style = Markup(_file("fragment.css"))  # noqa: S704 - a file of this package
+    style = Markup(_file("fragment.css"))
     page = view.view_of(report, title="lockstep")
     return _environment().get_template("fragment.html.j2").render(page=page, style=style)
 
@@ -57,6 +58,13 @@ def switches_as_html(report: SwitchReport) -> str:
     from lockstep.report.switches_view import view_of
 
     return _page("switches.html.j2", page=view_of(report))
+
+
+def trace_as_html(subject: RecordedSubject) -> str:
+    """Returns the page of `lockstep show`."""
+    from lockstep.report.trace_view import view_of
+
+    return _page("trace.html.j2", page=view_of(subject))
 
 
 def pitfall_page(slug: str) -> str:
@@ -86,8 +94,8 @@ def _page(template: str, **values: Any) -> str:
         .get_template(template)
         .render(
             policy=policy,
-            style=Markup(style),  # noqa: S704 - files of this package
-            script=Markup(script),  # noqa: S704
+            style=Markup(style),
+            script=Markup(script),
             **values,
         )
     )
@@ -98,7 +106,7 @@ def _digest(text: str) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files("lockstep.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return (resources.files("lockstep.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache
@@ -129,7 +137,7 @@ def json_for_script(value: Any) -> Markup:
     ["\u003c/script\u003e"]
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(_UNSAFE_IN_SCRIPTS))  # noqa: S704 - nothing in it can be taken for a tag
+    return Markup(text.translate(_UNSAFE_IN_SCRIPTS))
 
 
 def _breakable(name: str) -> Markup:
@@ -145,7 +153,7 @@ def _pitfall(slug: str) -> Markup:
     tokens = reader.parse(pitfall_page(slug))
     first = next((n for n, token in enumerate(tokens) if token.type == "fence"), -1)
     html = reader.renderer.render(tokens[first + 1 :], reader.options, {})
-    return Markup(html)  # noqa: S704 - the reader lets no HTML of the page through
+    return Markup(html)
 
 
 def _highlighted(lines: tuple[CodeLine, ...]) -> list[tuple[CodeLine, Markup]]:
@@ -153,4 +161,4 @@ def _highlighted(lines: tuple[CodeLine, ...]) -> list[tuple[CodeLine, Markup]]:
     text = "\n".join(shown(line.text) for line in lines)
     html = highlight(text, PythonLexer(stripnl=False, ensurenl=False), HtmlFormatter(nowrap=True))
     told = html.split("\n")[: len(lines)]
-    return [(line, Markup(one)) for line, one in zip(lines, told, strict=True)]  # noqa: S704 - Pygments escapes
+    return [(line, Markup(one)) for line, one in zip(lines, told, strict=True)]

@@ -61,7 +61,9 @@ class SwitchesView:
 def view_of(report: SwitchReport) -> SwitchesView:
     """Makes the view of a report."""
     keys = dict.fromkeys((row.side, row.mode) for row in report.settings)
-    largest = max((d.outputs for row in report.settings for d in _distances(row) if math.isfinite(d.outputs)), default=0)
+    largest = max(
+        (d.outputs for row in report.settings for d in _distances(row) if math.isfinite(d.outputs)), default=0
+    )
     groups = (
         (side, mode, [row for row in report.settings if (row.side, row.mode) == (side, mode)]) for side, mode in keys
     )
@@ -83,7 +85,8 @@ def _sentence(report: SwitchReport) -> str:
         return f"None of the {len(counted)} ways of running the candidate makes more than rounding of a difference."
     decisive = [row.setting for row in counted if row.verdict is report.verdict]
     named = ", ".join(decisive[:3]) + (f" and {len(decisive) - 3} more" if len(decisive) > 3 else "")
-    verb = "diverge" if report.verdict is Verdict.DIVERGED else "cannot be judged"
+    diverge = "diverges" if len(decisive) == 1 else "diverge"
+    verb = diverge if report.verdict is Verdict.DIVERGED else "cannot be judged"
     if not decisive:
         return "No way of running the candidate could be judged."
     return f"{len(decisive)} of {len(counted)} ways of running the candidate {verb}: {named}."

@@ -220,8 +220,7 @@ def sentence(report: Report) -> str:
     steps = [step for step in report.steps if step.verdict is not Verdict.NOT_ASKED]
     if report.verdict is Verdict.EQUIVALENT:
         many = f"All {len(steps)} steps that were asked agree" if len(steps) != 1 else "The step that was asked agrees"
-        explained = any(key.endswith("_explained_by_noise") for step in steps for key in step.figures)
-        return f"{many}: " + ("what differs is within what rounding explains." if explained else "nothing is off.")
+        return f"{many}: {_agreement(report, steps)}."
     first = next((step for step in steps if step.verdict is report.verdict), None)
     if report.verdict is Verdict.DIVERGED and report.culprits:
         count = len(report.culprits)
@@ -234,19 +233,33 @@ def sentence(report: Report) -> str:
     return f"{first.name}: {first.summary}."
 
 
+def _agreement(report: Report, steps: Sequence[StepReport]) -> str:
+    """Says how far both sides agree where nothing diverged."""
+    figures = [(key, value) for step in steps for key, value in step.figures.items()]
+    of_code = [value for key, value in figures if key.endswith("_error_of_code")]
+    versions = [told.get("tensorflow", "?") for told in report.environments.values()]
+    if of_code and not any(of_code) and len(versions) == 2:
+        return f"what differs is TensorFlow {versions[0]} against {versions[1]}, and your code is bit for bit the same"
+    if any(key.endswith("_explained_by_noise") for key, _ in figures):
+        return "what differs is within what rounding explains"
+    equal = [value for key, value in figures if key.endswith("_bit_equal")]
+    return "all that was compared is bit-equal" if equal and all(equal) else "what differs is within tolerance"
+
+
 def settings_of(sides: Mapping[str, Mapping[str, str]]) -> tuple[Setting, ...]:
-    """Puts the settings of both sides side by side, those that differ first."""
+    """Puts the settings of both sides side by side, those that differ first.
+
+    An environment variable that one side has is one that the other has not set; of anything else that one side alone
+    tells nobody knows whether it differs.
+    """
     reference, candidate = sides.get("reference", {}), sides.get("candidate", {})
-    rows = [
-        Setting(
-            _NAMES.get(key, key),
-            reference.get(key, "not told"),
-            candidate.get(key, "not told"),
-            reference.get(key) != candidate.get(key),
-        )
-        for key in dict.fromkeys((*reference, *candidate))
-        if key != "subject"
-    ]
+    rows = []
+    for key in dict.fromkeys((*reference, *candidate)):
+        if key == "subject":
+            continue
+        flag = key.isupper()
+        ours, theirs = (side.get(key, "not set" if flag else "not told") for side in (reference, candidate))
+        rows.append(Setting(_NAMES.get(key, key), ours, theirs, ours != theirs and "not told" not in (ours, theirs)))
     return tuple(sorted(rows, key=lambda row: not row.differs))
 
 

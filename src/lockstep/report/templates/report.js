@@ -48,6 +48,17 @@
   });
   addEventListener("afterprint", () => { for (const each of folded) each.open = false; });
 
+  // ---- long tables can be searched
+
+  for (const input of all("[data-filter]")) {
+    const rows = all("tbody tr", input.closest("details"));
+    input.parentElement.hidden = false;
+    input.addEventListener("input", () => {
+      const words = input.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    });
+  }
+
   // ---- the map
 
   const source = one("#programs");
