@@ -17,7 +17,7 @@ from lockstep.report.evidence import Computed, Evidence, Excerpt, ProgramPair, R
 from lockstep.report.model import Culprit, Report, StepReport, Verdict, merged
 from lockstep.report.switches import Distance, SettingReport, SwitchReport
 
-HOSTILE = "</script><script>window.obeyed = 1</script><img src=x onerror=\"window.obeyed = 1\">'\u202e\x1b[2J"
+HOSTILE = '</script><script>window.obeyed = 1</script><img src=x onerror="window.obeyed = 1">\'\u202e\x1b[2J'
 
 
 class Elements(html.parser.HTMLParser):
@@ -147,7 +147,9 @@ def test_what_differs_in_the_settings_comes_before_what_does_not():
 
 
 def test_a_flag_that_one_side_has_is_not_set_on_the_other_and_what_nobody_tells_is_no_difference():
-    rows = view.settings_of({"reference": {"TF_ENABLE_ONEDNN_OPTS": "0"}, "candidate": {"data format": "channels_last"}})
+    rows = view.settings_of(
+        {"reference": {"TF_ENABLE_ONEDNN_OPTS": "0"}, "candidate": {"data format": "channels_last"}}
+    )
     assert [(row.name, row.reference, row.candidate, row.differs) for row in rows] == [
         ("TF_ENABLE_ONEDNN_OPTS", "0", "not set", True),
         ("data format", "not told", "channels_last", False),

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.localise import pitfalls
+from lockstep.localise.budget import FACTOR
 from lockstep.report import charts
 from lockstep.report.charts import Histogram, LineChart, Series
 from lockstep.report.evidence import Evidence, ProgramPair, Row, VariablePair
 from lockstep.report.model import Culprit, Report, StepReport, Verdict
 from lockstep.shown import shown
 
-ROUNDING_FACTOR = 8.0
-"""The band of the free run is as many times the reference's own distance from float64: as `sensitivity.FACTOR`."""
 _AROUND = 4
 _KINDS = {"output": "outputs", "state": "updated variables", "gradient": "gradients"}
 _SYMBOLS = {Verdict.EQUIVALENT: "✓", Verdict.DIVERGED: "✕", Verdict.UNDECIDED: "?", Verdict.NOT_ASKED: "–"}
@@ -400,7 +399,7 @@ def _depth(pair: ProgramPair, numbers: Mapping[int, int], culprits: Sequence[Cul
     rows = [pair.rows[place] for place in places]
     free = [row.free for row in rows]
     forced = [row.error if row.state != "identical" else None for row in rows]
-    rounding = [None if row.rounding is None else ROUNDING_FACTOR * row.rounding for row in rows]
+    rounding = [None if row.rounding is None else FACTOR * row.rounding for row in rows]
     marks = []
     for place, row in enumerate(rows):
         number = numbers.get(places[place])
@@ -411,7 +410,7 @@ def _depth(pair: ProgramPair, numbers: Mapping[int, int], culprits: Sequence[Cul
         error = error if error is not None else culprit.error or 0.0
         marks.append((place, error, str(number), f"#culprit-{number}"))
     series = [
-        Series("band", f"noise budget of the free run: {ROUNDING_FACTOR:g} × the reference's distance from float64",
+        Series("band", f"what rounding may do: {FACTOR:g} × the reference's distance from float64",
                rounding, "band"),
         Series("free", "free run: errors travel", free),
         Series("budget", "noise budget of one operation", [row.budget for row in rows], "dots"),

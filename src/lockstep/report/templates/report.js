@@ -42,8 +42,9 @@
   addEventListener("hashchange", openTarget);
   openTarget();
   let folded = [];
+  const brief = (each) => !each.closest("#steps") || one("pre", each).textContent.split("\n").length <= 60;
   addEventListener("beforeprint", () => {
-    folded = all("#culprits details:not([open]), #steps details:not([open])");
+    folded = all("#culprits details:not([open]), #steps details:not([open])").filter(brief);
     for (const each of folded) each.open = true;
   });
   addEventListener("afterprint", () => { for (const each of folded) each.open = false; });
@@ -93,7 +94,7 @@
 
   // A tree of the reference's scopes; what the candidate has alone stands where it was computed.
   const treeOf = (rows) => {
-    const root = { label: "", children: new Map(), items: [], rows: [] };
+    const root = { label: "", depth: 0, children: new Map(), items: [], rows: [] };
     let last = [];
     for (const row of rows) {
       if (row.reference) last = row.reference.name.split("/").slice(0, -1);
@@ -101,7 +102,7 @@
       node.rows.push(row);
       for (const part of last) {
         if (!node.children.has(part)) {
-          const child = { label: part, children: new Map(), items: [], rows: [] };
+          const child = { label: part, depth: node.depth + 1, children: new Map(), items: [], rows: [] };
           node.children.set(part, child);
           node.items.push(child);
         }
@@ -123,18 +124,17 @@
     return merged(root);
   };
 
-  const common = (names) => {
-    // The scope that most of them lie in: a few that the other side computes elsewhere do not hide it.
-    let within = names.map((name) => name.split("/").slice(0, -1));
-    const path = [];
-    for (;;) {
-      const counts = new Map();
-      for (const parts of within) if (parts.length > path.length) counts.set(parts[path.length], (counts.get(parts[path.length]) || 0) + 1);
-      const [most, count] = [...counts].reduce((best, each) => each[1] > best[1] ? each : best, ["", 0]);
-      if (count * 2 <= names.length) return path.join("/");
-      within = within.filter((parts) => parts[path.length] === most);
-      path.push(most);
+  // The candidate's scope that stands for one of the reference's: as many levels up from its operations, and the most
+  // frequent of these, as some may be computed elsewhere.
+  const opposite = (node) => {
+    const counts = new Map();
+    for (const { reference, candidate } of node.rows) {
+      if (!reference || !candidate) continue;
+      const below = reference.name.split("/").length - node.depth;
+      const scope = candidate.name.split("/").slice(0, -below).join("/");
+      counts.set(scope, (counts.get(scope) || 0) + 1);
     }
+    return [...counts].reduce((best, each) => each[1] > best[1] ? each : best, ["", 0])[0];
   };
 
   const strip = (rows) => {
@@ -170,9 +170,10 @@
     const worst = node.rows.reduce((most, each) => RANK.indexOf(each.kind) > RANK.indexOf(most.kind) ? each
       : each.kind === most.kind && (each.ratio || 0) > (most.ratio || 0) ? each : most);
     middle.append(strip(node.rows), element("span", "value", worst.ratio ? times(worst.ratio) : ""));
-    const theirs = node.rows.filter((each) => each.candidate).map((each) => each.candidate.name);
-    right.append(element("span", "label", theirs.length ? leaf(common(theirs)) || "…" : "nothing"));
-    right.title = theirs.length ? common(theirs) : "";
+    const theirs = opposite(node);
+    if (theirs) right.append(element("span", "label", leaf(theirs)));
+    right.title = theirs;
+    left.title = node.rows.find((each) => each.reference)?.reference.name.split("/").slice(0, node.depth).join("/") || "";
     if (bad(worst.kind)) row.classList.add("bad");
     row.setAttribute("aria-expanded", "false");
     row.setAttribute("aria-label", `${node.label}, ${count} operations, ${bad(worst.kind) ? "something is to blame in it" : "nothing to blame"}`);
