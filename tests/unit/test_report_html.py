@@ -294,9 +294,10 @@ def test_a_value_that_is_no_number_is_left_out_of_a_line():
 
 def test_a_histogram_says_what_its_bars_are():
     drawn = charts.histogram("inference-fixed", (90, 5, 0, 5), 0)
-    assert drawn.note == "100 elements, 90.0% bit-equal; the furthest are 4 to 7 ULP apart"
+    assert drawn.note == "100 elements, 90 % equal; the furthest are 4 to 7 ULP apart"
     heights = [bar.height for bar in drawn.bars]
     assert heights[0] > heights[1] == heights[3] > heights[2] == 0.0
+    assert charts.histogram("inference-fixed", (7,), 0).note == "7 elements, all equal"
 
 
 # --- switches

@@ -87,6 +87,9 @@ def _rounding(reference: Program, values: Values, kernels: Kernels) -> dict[int,
 
 def _relative(reference: np.ndarray, other: np.ndarray) -> float | None:
     """The largest difference in units of the reference's largest magnitude; None where there are no numbers to it."""
+    reference, other = (
+        each.astype(np.float32) if each.dtype.name == "bfloat16" else each for each in (reference, other)
+    )
     if reference.dtype.kind not in "fc" or other.dtype.kind not in "fc" or not reference.size:
         return None
     fitting = shaped(other, reference.shape)

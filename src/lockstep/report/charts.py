@@ -244,7 +244,8 @@ def histogram(title: str, counts: Sequence[int], others: int) -> Histogram:
         )
     exact = counts[0] / total if counts and total else 0.0
     far = max((place for place, count in enumerate(counts) if count), default=0)
-    note = f"{total:,} elements, {exact:.1%} bit-equal; the furthest are {_apart(far)}"
+    equal = "all equal" if exact == 1.0 else f"{100 * exact:.3g} % equal; the furthest are {_apart(far)}"
+    note = f"{total:,} elements, {equal}"
     if others:
         note += f"; {others:,} finite on one side only"
     return Histogram(title, tuple(bars), note)

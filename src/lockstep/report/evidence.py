@@ -14,8 +14,8 @@ State = Literal["identical", "within", "beyond", "harmless", "inside"]
 """How a pair of operations was judged.
 
 `identical`: computes what the reference computes, by construction. `within`: differs by no more than its noise budget.
-`beyond`: by more; it is to blame. `harmless`: by more, and nothing that the program returns depends on it. `inside`:
-was compared as a part of a larger place, as the other side computes the same otherwise.
+`beyond`: by more; it is to blame. `harmless`: by more where it was compared, and yet both programs return the same in
+float64: the two sides are written otherwise there. `inside`: was compared as a part of a larger place, likewise.
 """
 
 

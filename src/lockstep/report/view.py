@@ -398,7 +398,8 @@ def _depth(pair: ProgramPair, numbers: Mapping[int, int], culprits: Sequence[Cul
     places = [place for place, row in enumerate(pair.rows) if row.forward]
     rows = [pair.rows[place] for place in places]
     free = [row.free for row in rows]
-    forced = [row.error if row.state != "identical" else None for row in rows]
+    compared = [row if row.state in ("within", "beyond") else None for row in rows]
+    forced = [None if row is None else row.error for row in compared]
     rounding = [None if row.rounding is None else FACTOR * row.rounding for row in rows]
     marks = []
     for place, row in enumerate(rows):
@@ -413,13 +414,13 @@ def _depth(pair: ProgramPair, numbers: Mapping[int, int], culprits: Sequence[Cul
         Series("band", f"what rounding may do: {FACTOR:g} × the reference's distance from float64",
                rounding, "band"),
         Series("free", "free run: errors travel", free),
-        Series("budget", "noise budget of one operation", [row.budget for row in rows], "dots"),
+        Series("budget", "noise budget of one operation", [None if row is None else row.budget for row in compared], "dots"),
         Series("forced", "forced run: each operation on the reference's values", forced, "dots"),
     ]  # fmt: skip
     known = [each for each in series if any(value is not None for value in each.values)]
     chart = charts.line_chart(known, marks, "operation, in the reference's order")
-    compared, identical = sum(value is not None for value in free), sum(row.state == "identical" for row in rows)
-    return Depth(pair.mode, chart, f"{compared:,}", f"{identical:,} of {len(rows):,}", tuple(places))
+    running, identical = sum(value is not None for value in free), sum(row.state == "identical" for row in rows)
+    return Depth(pair.mode, chart, f"{running:,}", f"{identical:,} of {len(rows):,}", tuple(places))
 
 
 def _shares(step: StepReport) -> Iterable[Share]:

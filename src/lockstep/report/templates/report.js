@@ -91,6 +91,15 @@
     }),
   }));
   const nameOf = (row) => (row.reference || row.candidate).name;
+  // The rounds of a loop have one name: the second is `name:2`.
+  for (const { rows } of programs) {
+    const seen = new Map();
+    for (const row of rows) {
+      const round = (seen.get(nameOf(row)) || 0) + 1;
+      seen.set(nameOf(row), round);
+      row.address = round === 1 ? nameOf(row) : `${nameOf(row)}:${round}`;
+    }
+  }
 
   // A tree of the reference's scopes; what the candidate has alone stands where it was computed.
   const treeOf = (rows) => {
@@ -143,7 +152,9 @@
     for (let cell = 0; cell < cells; cell += 1) {
       const part = rows.slice(Math.floor(cell * rows.length / cells), Math.floor((cell + 1) * rows.length / cells));
       const worst = part.reduce((found, row) => RANK.indexOf(row.kind) > RANK.indexOf(found) ? row.kind : found, "inside");
-      drawn.append(vector("rect", { class: worst, x: cell, y: 0, width: 1.02, height: 1 }));
+      const before = drawn.lastChild;
+      if (before && before.getAttribute("class") === worst) before.setAttribute("width", Number(before.getAttribute("width")) + 1);
+      else drawn.append(vector("rect", { class: worst, x: cell, y: 0, width: 1, height: 1 }));
     }
     return drawn;
   };
@@ -166,10 +177,10 @@
     const row = element("div", "row scope");
     const [left, middle, right] = cells(row);
     const count = node.rows.length;
-    left.append(element("span", "twist", "›"), element("span", "label", node.label), quiet(`${count.toLocaleString("en")}`));
+    left.append(element("span", "twist"), element("span", "label", node.label), quiet(`${count.toLocaleString("en")}`));
     const worst = node.rows.reduce((most, each) => RANK.indexOf(each.kind) > RANK.indexOf(most.kind) ? each
       : each.kind === most.kind && (each.ratio || 0) > (most.ratio || 0) ? each : most);
-    middle.append(strip(node.rows), element("span", "value", worst.ratio ? times(worst.ratio) : ""));
+    middle.append(strip(node.rows), element("span", "value", worst.ratio && worst.kind !== "harmless" ? times(worst.ratio) : ""));
     const theirs = opposite(node);
     if (theirs) right.append(element("span", "label", leaf(theirs)));
     right.title = theirs;
@@ -208,7 +219,7 @@
       link.addEventListener("click", (event) => event.stopPropagation());
       left.insertBefore(link, left.children[1]);
     }
-    middle.append(element("span", `chip ${each.kind}`), element("span", "value", each.ratio ? times(each.ratio) : ""));
+    middle.append(element("span", `chip ${each.kind}`), element("span", "value", each.ratio && each.kind !== "harmless" ? times(each.ratio) : ""));
     if (bad(each.kind)) row.classList.add("bad");
     row.dataset.place = each.place;
     row.setAttribute("aria-expanded", "false");
@@ -234,7 +245,7 @@
     row.tabIndex = -1;
     row.style.setProperty("--depth", depth);
   };
-  const anchor = (each) => `map/${current.mode}/${encodeURI(nameOf(each))}`;
+  const anchor = (each) => `map/${current.mode}/${encodeURI(each.address)}`;
 
   const excerpt = (told) => {
     const at = told.source.lastIndexOf(":");
@@ -257,7 +268,7 @@
     identical: "computes what the reference computes, by construction",
     within: "differs by no more than its noise budget",
     beyond: "differs by more than its noise budget: it is to blame",
-    harmless: "differs by more than its noise budget, and nothing that is returned depends on it",
+    harmless: "is off where it was compared, and yet both programs return the same in float64: written otherwise",
     inside: "compared as part of a larger place, as the other side computes the same otherwise",
   };
   const detail = (more, each) => {
@@ -348,7 +359,8 @@
   // Unfolds the way to an operation, marks it and shows what is known of it.
   const reveal = (mode, name) => {
     const program = programs.find((each) => each.mode === mode);
-    const wanted = program && program.rows.find((row) => [row.reference, row.candidate].some((s) => s && s.name === name));
+    const wanted = program && (program.rows.find((row) => row.address === name)
+      || program.rows.find((row) => [row.reference, row.candidate].some((s) => s && s.name === name)));
     if (!wanted) return;
     if (search.value || only.checked) { search.value = ""; only.checked = false; current = null; }
     if (current !== program) choose(mode);
@@ -432,7 +444,7 @@
     });
     chart.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); readout.textContent = summary; });
     chart.addEventListener("click", (event) => {
-      if (!event.target.closest("a")) location.hash = `map/${program.mode}/${encodeURI(nameOf(program.rows[places[at(event)]]))}`;
+      if (!event.target.closest("a")) location.hash = `map/${program.mode}/${encodeURI(program.rows[places[at(event)]].address)}`;
     });
   }
 })();
