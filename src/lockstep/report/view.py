@@ -410,13 +410,14 @@ def _depth(pair: ProgramPair, numbers: Mapping[int, int], culprits: Sequence[Cul
         error = row.error
         error = error if error is not None else culprit.error or 0.0
         marks.append((place, error, str(number), f"#culprit-{number}"))
+    budgets = [None if row is None else row.budget for row in compared]
+    band = f"what rounding may do: {FACTOR:g} × the reference's distance from float64"
     series = [
-        Series("band", f"what rounding may do: {FACTOR:g} × the reference's distance from float64",
-               rounding, "band"),
+        Series("band", band, rounding, "band"),
         Series("free", "free run: errors travel", free),
-        Series("budget", "noise budget of one operation", [None if row is None else row.budget for row in compared], "dots"),
+        Series("budget", "noise budget of one operation", budgets, "dots"),
         Series("forced", "forced run: each operation on the reference's values", forced, "dots"),
-    ]  # fmt: skip
+    ]
     known = [each for each in series if any(value is not None for value in each.values)]
     chart = charts.line_chart(known, marks, "operation, in the reference's order")
     running, identical = sum(value is not None for value in free), sum(row.state == "identical" for row in rows)
