@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,7 @@ class Collector:
             ignored=self._ignored,
             settings={side: {**subject.environment(), **subject.settings()} for side, subject in subjects.items()},
             inputs={name: f"{np.shape(array)} {np.asarray(array).dtype.name}" for name, array in given.items()},
-            excerpts=self._excerpts([*_lines_of(culprits), *_lines_in(programs)]),
+            excerpts=self._excerpts(_named(culprits, programs, subjects)),
         )
 
     def _pair(
@@ -132,22 +132,32 @@ def _wrong(pair: ProgramPair) -> bool:
     return any(row.state == "beyond" for row in pair.rows)
 
 
-def _lines_of(culprits: Iterable[Culprit]) -> Iterable[str]:
-    for culprit in culprits:
-        yield from (line for line in (culprit.reference_source, culprit.source) if line)
+def _named(
+    culprits: Iterable[Culprit], programs: Iterable[ProgramPair], subjects: Mapping[str, Subject]
+) -> Iterator[str]:
+    """Yields the source lines that are named, `model.py:22`.
 
-
-def _lines_in(programs: Iterable[ProgramPair]) -> Iterable[str]:
-    for pair in programs:
-        for row in pair.rows:
-            yield from (side.source for side in (row.reference, row.candidate) if side is not None and side.source)
+    A recording names its lines relative to the user's folder; one that names another place of this machine was made by
+    somebody who wants it read.
+    """
+    recorded = [side in subjects and subjects[side].recording is not None for side in ("reference", "candidate")]
+    pairs = [(culprit.reference_source, culprit.source) for culprit in culprits]
+    rows = (row for pair in programs for row in pair.rows)
+    pairs += [(row.reference and row.reference.source, row.candidate and row.candidate.source) for row in rows]
+    for pair in dict.fromkeys(pairs):
+        for source, from_elsewhere in zip(pair, recorded, strict=True):
+            if source and not (from_elsewhere and Path(source).is_absolute()):
+                yield source
 
 
 def _read(file: str, folders: Iterable[Path]) -> list[str]:
-    """Returns the lines of a source file; none where it is not there, or is not what a person writes."""
-    for path in [Path(file)] if Path(file).is_absolute() else [folder / file for folder in folders]:
+    """Returns the lines of a source file; none where it is not there, leads out of its folder, or is no Python."""
+    absolute = Path(file).is_absolute()
+    for folder in [Path(file).parent] if absolute else folders:
+        path = folder / file
         try:
-            if path.suffix == ".py" and path.is_file() and path.stat().st_size <= _LARGEST:
+            inside = absolute or path.resolve().is_relative_to(folder.resolve())
+            if inside and path.suffix == ".py" and path.is_file() and path.stat().st_size <= _LARGEST:
                 return path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue  # a file that went, or may not be read: the report names the line without showing it

@@ -8,6 +8,7 @@ from lockstep.collecting import Collector
 from lockstep.judging import Traces
 from lockstep.report.evidence import ProgramPair, Row
 from lockstep.report.model import Culprit
+from lockstep.subjects import Recording, Subject
 from lockstep.trace import Trace, VariableRecord
 
 
@@ -79,6 +80,31 @@ def test_lines_are_found_in_the_folder_of_the_configuration_and_elsewhere_are_le
     assert list(found) == ["model.py"]
     assert list(found["model.py"].lines) == list(range(6, 15))
     assert found["model.py"].lines[10] == "line 10"
+
+
+class Recorded(Subject):
+    """A side that somebody recorded."""
+
+    label, recording = "a recording", Recording()
+
+    def environment(self):
+        return {}
+
+    def build(self, mode, inputs, wanted=None):
+        raise NotImplementedError
+
+
+def test_a_recording_has_no_file_read_outside_of_the_folder(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "secret.py").write_text("password = 1\n", encoding="utf-8")
+    (tmp_path / "mine/model.py").write_text("net = 1\n", encoding="utf-8")
+    culprits = [
+        Culprit("a", "b", "operation", "c", source="model.py:1", reference_source=f"{tmp_path / 'secret.py'}:1"),
+        Culprit("a", "b", "operation", "c", source="../secret.py:1"),
+    ]
+    collector = Collector([tmp_path / "mine"])
+    assert list(collector.finished(culprits, {"reference": Recorded()}).excerpts) == ["model.py"]
+    assert len(collector.finished(culprits, {}).excerpts) == 2  # a line of code that ran here is shown
 
 
 def test_programs_in_which_something_is_wrong_are_kept_before_those_in_which_nothing_is():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lockstep.report import view
 from lockstep.report.model import Verdict
-from lockstep.report.switches import Distance, SettingReport, SwitchReport
+from lockstep.report.switches import INDENTED, Distance, SettingReport, SwitchReport
 
 _FLOOR = 1e-9
 """Bars begin here: of a size that no float32 output shows."""
@@ -95,8 +95,8 @@ def _sentence(report: SwitchReport) -> str:
 def _rows(rows: Sequence[SettingReport], largest: float) -> tuple[Row, ...]:
     return tuple(
         Row(
-            setting=row.setting,
-            indented=row.setting.startswith(("tf.function, ", "session, rewriting, ")),
+            setting=INDENTED.sub("", row.setting),
+            indented=INDENTED.match(row.setting) is not None,
             as_written=_bar(row.as_written, largest),
             from_reference=_bar(row.from_reference, largest),
             budget=view.figure(row.noise_budget),
