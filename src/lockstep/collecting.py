@@ -53,6 +53,10 @@ class Collector:
         if known is None or (_wrong(pair) and not _wrong(known)):
             self._programs[pair.mode] = pair
 
+    def has_found(self, mode: str) -> bool:
+        """Whether the programs of a mode are known, with something wrong in them: nothing better is to come."""
+        return mode in self._programs and _wrong(self._programs[mode])
+
     def outputs(self, traces: Traces) -> None:
         """Counts how far the elements of both sides' outputs are apart; several runs of a question add up."""
         for name, ours in traces.base.outputs.items():
@@ -142,8 +146,8 @@ def _named(
     """
     recorded = [side in subjects and subjects[side].recording is not None for side in ("reference", "candidate")]
     pairs = [(culprit.reference_source, culprit.source) for culprit in culprits]
-    rows = (row for pair in programs for row in pair.rows)
-    pairs += [(row.reference and row.reference.source, row.candidate and row.candidate.source) for row in rows]
+    sides = ((row.reference, row.candidate) for pair in programs for row in pair.rows)
+    pairs += [(ours.source if ours else None, theirs.source if theirs else None) for ours, theirs in sides]
     for pair in dict.fromkeys(pairs):
         for source, from_elsewhere in zip(pair, recorded, strict=True):
             if source and not (from_elsewhere and Path(source).is_absolute()):

@@ -375,7 +375,8 @@ class _Check:
         forced = ForcedRuns(ours, theirs, alignment, before, self._say, self.max_memory, training=training)
         forced.positive(self._positive)
         forced.draws = both.base.forward_draws
-        forced.watch = None if self._collector is None else self._collector.programs
+        if self._collector is not None and not self._collector.has_found("training" if training else "inference"):
+            forced.watch = self._collector.programs
         return forced
 
     def _fixed(self, built: Built, alignment: Alignment, forced: ForcedRuns, initial: Traces) -> None:
