@@ -58,11 +58,11 @@ def make(prefix: Path, wanted: dict[str, tuple[int, ...]]) -> None:
 
 def convert(prefix: Path, target: Path) -> int:
     """Opens, maps and writes; returns how many pairs of the mapping are not sure."""
-    from lockstep.adapters.checkpoint_reader import open_checkpoint
-    from lockstep.checkpoints.formats import write_safetensors
-    from lockstep.proposing import proposal_for
-    from lockstep.recorder.restoring import Held
-    from lockstep.trace import VariableRecord
+    from lockstep.convert.proposing import proposal_for
+    from lockstep.files.checkpoints.formats import write_safetensors
+    from lockstep.frameworks.tensorflow.checkpoint_reader import open_checkpoint
+    from lockstep.ground.restoring import Held
+    from lockstep.traces.trace import VariableRecord
 
     target.unlink(missing_ok=True)
     checkpoint = open_checkpoint(prefix)

@@ -71,9 +71,9 @@ def subjects(family: str, migration: str) -> tuple[Any, Any, Mapping[str, np.nda
 
 def both(reference: Any, candidate: Any, inputs: Any, rules: Sequence[Any], *, training: bool) -> Both:
     """Takes down both sides at distinct values."""
-    from lockstep.align import align
+    from lockstep.compare import filling
+    from lockstep.compare.align import align
     from lockstep.localise.matching import reads_all, without_duplicates
-    from lockstep.steps import filling
     from lockstep.subjects import INITIAL, Mode
 
     mode = Mode(training=training, randomness="num_random_ops")
@@ -93,7 +93,7 @@ def both(reference: Any, candidate: Any, inputs: Any, rules: Sequence[Any], *, t
 
 def cost(network: str, migration: str, what: str, target: float) -> None:
     """Times a forced pass over a network of the zoo, in training mode, against a plain eager call of the candidate."""
-    from lockstep.adapters.kernels import TensorFlowKernels
+    from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels
     from lockstep.localise.forcing import localise
 
     pair = both(*subjects(network, migration), training=True)
@@ -114,7 +114,7 @@ def cost(network: str, migration: str, what: str, target: float) -> None:
 
 def memory(network: str) -> None:
     """Holds a network's forward pass in a bound that is smaller."""
-    from lockstep.adapters.kernels import TensorFlowKernels
+    from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels
     from lockstep.localise.values import Values
 
     pair = both(*subjects(network, "shim"), training=True)
@@ -131,7 +131,7 @@ def memory(network: str) -> None:
 
 def growth(sizes: Sequence[int] = SIZES) -> None:
     """Passes over chains of small operations: where all are identical, and where every second has to be compared."""
-    from lockstep.adapters.kernels import TensorFlowKernels
+    from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels
     from lockstep.localise.forcing import localise
 
     kernels = TensorFlowKernels()
@@ -157,7 +157,7 @@ def chain(size: int, factor: np.float32) -> Any:
     """Takes down a chain of multiplications and additions."""
     import tensorflow as tf
 
-    from lockstep.adapters.eager_program import EagerRecorder
+    from lockstep.frameworks.tensorflow.eager_program import EagerRecorder
     from lockstep.tf1 import private
 
     x = tf.constant(np.random.default_rng(0).uniform(-1, 1, (8, 16)).astype(np.float32))
@@ -194,7 +194,7 @@ def pairs(*, network: bool, only: Sequence[str] = ()) -> Iterator[tuple[str, str
 
 def distribution(*, network: bool = True, only: Sequence[str] = ()) -> None:
     """Prints quantiles of error over noise budget where nothing is wrong."""
-    from lockstep.adapters.kernels import TensorFlowKernels
+    from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels
     from lockstep.localise.forcing import localise
 
     ratios: dict[str, list[float]] = {}

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lockstep.metrics import compare_arrays, traversal
+from lockstep.compare.metrics import compare_arrays, traversal
 
 TARGET_RATIO = 8.0  # times faster than numpy.testing.assert_allclose, with full statistics
 TARGET_MEMORY_MB = 64.0

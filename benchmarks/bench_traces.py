@@ -42,7 +42,7 @@ def tensors(count: int = TENSORS, total_bytes: int = TOTAL_BYTES) -> dict[str, n
 
 
 def write(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    from lockstep.recorder.folder import TraceWriter
+    from lockstep.ground.folder import TraceWriter
 
     with TraceWriter(str(folder)) as writer:
         writer.finish({"taps": writer.add(arrays)})
@@ -50,10 +50,10 @@ def write(folder: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def compare(folders: list[Path]) -> float:
     """Loads and compares two traces, every byte checked; returns the largest difference."""
-    from lockstep.compare import compare_named
-    from lockstep.recorded import Tensors
-    from lockstep.recorder.folder import TraceReader
-    from lockstep.tolerance import FixedTolerance
+    from lockstep.compare.pairs import compare_named
+    from lockstep.compare.tolerance import FixedTolerance
+    from lockstep.elsewhere.recorded import Tensors
+    from lockstep.ground.folder import TraceReader
 
     readers = [TraceReader(str(folder)) for folder in folders]
     ours, theirs = (Tensors(reader, reader.body["taps"], {}) for reader in readers)
@@ -83,8 +83,8 @@ def read_once(folders: list[Path]) -> int:
 
 def worker(folders: list[Path]) -> None:
     """Measures in this process and prints JSON."""
-    import lockstep.compare
-    import lockstep.recorded  # noqa: F401 - imports are not what is measured
+    import lockstep.compare.pairs
+    import lockstep.elsewhere.recorded  # noqa: F401 - imports are not what is measured
 
     before = resident_mb()
     taken = durations({"compare": lambda: compare(folders)}, REPEATS)
@@ -140,7 +140,7 @@ def main(count: int = TENSORS, total_bytes: int = TOTAL_BYTES, *, network: str |
 
 def checksums() -> None:
     """Prints how fast a trace's checksum is, beside a library's: in the cache and from memory, on one core."""
-    from lockstep.recorder.checksum import checksum
+    from lockstep.ground.checksum import checksum
 
     sums: dict[str, Callable[[bytes], object]] = {
         "lockstep": checksum,

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lockstep import leftovers, trace_cache
-from lockstep.arrays import numpy_dtype
 from lockstep.cli import interruptions
-from lockstep.environments import EnvironmentSpec, inspection, provide, uv
-from lockstep.recorder.failures import RecordingError
-from lockstep.recorder.folder import TraceReader, TraceWriter
+from lockstep.common.arrays import numpy_dtype
+from lockstep.elsewhere import trace_cache
+from lockstep.environments import EnvironmentSpec, inspection, leftovers, provide, uv
+from lockstep.ground.failures import RecordingError
+from lockstep.ground.folder import TraceReader, TraceWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGUN = "begun"

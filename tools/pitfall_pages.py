@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lockstep.report.model import Culprit
+    from lockstep.results.model import Culprit
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "pitfalls"
@@ -32,8 +32,8 @@ and how Lockstep makes sure before it says so. The excerpts are printed by the p
 
 def excerpt(culprits: tuple[Culprit, ...], slug: str) -> str:
     """Returns what a report says of the first culprit that has this pitfall."""
-    from lockstep.report.model import Report, Verdict
     from lockstep.report.text import as_text
+    from lockstep.results.model import Report, Verdict
 
     chosen = tuple(culprit for culprit in culprits if culprit.pitfall == slug)[:1]
     text = as_text(Report(Verdict.DIVERGED, (), chosen, {"reference": {}, "candidate": {}}, 0.0), width=WIDTH)
@@ -50,7 +50,7 @@ def main() -> None:
     only = parser.parse_args().only
     sys.path.insert(0, str(ROOT))
     from lockstep import tf1
-    from lockstep.localise.pitfalls import SUMMARIES
+    from lockstep.results.pitfalls import SUMMARIES
 
     tf1.enable()
     from tests.integration.pitfall_pairs import PAIRS

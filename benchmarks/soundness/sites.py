@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from benchmarks.soundness.interception import Key, Mutation, Seen, Watch, watched
 
-from lockstep.randomness import DeterministicRandomTestTool
+from lockstep.frameworks.tensorflow.randomness import DeterministicRandomTestTool
 from lockstep.tf1 import private
 
 SEED = 11

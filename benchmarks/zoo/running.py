@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.zoo.catalogue import MIGRATIONS, Bug, Exhibit
 from benchmarks.zoo.scoring import Named, Outcome
 
-from lockstep.tolerance import FixedTolerance
+from lockstep.compare.tolerance import FixedTolerance
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lockstep import tf1
-    from lockstep.errors import (
+    from lockstep.check.verification import verify
+    from lockstep.common.errors import (
         DivergedError,
         InputError,
         LockstepError,
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
         UndecidedError,
         UnsupportedVersionError,
     )
-    from lockstep.guards import assert_no_variable_creations, catch_and_raise_created_variables
-    from lockstep.randomness import DeterministicRandomTestTool
-    from lockstep.subjects import keras, load, tf1_graph
+    from lockstep.elsewhere.loading import load
+    from lockstep.frameworks.tensorflow.guards import (
+        VariableCreationError,
+        assert_no_variable_creations,
+        catch_and_raise_created_variables,
+    )
+    from lockstep.frameworks.tensorflow.randomness import DeterministicRandomTestTool
+    from lockstep.frameworks.tensorflow.subjects import keras, tf1_graph
     from lockstep.switching.asking import switches
-    from lockstep.verification import verify
 
 __version__ = "0.1.0.dev0"
 
@@ -34,6 +39,7 @@ __all__ = [
     "SubjectError",
     "UndecidedError",
     "UnsupportedVersionError",
+    "VariableCreationError",
     "assert_no_variable_creations",
     "catch_and_raise_created_variables",
     "keras",
@@ -45,20 +51,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DeterministicRandomTestTool": "lockstep.randomness",
-    "DivergedError": "lockstep.errors",
-    "InputError": "lockstep.errors",
-    "LockstepError": "lockstep.errors",
-    "SubjectError": "lockstep.errors",
-    "UndecidedError": "lockstep.errors",
-    "UnsupportedVersionError": "lockstep.errors",
-    "assert_no_variable_creations": "lockstep.guards",
-    "catch_and_raise_created_variables": "lockstep.guards",
-    "keras": "lockstep.subjects",
-    "load": "lockstep.subjects",
+    "DeterministicRandomTestTool": "lockstep.frameworks.tensorflow.randomness",
+    "DivergedError": "lockstep.common.errors",
+    "InputError": "lockstep.common.errors",
+    "LockstepError": "lockstep.common.errors",
+    "SubjectError": "lockstep.common.errors",
+    "UndecidedError": "lockstep.common.errors",
+    "UnsupportedVersionError": "lockstep.common.errors",
+    "VariableCreationError": "lockstep.frameworks.tensorflow.guards",
+    "assert_no_variable_creations": "lockstep.frameworks.tensorflow.guards",
+    "catch_and_raise_created_variables": "lockstep.frameworks.tensorflow.guards",
+    "keras": "lockstep.frameworks.tensorflow.subjects",
+    "load": "lockstep.elsewhere.loading",
     "switches": "lockstep.switching.asking",
-    "tf1_graph": "lockstep.subjects",
-    "verify": "lockstep.verification",
+    "tf1_graph": "lockstep.frameworks.tensorflow.subjects",
+    "verify": "lockstep.check.verification",
 }
 
 

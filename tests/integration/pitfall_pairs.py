@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from lockstep import keras as keras_subject
 from lockstep import tf1, tf1_graph
-from lockstep.align import align
-from lockstep.forced_runs import ForcedRuns
-from lockstep.report.model import Culprit, gathered
-from lockstep.steps import numbers, variables_match
+from lockstep.check.forced_runs import ForcedRuns
+from lockstep.check.steps import numbers, variables_match
+from lockstep.compare.align import align
+from lockstep.compare.tolerance import FixedTolerance
+from lockstep.results.model import Culprit, gathered
 from lockstep.subjects import INITIAL, Mode
-from lockstep.tolerance import FixedTolerance
 
 v1, layers = tf.compat.v1, tf.compat.v1.layers
 Forward = Callable[[Any, bool], Any]

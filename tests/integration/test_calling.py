@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import lockstep
-from lockstep.adapters import calling
-from lockstep.errors import InputError, SubjectError
+from lockstep.common.errors import InputError, SubjectError
+from lockstep.frameworks.tensorflow import calling
 
 v1 = tf.compat.v1
 ONE = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)}

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 
 import lockstep
 from lockstep import tf1
-from lockstep.adapters.checkpoint_reader import open_checkpoint
-from lockstep.checkpoints import CheckpointSettings
 from lockstep.cli import main
+from lockstep.common.errors import InputError
+from lockstep.compare.tolerance import FixedTolerance
+from lockstep.elsewhere.isolated import IsolatedSubject
 from lockstep.environments import EnvironmentSpec
-from lockstep.errors import InputError
-from lockstep.isolated import IsolatedSubject
-from lockstep.tolerance import FixedTolerance
+from lockstep.files.checkpoints import CheckpointSettings
+from lockstep.frameworks.tensorflow.checkpoint_reader import open_checkpoint
 
 v1 = tf.compat.v1
 INPUTS = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}

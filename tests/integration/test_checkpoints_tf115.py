@@ -8,9 +8,9 @@ import textwrap
 
 import pytest
 
+from lockstep.common.errors import UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, provide
 from lockstep.environments.variables import inherited_variables
-from lockstep.errors import UnavailableEnvironmentError
 
 SPEC = EnvironmentSpec("3.7", ("tensorflow==1.15.5",))
 pytestmark = pytest.mark.slow

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lockstep.checkpoints.formats import write_safetensors
-from lockstep.recorder.restoring import Held
-from lockstep.recorder.tensors import TensorFile
+from lockstep.files.checkpoints.formats import write_safetensors
+from lockstep.ground.restoring import Held
+from lockstep.ground.tensors import TensorFile
 
 v1 = tf.compat.v1
 LEGACY = textwrap.dedent(

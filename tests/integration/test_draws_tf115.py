@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from lockstep.common.errors import UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, provide
-from lockstep.errors import UnavailableEnvironmentError
 
 pytestmark = pytest.mark.slow
 

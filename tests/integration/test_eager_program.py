@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import lockstep
-from lockstep.adapters.kernels import TensorFlowKernels
+from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels
 from lockstep.subjects import INITIAL, Mode, Setting
 
 ROWS = np.random.default_rng(5).normal(size=(4, 6)).astype(np.float32)

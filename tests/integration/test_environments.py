@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lockstep.common.errors import InputError, UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, find_interpreter, inherited_variables, listed, provide, run_child
 from lockstep.environments.uv import find_uv
-from lockstep.errors import InputError, UnavailableEnvironmentError
 
 pytestmark = pytest.mark.slow
 

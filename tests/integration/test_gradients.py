@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 import lockstep
+from lockstep.common.errors import InputError, SubjectError
 from lockstep.config import make_inputs, read, subject_from_table
-from lockstep.errors import InputError, SubjectError
-from lockstep.recorder.fill import cotangent
+from lockstep.ground.fill import cotangent
 from lockstep.report.json import from_json
 
 v1 = tf.compat.v1
@@ -86,26 +86,30 @@ def test_a_right_rewrite_is_equivalent(options):
 def test_gradients_are_those_of_the_framework_itself():
     """What is compared is what `tf.gradients` gives, regularization included, in the place of the same variable."""
     smooth = lockstep.tf1_graph(functools.partial(forward, stop=tf.identity))
-    instance = smooth.build(lockstep.subjects.Mode(True, "num_random_ops"), BATCH)
-    trace = instance.run(lockstep.subjects.Setting("initial"), objective=lockstep.subjects.Objective(mean_loss))
+    instance = smooth.build(lockstep.subjects.declared.Mode(True, "num_random_ops"), BATCH)
+    trace = instance.run(
+        lockstep.subjects.declared.Setting("initial"), objective=lockstep.subjects.declared.Objective(mean_loss)
+    )
     assert trace.training_loss > trace.total_loss > 0
     kernel = trace.before["first/kernel"]
-    plain = instance.run(lockstep.subjects.Setting("initial"))
+    plain = instance.run(lockstep.subjects.declared.Setting("initial"))
     assert plain.training_loss is None
     for name, value in plain.outputs.items():
         np.testing.assert_array_equal(trace.outputs[name], value)
     sides = []
     for step_size in (1e-3, -1e-3):
         shifted = {"first/kernel": kernel + step_size * np.sign(trace.gradients["first/kernel"])}
-        setting = lockstep.subjects.Setting("given", shifted)
-        sides.append(instance.run(setting, objective=lockstep.subjects.Objective(mean_loss)).training_loss)
+        setting = lockstep.subjects.declared.Setting("given", shifted)
+        sides.append(instance.run(setting, objective=lockstep.subjects.declared.Objective(mean_loss)).training_loss)
     slope = (sides[0] - sides[1]) / 2e-3
     np.testing.assert_allclose(slope, np.abs(trace.gradients["first/kernel"]).sum(), rtol=0.05)
 
 
 def test_a_bias_in_front_of_a_normalisation_has_a_gradient_of_rounding_alone():
-    instance = lockstep.tf1_graph(forward).build(lockstep.subjects.Mode(True, "num_random_ops"), BATCH)
-    trace = instance.run(lockstep.subjects.Setting("initial"), objective=lockstep.subjects.Objective(mean_loss))
+    instance = lockstep.tf1_graph(forward).build(lockstep.subjects.declared.Mode(True, "num_random_ops"), BATCH)
+    trace = instance.run(
+        lockstep.subjects.declared.Setting("initial"), objective=lockstep.subjects.declared.Objective(mean_loss)
+    )
     bias, all_of_it = trace.gradients["first/bias"], max(np.abs(g).max() for g in trace.gradients.values())
     assert np.abs(bias).max() < 1e-6 * all_of_it
 
@@ -269,8 +273,8 @@ def test_a_recording_holds_the_gradients_that_were_taken(folder, tmp_path):
     import sys
     from pathlib import Path
 
+    from lockstep.elsewhere.isolated import IsolatedSubject
     from lockstep.environments import EnvironmentSpec
-    from lockstep.isolated import IsolatedSubject
     from lockstep.subjects import Wanted
 
     configuration = read(folder)

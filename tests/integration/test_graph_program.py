@@ -14,10 +14,10 @@ import tf_slim as slim
 
 import lockstep
 from lockstep import tf1
-from lockstep.adapters import kernels
-from lockstep.adapters.graph_program import program_of
-from lockstep.adapters.kernels import TensorFlowKernels
-from lockstep.errors import ProgramError
+from lockstep.common.errors import ProgramError
+from lockstep.frameworks.tensorflow import kernels
+from lockstep.frameworks.tensorflow.graph_program import program_of
+from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels
 from lockstep.recorder import graph, operations
 from lockstep.subjects import Mode, Setting
 
@@ -453,7 +453,7 @@ def test_where_eager_execution_is_off_a_graph_is_followed_all_the_same():
     body = (
         "import numpy as np, tensorflow.compat.v1 as tf, lockstep\n"
         "tf.disable_v2_behavior()\n"
-        "from lockstep.subjects import Mode\n"
+        "from lockstep.subjects.declared import Mode\n"
         "def forward(inputs, training):\n"
         "    w = tf.get_variable('w', (3, 3))\n"
         "    return tf.while_loop(lambda i, _: i < 2, lambda i, x: (i + 1, tf.matmul(x, w)), (0, inputs['x']))[1]\n"

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 import lockstep
 from lockstep import tf1
-from lockstep.guards import VariableCreationError
+from lockstep.frameworks.tensorflow.guards import VariableCreationError
 
 v1 = tf.compat.v1
 X = tf.ones([2, 3])

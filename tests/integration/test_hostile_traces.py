@@ -19,15 +19,16 @@ from click.testing import CliRunner
 from tools.fuzz import _baseline
 
 import lockstep
-from lockstep import manifest, trace_cache
-from lockstep.adapters import foreign_graphs
 from lockstep.cli import main
-from lockstep.errors import DamagedError, InputError, SubjectError
-from lockstep.forms import MisstatedError
-from lockstep.recorded import RecordedSubject
-from lockstep.recorder import folder as folders
-from lockstep.recorder.folder import MANIFEST
+from lockstep.common.errors import DamagedError, InputError, SubjectError
+from lockstep.common.forms import MisstatedError
+from lockstep.elsewhere import trace_cache
+from lockstep.elsewhere.recorded import RecordedSubject
+from lockstep.frameworks.tensorflow import foreign_graphs
+from lockstep.ground import folder as folders
+from lockstep.ground.folder import MANIFEST
 from lockstep.subjects import INITIAL, Mode
+from lockstep.traces import manifest
 
 INFERENCE = Mode(training=False, randomness="num_random_ops")
 TRAINING = Mode(training=True, randomness="num_random_ops")
@@ -501,8 +502,8 @@ def test_a_graph_that_does_not_import_is_a_sentence_without_a_traceback(trace):
 
 
 def test_a_line_that_a_trace_names_does_not_become_code_in_a_script(trace):
-    from lockstep.adapters import reproduction
     from lockstep.localise.budget import Part
+    from lockstep.slicing import reproduction
 
     def change(body):
         for build in body["builds"]:

@@ -10,7 +10,7 @@ import pytest
 
 import lockstep
 from lockstep import config
-from lockstep.report.model import Verdict
+from lockstep.results.model import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "examples/quickstart"

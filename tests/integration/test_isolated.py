@@ -13,11 +13,12 @@ import pytest
 import tensorflow as tf
 
 import lockstep
-from lockstep import cache, trace_cache
+from lockstep.common import cache
+from lockstep.common.errors import InputError, SubjectError
+from lockstep.elsewhere import trace_cache
+from lockstep.elsewhere.isolated import IsolatedSubject, Taps
+from lockstep.elsewhere.recorded import RecordedSubject
 from lockstep.environments import EnvironmentSpec
-from lockstep.errors import InputError, SubjectError
-from lockstep.isolated import IsolatedSubject, Taps
-from lockstep.recorded import RecordedSubject
 from lockstep.recorder import graph, operations
 from lockstep.recorder.randomness import GraphSeeds
 from lockstep.subjects import INITIAL, Mode, Wanted
@@ -184,7 +185,7 @@ def test_a_script_that_ends_is_never_answered_by_an_older_trace(folder, ending):
 def test_a_recorder_that_wrote_no_trace_is_an_error_even_with_status_0(folder, monkeypatch):
     first = subject(folder)
     first.build(TRAINING, INPUTS)
-    monkeypatch.setattr("lockstep.isolated.run_recorder", lambda *_: None)
+    monkeypatch.setattr("lockstep.elsewhere.isolated.run_recorder", lambda *_: None)
     with pytest.raises(InputError, match="ended with status 0, but wrote no trace"):
         subject(folder, fresh=True).build(TRAINING, INPUTS)
 
@@ -413,7 +414,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from lockstep.environments import EnvironmentSpec
-from lockstep.isolated import IsolatedSubject
+from lockstep.elsewhere.isolated import IsolatedSubject
 from lockstep.subjects import INITIAL, Mode
 spec = EnvironmentSpec(interpreter=Path(sys.executable))
 subject = IsolatedSubject(Path(sys.argv[1]), "model.py:forward", spec)

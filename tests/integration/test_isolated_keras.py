@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 import lockstep
-from lockstep import live_recording
+from lockstep.common.errors import InputError, SubjectError, UnavailableEnvironmentError
+from lockstep.elsewhere import live_recording
+from lockstep.elsewhere.isolated_keras import IsolatedKeras
 from lockstep.environments import Environment, EnvironmentSpec, find_interpreter
-from lockstep.errors import InputError, SubjectError, UnavailableEnvironmentError
-from lockstep.isolated_keras import IsolatedKeras
 from lockstep.subjects import INITIAL, Mode, Setting
 
 v1 = tf.compat.v1
@@ -164,7 +164,7 @@ def test_what_goes_wrong_over_there_is_told(right, folder):
 
 def test_an_old_python_is_told(folder, monkeypatch):
     old = Environment(Path("python3.7"), "3.7.16", (), 0.0, from_cache=True)
-    monkeypatch.setattr("lockstep.isolated_keras.provide", lambda spec, say: old)
+    monkeypatch.setattr("lockstep.elsewhere.isolated_keras.provide", lambda spec, say: old)
     with pytest.raises(InputError, match=r"with Python 3\.7\.16; that needs Python 3\.10 or later"):
         candidate(folder).build(Mode(False, "constant"), {"x": ROWS})
 

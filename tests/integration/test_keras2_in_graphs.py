@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from lockstep import tf1
+from lockstep.common.errors import UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, provide
-from lockstep.errors import UnavailableEnvironmentError
+from lockstep.ground.failures import RecordingError
 from lockstep.recorder import graph, keras_layers
-from lockstep.recorder.failures import RecordingError
 from lockstep.recorder.randomness import GraphSeeds
 
 v1 = tf.compat.v1

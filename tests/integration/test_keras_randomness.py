@@ -412,7 +412,7 @@ class TestRestoring:
         assert self.functions() == before
 
     def test_a_keras_whose_function_cannot_be_replaced_leaves_nothing_behind(self, monkeypatch):
-        from lockstep import keras_randomness
+        from lockstep.frameworks.tensorflow import keras_randomness
 
         def fail(original, aligned, reaches):
             if original.__name__ == "gamma":  # not the first that is replaced

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.recorder import claims
+from lockstep.ground import claims
 
 ROOT = Path(__file__).parents[2]
 KILLS = [sys.executable, str(ROOT / "tools/kills.py")]
@@ -72,7 +72,7 @@ def test_it_can_fail(tmp_path, monkeypatch):
     )
     broken = tmp_path / "sitecustomize.py"
     broken.write_text(
-        "import lockstep.recorder.claims as claims, lockstep.environments.store as store\n"
+        "import lockstep.ground.claims as claims, lockstep.environments.store as store\n"
         "claims.reclaim = lambda *_: None\nstore.reclaim = lambda: None\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(claims.__file__).parents[2]}")

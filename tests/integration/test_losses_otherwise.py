@@ -7,10 +7,10 @@ import tensorflow as tf
 
 import lockstep
 from lockstep import tf1
-from lockstep.errors import SubjectError
+from lockstep.common.errors import SubjectError
 from lockstep.recorder import graph
 from lockstep.recorder.randomness import GraphSeeds
-from lockstep.report.model import Verdict
+from lockstep.results.model import Verdict
 
 v1 = tf.compat.v1
 X = np.ones([4, 3], np.float32)

@@ -10,16 +10,16 @@ import keras
 import numpy as np
 import pytest
 
-from lockstep.adapters.optimizing import KerasOptimizer, make_optimizer
+from lockstep.common.errors import UnavailableEnvironmentError
+from lockstep.compare.tolerance import update_tolerance
 from lockstep.environments import EnvironmentSpec, provide
-from lockstep.errors import UnavailableEnvironmentError
+from lockstep.environments.recorder_process import RECORDER
+from lockstep.frameworks.tensorflow.optimizing import KerasOptimizer, make_optimizer
+from lockstep.ground import trials
+from lockstep.ground.trials import trial
 from lockstep.optimizers import replay
 from lockstep.optimizers.description import from_plain
-from lockstep.recorder import trials
 from lockstep.recorder.optimizing import GraphOptimizer
-from lockstep.recorder.trials import trial
-from lockstep.recorder_process import RECORDER
-from lockstep.tolerance import update_tolerance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from optimizer_cases import CASES

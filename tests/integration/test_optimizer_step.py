@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 import lockstep
-from lockstep.adapters.optimizing import make_optimizer
-from lockstep.errors import InputError, SubjectError
-from lockstep.recorder import trials
-from lockstep.report.model import Verdict, overall
-from lockstep.steps import optimizer as step
+from lockstep.check.steps import optimizer as step
+from lockstep.common.errors import InputError, SubjectError
+from lockstep.frameworks.tensorflow.optimizing import make_optimizer
+from lockstep.ground import trials
+from lockstep.results.model import Verdict, overall
 
 v1 = tf.compat.v1
 train = v1.train

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lockstep import recorder_process
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
+from lockstep.environments import recorder_process
 from lockstep.recorder import graph
 from lockstep.recorder.randomness import GraphSeeds
 

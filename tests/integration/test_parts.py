@@ -11,8 +11,8 @@ from click.testing import CliRunner
 import lockstep
 from lockstep import tf1
 from lockstep.cli import main
-from lockstep.errors import InputError
-from lockstep.tolerance import FixedTolerance
+from lockstep.common.errors import InputError
+from lockstep.compare.tolerance import FixedTolerance
 
 v1 = tf.compat.v1
 INPUTS = {"x": np.random.default_rng(2).normal(size=(3, 5, 8)).astype(np.float32)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.integration.pitfall_pairs import IMAGES, PAIRS, Pair, conv
 
-from lockstep.localise.pitfalls import SLUGS
+from lockstep.results.pitfalls import SLUGS
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "pitfalls"
 

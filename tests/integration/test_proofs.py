@@ -7,8 +7,8 @@ import tensorflow.compat.v1 as tf
 
 import lockstep
 from lockstep import tf1
-from lockstep.adapters.graph_races import races
-from lockstep.errors import DivergedError
+from lockstep.common.errors import DivergedError
+from lockstep.frameworks.tensorflow.graph_races import races
 
 X = {"x": np.random.default_rng(1).normal(size=(5, 7)).astype("f")}
 ONES = {"x": np.ones((5, 7), "f")}
@@ -242,7 +242,7 @@ class TestValuesInUse:
         random = step(report, "inference-random")
         assert "the candidate starts from values of its own: 2 of 2 variables" in random.summary
         assert step(report, "inference-fixed").verdict == "equivalent"
-        with pytest.raises(lockstep.errors.UndecidedError):
+        with pytest.raises(lockstep.UndecidedError):
             report.raise_if_diverged()
 
     def test_a_file_that_changes_nothing_is_noticed(self, tmp_path):

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from benchmarks.soundness import rewrites
 
-from lockstep.align import TransformRule, align
-from lockstep.parts import PartRule, in_parts
-from lockstep.steps import filling
+from lockstep.compare import filling
+from lockstep.compare.align import TransformRule, align
 from lockstep.subjects import INITIAL, Mode, Setting
+from lockstep.subjects.variable_parts import PartRule, in_parts
 
 pytestmark = pytest.mark.corpus
 PAIRS = [pytest.param(pair, id=f"{topic}/{pair.name}") for topic, pair in rewrites.pairs()]

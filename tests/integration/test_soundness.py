@@ -19,7 +19,7 @@ from benchmarks.soundness.outcome import FALSE_EQUIVALENT, HARMLESS, INVALID, Ou
 from benchmarks.soundness.sites import drawn, mutated, survey
 from benchmarks.soundness.specimens import Pair, pairs
 
-from lockstep.report.model import Culprit, Report, Verdict
+from lockstep.results.model import Culprit, Report, Verdict
 
 
 class Sample(keras.layers.Layer):

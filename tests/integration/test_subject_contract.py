@@ -10,15 +10,15 @@ import tensorflow as tf
 
 from lockstep import keras as keras_subject
 from lockstep import tf1_graph
-from lockstep.adapters.kernels import TensorFlowKernels
+from lockstep.elsewhere.isolated import IsolatedSubject
+from lockstep.elsewhere.isolated_keras import IsolatedKeras
+from lockstep.elsewhere.recorded import RecordedSubject
 from lockstep.environments import EnvironmentSpec
-from lockstep.isolated import IsolatedSubject
-from lockstep.isolated_keras import IsolatedKeras
-from lockstep.parts import PartRule, in_parts
-from lockstep.proof.evaluating import evaluate
-from lockstep.recorded import RecordedSubject
-from lockstep.recorder.structure import same_bits
+from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels
+from lockstep.ground.structure import same_bits
+from lockstep.program.evaluating import evaluate
 from lockstep.subjects import INITIAL, Execution, Instance, Mode, Setting, Subject
+from lockstep.subjects.variable_parts import PartRule, in_parts
 
 INFERENCE = Mode(training=False, randomness="num_random_ops")
 X = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)}

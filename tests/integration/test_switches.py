@@ -12,12 +12,12 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import lockstep
-from lockstep.adapters import grappler
-from lockstep.adapters.keras_eager import KerasEager
 from lockstep.cli import main
 from lockstep.cli import switches as command
-from lockstep.errors import InputError
-from lockstep.report.model import Verdict
+from lockstep.common.errors import InputError
+from lockstep.frameworks.tensorflow import grappler
+from lockstep.frameworks.tensorflow.keras_eager import KerasEager
+from lockstep.results.model import Verdict
 from lockstep.subjects import Execution, Subject
 from lockstep.switching import runs
 from lockstep.switching.runs import process_settings

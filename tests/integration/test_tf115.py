@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lockstep.common.errors import InputError, UnavailableEnvironmentError
+from lockstep.elsewhere.isolated import IsolatedSubject, Taps
+from lockstep.elsewhere.recorded import RecordedSubject
 from lockstep.environments import EnvironmentSpec, provide
-from lockstep.errors import InputError, UnavailableEnvironmentError
-from lockstep.isolated import IsolatedSubject, Taps
-from lockstep.recorded import RecordedSubject
 from lockstep.subjects import INITIAL, Mode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -32,7 +32,7 @@ def environment():
 @pytest.fixture(autouse=True)
 def own_traces(tmp_path, monkeypatch):
     """Traces of this test alone, environments shared."""
-    monkeypatch.setattr("lockstep.trace_cache.traces_folder", lambda: tmp_path / "traces")
+    monkeypatch.setattr("lockstep.elsewhere.trace_cache.traces_folder", lambda: tmp_path / "traces")
 
 
 def check(configuration, *options):

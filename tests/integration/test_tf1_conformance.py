@@ -872,7 +872,7 @@ def test_a_plain_function_is_refused_when_it_is_called():
     def plain(x):
         return x
 
-    for error in (ValueError, TypeError, lockstep.errors.LockstepError):
+    for error in (ValueError, TypeError, lockstep.LockstepError):
         with pytest.raises(error, match="does not extend a Keras layer"):
             plain(X)
     with pytest.raises(TypeError, match="without a first positional argument"):

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 import lockstep
 from lockstep import tf1
-from lockstep.errors import InputError, SubjectError
+from lockstep.common.errors import InputError, SubjectError
 from lockstep.recorder import graph
 from lockstep.recorder.randomness import GraphSeeds
-from lockstep.report.model import Verdict
+from lockstep.results.model import Verdict
 
 v1 = tf.compat.v1
 INPUTS = {"x": np.random.default_rng(5).normal(size=(4, 6)).astype("float32")}

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import lockstep
 from lockstep import tf1
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 
 HERE = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("citizen_nets", HERE / "citizen_nets.py")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1 import VariableStore, layers, private
 
 v1 = tf.compat.v1

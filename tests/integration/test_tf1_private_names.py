@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import lockstep
-from lockstep.errors import UnsupportedVersionError
+from lockstep.common.errors import UnsupportedVersionError
 from lockstep.tf1 import compatibility, private
 
 ROOT = pathlib.Path(lockstep.__file__).parent

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from lockstep import tf1
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1 import VariableStore, layers, rnn_cell
 from lockstep.tf1.layers import experimental
 

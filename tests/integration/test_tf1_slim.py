@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lockstep.errors import UnsupportedVersionError
+from lockstep.common.errors import UnsupportedVersionError
 from lockstep.tf1 import VariableStore
 from lockstep.tf1 import slim as slim_support
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lockstep.common.errors import UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, provide
-from lockstep.errors import UnavailableEnvironmentError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mlp"
 TRAINING_STEPS = ("gradients", "optimizer", "trajectory")

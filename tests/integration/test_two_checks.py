@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import lockstep
+from lockstep.common.errors import InputError, SubjectError
 from lockstep.config import subject_from_table
-from lockstep.errors import InputError, SubjectError
 
 INPUTS = {"x": np.linspace(-1, 1, 24, dtype=np.float32).reshape(6, 4)}
 LEGACY = """

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import lockstep
 from lockstep import tf1
-from lockstep.proof.reach import changed
+from lockstep.check.proof.reach import changed
 
 v1 = tf.compat.v1
 ROWS = np.random.default_rng(7).uniform(-1.0, 1.0, (3, 4)).astype(np.float32)

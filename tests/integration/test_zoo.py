@@ -15,8 +15,9 @@ from benchmarks.zoo import catalogue, scoring, table
 from benchmarks.zoo.__main__ import main
 from benchmarks.zoo.running import Runner
 
-from lockstep import subjects, tf1
-from lockstep.adapters.keras_eager import KerasEager
+from lockstep import tf1
+from lockstep.frameworks.tensorflow.keras_eager import KerasEager
+from lockstep.subjects import declared as subjects
 
 ZOO = catalogue.load()
 SMALL = [name for name, exhibit in ZOO.items() if not exhibit.family.slow]

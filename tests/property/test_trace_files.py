@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lockstep.arrays import numpy_dtype
-from lockstep.recorder import folder as folders
-from lockstep.recorder import tensors
-from lockstep.recorder.checksum import checksum
-from lockstep.recorder.failures import RecordingError
-from lockstep.recorder.folder import MANIFEST, TraceReader, TraceWriter
+from lockstep.common.arrays import numpy_dtype
+from lockstep.ground import folder as folders
+from lockstep.ground import tensors
+from lockstep.ground.checksum import checksum
+from lockstep.ground.failures import RecordingError
+from lockstep.ground.folder import MANIFEST, TraceReader, TraceWriter
 
 DTYPES = [*tensors.STORED_DTYPES, "complex64", "complex128"]
 SHAPES = st.one_of(
@@ -264,7 +264,7 @@ RECORDING = textwrap.dedent(
     """
     import sys
     import numpy as np
-    from lockstep.recorder.folder import TraceWriter
+    from lockstep.ground.folder import TraceWriter
     with TraceWriter(sys.argv[1]) as writer:
         print("begun", flush=True)
         entries = {}

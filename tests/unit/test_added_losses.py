@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lockstep.align import align
-from lockstep.report.model import Verdict
-from lockstep.steps import added_losses, numbers
-from lockstep.trace import LossRecord, Trace, VariableRecord
+from lockstep.check.steps import added_losses, numbers
+from lockstep.compare.align import align
+from lockstep.results.model import Verdict
+from lockstep.traces.trace import LossRecord, Trace, VariableRecord
 
 VARIABLES = tuple(VariableRecord(name, name, (2,), "float32", True) for name in ("a", "b"))
 VALUE = np.ones(2, np.float32)

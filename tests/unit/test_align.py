@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.align import align, rename, renamer
-from lockstep.errors import InputError
-from lockstep.trace import VariableRecord, unique_keys
+from lockstep.common.errors import InputError
+from lockstep.compare.align import align, rename, renamer
+from lockstep.traces.trace import VariableRecord, unique_keys
 
 
 def records(*named_shapes):

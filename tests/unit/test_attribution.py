@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from lockstep.errors import DivergedError, InputError, SubjectError, UndecidedError
-from lockstep.report.model import Verdict
+from lockstep.common.errors import DivergedError, InputError, SubjectError, UndecidedError
 from lockstep.report.switches import Distance, SettingReport, SwitchReport, show, to_json
-from lockstep.steps.finding import Finding
+from lockstep.results.finding import Finding
+from lockstep.results.model import Verdict
 from lockstep.switching.attribution import (
     CANDIDATE,
     REFERENCE,
@@ -24,7 +24,7 @@ from lockstep.switching.attribution import (
     of_xla,
 )
 from lockstep.switching.bench import distance, misaligned, reason, settled, why
-from lockstep.trace import Trace
+from lockstep.traces.trace import Trace
 
 PASSES = ("remapping", "arithmetic_optimization", "constant_folding", "loop_optimization")
 X = np.linspace(0.1, 2.0, 50, dtype=np.float32)

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from lockstep import trace_cache, workspace
-from lockstep.checkpoints.formats import Staging
+from lockstep.common import workspace
+from lockstep.common.errors import InputError
+from lockstep.elsewhere import trace_cache
 from lockstep.environments import store
-from lockstep.errors import InputError
-from lockstep.recorder import claims, locks
-from lockstep.recorder.folder import TraceReader, TraceWriter
+from lockstep.files.checkpoints.formats import Staging
+from lockstep.ground import claims, locks
+from lockstep.ground.folder import TraceReader, TraceWriter
 
 OWNER = """
 import os, sys, time
-from lockstep.recorder import claims
+from lockstep.ground import claims
 claim = claims.beside(sys.argv[1]) if len(sys.argv) > 1 else claims.temporary()
 open(claim.path("half"), "w").write("half")
 os.mkdir(claim.path("folder"))
@@ -227,7 +228,7 @@ def kept(folder, name, size=1000):
 READER = """
 import sys
 from pathlib import Path
-from lockstep import trace_cache
+from lockstep.elsewhere import trace_cache
 held = trace_cache._taken(Path(sys.argv[1]), shared=True)
 print("reading", flush=True)
 sys.stdin.readline()
@@ -276,7 +277,7 @@ def test_a_removal_that_was_killed_leaves_no_half_trace(cache):
     place = kept(cache, "key-1")
     program = (
         "import os, shutil, sys\n"
-        "from lockstep import trace_cache\n"
+        "from lockstep.elsewhere import trace_cache\n"
         "shutil.rmtree = lambda *a, **o: os._exit(9)\n"
         "trace_cache.make_room()\n"
     )

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 import lockstep
 from lockstep import config
 from lockstep.cli import demo, interruptions, main, session, startup
-from lockstep.errors import InputError, SubjectError, UndecidedError
+from lockstep.common.errors import InputError, SubjectError, UndecidedError
+from lockstep.common.tracebacks import users_traceback
 from lockstep.report.json import from_json
-from lockstep.report.model import Report, StepReport, Verdict
-from lockstep.tracebacks import users_traceback
+from lockstep.results.model import Report, StepReport, Verdict
 
 CONFIGURATION = """
 [reference]
@@ -173,7 +173,7 @@ SLOW = """
 import hashlib, os, sys, time
 import lockstep
 from lockstep.cli import interruptions, main, session
-from lockstep import workspace
+from lockstep.common import workspace
 
 def slow(*_, **__):
     work = workspace.temporary()

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from lockstep.align import align
-from lockstep.collecting import Collector
-from lockstep.judging import Traces
-from lockstep.report.evidence import ProgramPair, Row
-from lockstep.report.model import Culprit
+from lockstep.check.collecting import Collector
+from lockstep.check.judging import Traces
+from lockstep.compare.align import align
+from lockstep.results.evidence import ProgramPair, Row
+from lockstep.results.model import Culprit
 from lockstep.subjects import Recording, Subject
-from lockstep.trace import Trace, VariableRecord
+from lockstep.traces.trace import Trace, VariableRecord
 
 
 def trace(outputs=None, before=None):

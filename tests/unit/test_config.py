@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lockstep import config
-from lockstep.errors import InputError, SubjectError
-from lockstep.tolerance import FixedTolerance
+from lockstep.common.errors import InputError, SubjectError
+from lockstep.compare.tolerance import FixedTolerance
 
 SIDES = """
 [reference]
@@ -287,11 +287,10 @@ def test_names_to_be_ignored_are_patterns(folder):
 
 @pytest.fixture
 def wrapped(monkeypatch):
-    """Takes the place of the adapters, so that no TensorFlow is needed: gives back what was to be wrapped."""
-    from lockstep.config import entries
+    """Takes the place of the frameworks, so that no TensorFlow is needed: gives back what was to be wrapped."""
+    from lockstep.frameworks import runtimes
 
-    wrap = {name: lambda function, *, label, name=name: (name, function, label) for name in ("tf1", "keras")}
-    monkeypatch.setattr(entries, "_RUNTIMES", wrap)
+    monkeypatch.setattr(runtimes, "subject", lambda name, function, label, apart: (name, function, label))
 
 
 def subject(folder, entry="legacy_model.py:forward", runtime="tf1", side="reference"):

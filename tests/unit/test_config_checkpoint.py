@@ -3,8 +3,8 @@
 import pytest
 
 from lockstep import config
-from lockstep.checkpoints.settings import CheckpointSettings
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
+from lockstep.files.checkpoints.settings import CheckpointSettings
 
 PLAIN = """
 [reference]

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from lockstep import config
+from lockstep.common.errors import InputError
 from lockstep.config import Isolation
+from lockstep.elsewhere.isolated_keras import IsolatedKeras
 from lockstep.environments import EnvironmentSpec
-from lockstep.errors import InputError
-from lockstep.isolated_keras import IsolatedKeras
 
 CONFIGURATION = """
 [reference]

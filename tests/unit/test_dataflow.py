@@ -4,7 +4,7 @@ import operator
 
 import pytest
 
-from lockstep.adapters.dataflow import Dataflow, Node
+from lockstep.frameworks.tensorflow.dataflow import Dataflow, Node
 
 FUNCTIONS = {"Add": operator.add, "Less": operator.lt, "Neg": operator.neg, "Even": lambda n: n % 2 == 0}
 

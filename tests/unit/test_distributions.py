@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lockstep.distributions import describe, same_distribution
+from lockstep.compare.distributions import describe, same_distribution
 
 RNG = np.random.default_rng(0)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lockstep.draws import RecordedDraws, matched
-from lockstep.recorder.records import ForwardDraw
+from lockstep.frameworks.tensorflow.draws import RecordedDraws, matched
+from lockstep.ground.records import ForwardDraw
 
 
 def draw(seed, size=8, kind="RandomUniform", *, used=True, earlier=()):

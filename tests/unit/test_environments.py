@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep import environments
-from lockstep.cache import cache_folder
+from lockstep.common.cache import cache_folder
+from lockstep.common.errors import InputError, UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, clean, find_interpreter, inspection, interpreters, listed, provide
 from lockstep.environments import uv as uv_module
 from lockstep.environments.constraints import KNOWN, constraints_for
 from lockstep.environments.locking import locked
 from lockstep.environments.requirements import parse
 from lockstep.environments.store import reclaim
-from lockstep.errors import InputError, UnavailableEnvironmentError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are shell scripts")
 

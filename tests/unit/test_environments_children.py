@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from lockstep.common.errors import InputError
 from lockstep.environments import Completed, KeptChild, children, inherited_variables, run_child
 from lockstep.environments.output import TAIL_BYTES, Reading
 from lockstep.environments.processes import Group
-from lockstep.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and process groups are tested here")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lockstep.common.errors import InputError
 from lockstep.environments import KeptChild, inherited_variables
-from lockstep.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and process groups are tested here")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lockstep.recorder import fill
+from lockstep.ground import fill
 
 
 def test_distinct_values_tell_a_transposed_and_a_swapped_kernel():

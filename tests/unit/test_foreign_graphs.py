@@ -11,8 +11,8 @@ from tensorflow.python.client import pywrap_tf_session
 from tests.data import recorded
 
 from lockstep import config, tf1
-from lockstep.adapters import computing, foreign_graphs
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
+from lockstep.frameworks.tensorflow import computing, foreign_graphs
 from lockstep.recorder import graph
 from lockstep.recorder.graph import imported, session_config
 from lockstep.recorder.modules import Modules

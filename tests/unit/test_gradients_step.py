@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lockstep.align import TransformRule, align
-from lockstep.report.model import Verdict
-from lockstep.sensitivity import TRAINING_LOSS
-from lockstep.steps import gradients
-from lockstep.tolerance import FixedTolerance
-from lockstep.trace import Trace, VariableRecord
-from lockstep.transforms import Transform
+from lockstep.check.steps import gradients
+from lockstep.compare.align import TransformRule, align
+from lockstep.compare.sensitivity import TRAINING_LOSS
+from lockstep.compare.tolerance import FixedTolerance
+from lockstep.compare.transforms import Transform
+from lockstep.results.model import Verdict
+from lockstep.traces.trace import Trace, VariableRecord
 
 GENERATOR = np.random.default_rng(1)
 KERNEL = GENERATOR.normal(size=(6, 4)).astype(np.float32)

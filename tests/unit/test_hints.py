@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from lockstep.hints import hint
+from lockstep.common.hints import hint
 
 
 def message_of(action):

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from tools.fuzz.tables import field, masked_crc, written
 
-from lockstep.checkpoints import slices, wire
-from lockstep.checkpoints.judging import judged
-from lockstep.checkpoints.slices import Slice
-from lockstep.errors import InputError
-from lockstep.recorder.restoring import Held
+from lockstep.common.errors import InputError
+from lockstep.files.checkpoints import slices, wire
+from lockstep.files.checkpoints.judging import judged
+from lockstep.files.checkpoints.slices import Slice
+from lockstep.ground.restoring import Held
 
 FLOAT, STRING = 1, 7
 HEADER = field(1, 1)

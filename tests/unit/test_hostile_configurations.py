@@ -16,15 +16,15 @@ import pytest
 from click.testing import CliRunner
 
 from lockstep import config
-from lockstep.align import align, rename
 from lockstep.cli import main
 from lockstep.cli.sizes import Bytes
-from lockstep.errors import InputError, SubjectError
-from lockstep.parts import PartRule, cut_by
-from lockstep.recorder import patterns
-from lockstep.recorder.failures import said
-from lockstep.trace import VariableRecord
-from lockstep.trace_cache import limit_bytes
+from lockstep.common.errors import InputError, SubjectError
+from lockstep.compare.align import align, rename
+from lockstep.elsewhere.trace_cache import limit_bytes
+from lockstep.ground import patterns
+from lockstep.ground.failures import said
+from lockstep.subjects.variable_parts import PartRule, cut_by
+from lockstep.traces.trace import VariableRecord
 
 REFERENCE = '[reference]\nruntime = "tf1"\nentry = "model.py:forward"\n'
 CANDIDATE = '[candidate]\nruntime = "keras"\nentry = "model.py:forward"\n'
@@ -223,7 +223,7 @@ def test_patterns_that_take_forever_end_within_seconds(case):
 
 
 def config_rule(pattern):
-    from lockstep.align import TransformRule
+    from lockstep.compare.align import TransformRule
 
     return TransformRule.of([pattern, "transpose(1,0)"])
 

@@ -1,28 +1,39 @@
 """Importing Lockstep must cost nothing: no framework comes with it."""
 
+import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import lockstep
+
 FRAMEWORKS = ("tensorflow", "keras", "tf_slim")
+ROOT = Path(lockstep.__file__).parent
 CORE = (
-    "align",
-    "switching.attribution",
-    "checkpoints.mapping",
-    "checkpoints.formats",
+    "causes",
+    "check",
+    "common",
     "compare",
-    "distributions",
-    "recorder.fill",
-    "recorder.folder",
-    "metrics",
-    "report.model",
-    "steps.checkpoint",
-    "steps.numbers",
-    "tolerance",
-    "trace",
-    "transforms",
+    "config",
+    "files",
+    "ground",
+    "localise",
+    "optimizers",
+    "program",
+    "report",
+    "results",
+    "subjects",
+    "switching",
+    "traces",
 )
+
+
+def _modules(package):
+    yield f"lockstep.{package}"
+    for found in pkgutil.walk_packages([str(ROOT / package)], f"lockstep.{package}."):
+        yield found.name
 
 
 def _loaded_after(statement: str) -> set[str]:
@@ -33,14 +44,41 @@ def _loaded_after(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import lockstep", "import lockstep.verification", "import lockstep.subjects", "import lockstep.switching.asking"],
+    [
+        "import lockstep",
+        "import lockstep.check.verification",
+        "import lockstep.subjects.declared",
+        "import lockstep.switching.asking",
+    ],
 )
 def test_importing_lockstep_imports_no_framework(statement):
     assert _loaded_after(statement) == set()
 
 
 def test_importing_the_core_imports_no_framework():
-    assert _loaded_after("; ".join(f"import lockstep.{name}" for name in CORE)) == set()
+    named = [name for package in CORE for name in _modules(package)]
+    assert len(named) > 100
+    assert _loaded_after("; ".join(f"import {name}" for name in named)) == set()
+
+
+def test_the_top_level_holds_packages_alone():
+    files = {path.name for path in ROOT.iterdir() if path.is_file()}
+    assert files == {"__init__.py", "__main__.py", "py.typed"}
+
+
+def test_every_package_is_in_a_layer():
+    if sys.version_info < (3, 11):
+        pytest.skip("Python 3.10 has no tomllib; the newest one runs this")
+    import tomllib
+
+    contracts = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = [
+        name.strip() for contract in contracts for layer in contract.get("layers", ()) for name in layer.split("|")
+    ]
+    packages = [path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()]
+    assert sorted(layers) == sorted(packages)
 
 
 def test_this_check_can_fail():
@@ -48,8 +86,6 @@ def test_this_check_can_fail():
 
 
 def test_every_public_name_resolves():
-    import lockstep
-
     for name in lockstep.__all__:
         assert getattr(lockstep, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'verfy'"):

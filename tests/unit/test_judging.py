@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lockstep.align import Alignment
-from lockstep.judging import Judge, Traces
+from lockstep.check.judging import Judge, Traces
+from lockstep.check.proof.whole import EndInDouble, Whole
+from lockstep.check.steps.forced import Located
+from lockstep.compare.align import Alignment
+from lockstep.compare.tolerance import FixedTolerance
 from lockstep.localise.findings import Localisation
-from lockstep.proof.whole import EndInDouble, Whole
-from lockstep.report.model import Culprit
-from lockstep.steps.forced import Located
-from lockstep.tolerance import FixedTolerance
-from lockstep.trace import Trace, VariableRecord
+from lockstep.results.model import Culprit
+from lockstep.traces.trace import Trace, VariableRecord
 
 HERE = {"loud": np.linspace(-1, 1, 9), "quiet": np.linspace(1, 2, 9)}
 

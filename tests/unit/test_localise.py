@@ -8,17 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.errors import FaultWarning, KernelError
-from lockstep.localise import budget, causes, effects, forcing, written_otherwise
-from lockstep.localise.causes import cause_of
-from lockstep.localise.culprits import culprits
+from lockstep.causes import causes
+from lockstep.causes.causes import cause_of
+from lockstep.causes.culprits import culprits
+from lockstep.check.steps import forced
+from lockstep.common.errors import FaultWarning, KernelError
+from lockstep.localise import budget, effects, forcing, written_otherwise
 from lockstep.localise.findings import Blame
 from lockstep.localise.forcing import localise
 from lockstep.localise.matching import reads_all, without_duplicates
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import Values
 from lockstep.program import Place, ProgramBuilder, Spec
-from lockstep.steps import forced
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(8, 6)).astype(np.float32)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lockstep.align import align
-from lockstep.report.model import Culprit, Verdict, gathered
-from lockstep.steps import numbers
-from lockstep.trace import LossRecord, Trace, VariableRecord
+from lockstep.check.steps import numbers
+from lockstep.compare.align import align
+from lockstep.results.model import Culprit, Verdict, gathered
+from lockstep.traces.trace import LossRecord, Trace, VariableRecord
 
 VALUE = np.random.default_rng(5).normal(size=(3, 4)).astype(np.float32)
 CONSTANT = np.full((3, 4), 0.25, np.float32)

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from lockstep import manifest
-from lockstep.forms import MisstatedError
+from lockstep.common.forms import MisstatedError
 from lockstep.optimizers.rules import CHOICES, KINDS, NEEDED, NUMBERS, replay
+from lockstep.traces import manifest
 
 TENSOR = {"dtype": "float32", "shape": [2], "checksum": "0", "file": "f", "key": "0"}
 ONE = {**TENSOR, "shape": []}

@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from lockstep.align import align
-from lockstep.checkpoints.entries import Entry
-from lockstep.checkpoints.mapping import as_toml, propose
-from lockstep.proposing import rules_of
-from lockstep.trace import VariableRecord
-from lockstep.verification import Rules
+from lockstep.check.verification import Rules
+from lockstep.compare.align import align
+from lockstep.convert.proposing import rules_of
+from lockstep.files.checkpoints.entries import Entry
+from lockstep.files.checkpoints.mapping import as_toml, propose
+from lockstep.traces.trace import VariableRecord
 
 if sys.version_info >= (3, 11):
     import tomllib

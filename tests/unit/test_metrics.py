@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.compare import TensorComparison, compare_tensor
-from lockstep.errors import InputError
-from lockstep.metrics import Extent, Figures, blocks, compare_arrays, measure_extent, traversal
-from lockstep.metrics.plan import make_plan
-from lockstep.tolerance import FixedTolerance
+from lockstep.common.errors import InputError
+from lockstep.compare.metrics import Extent, Figures, blocks, compare_arrays, measure_extent, traversal
+from lockstep.compare.metrics.plan import make_plan
+from lockstep.compare.pairs import TensorComparison, compare_tensor
+from lockstep.compare.tolerance import FixedTolerance
 
 NAN, INF = math.nan, math.inf
 TINY_FLOATS = [
@@ -518,7 +518,9 @@ def test_figures_are_frozen():
 
 
 def test_bfloat16_is_known_without_importing_ml_dtypes():
-    code = "import sys, lockstep.metrics; print(sorted({'ml_dtypes', 'tensorflow', 'keras'} & set(sys.modules)))"
+    code = (
+        "import sys, lockstep.compare.metrics; print(sorted({'ml_dtypes', 'tensorflow', 'keras'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

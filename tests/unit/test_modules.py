@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lockstep.recorder.failures import RecordingError, UsersImportError
+from lockstep.ground.failures import RecordingError, UsersImportError
 from lockstep.recorder.modules import Modules, Sources
 
 
@@ -184,7 +184,10 @@ def test_a_class_and_what_is_asked_of_it_come_from_one_import(tmp_path):
 
 
 def test_libraries_are_not_imported_again(tmp_path):
-    write(tmp_path, model="import json, lockstep.errors\nN = []\ndef forward():\n    N.append(1)\n    return json\n")
+    write(
+        tmp_path,
+        model="import json, lockstep.common.errors\nN = []\ndef forward():\n    N.append(1)\n    return json\n",
+    )
     sources = Sources(str(tmp_path))
     import json
 

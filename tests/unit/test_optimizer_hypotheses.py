@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lockstep.optimizers import Description, explain, replay
-from lockstep.optimizers.hypotheses import Course
-from lockstep.recorder.trials import UPDATES, cut, probes, trial
-from lockstep.tolerance import update_tolerance
+from lockstep.causes.optimizer_hypotheses import Course, explain
+from lockstep.compare.tolerance import update_tolerance
+from lockstep.ground.trials import UPDATES, cut, probes, trial
+from lockstep.optimizers import Description, replay
 
 SHAPES = {"w": ((5, 4), np.dtype("float32")), "b": ((4,), np.dtype("float32"))}
 GIVEN = trial(SHAPES)

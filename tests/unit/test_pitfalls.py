@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.localise import pitfalls
-from lockstep.localise.pitfalls import SLUGS, SUMMARIES
+from lockstep.results import pitfalls
+from lockstep.results.pitfalls import SLUGS, SUMMARIES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "pitfalls"

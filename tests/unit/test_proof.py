@@ -5,14 +5,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from lockstep.align import Alignment
-from lockstep.errors import KernelError
+from lockstep.check.proof import inputs, kinks, reach, roles, start, whole
+from lockstep.check.steps.numbers import but_for_signs
+from lockstep.common.errors import KernelError
+from lockstep.compare.align import Alignment
+from lockstep.compare.tolerance import change_atol
+from lockstep.ground import fill
 from lockstep.program import Place, ProgramBuilder, Spec
-from lockstep.proof import inputs, kinks, reach, roles, start, whole
-from lockstep.recorder import fill
-from lockstep.steps.numbers import but_for_signs
-from lockstep.tolerance import change_atol
-from lockstep.trace import Trace, VariableRecord
+from lockstep.traces.trace import Trace, VariableRecord
 
 F = np.float32
 

@@ -8,7 +8,8 @@ import pytest
 
 import lockstep.recorder
 
-FILES = sorted(Path(lockstep.recorder.__file__).parent.glob("*.py"))
+ROOT = Path(lockstep.recorder.__file__).parents[1]
+FILES = sorted(file for package in ("ground", "recorder") for file in (ROOT / package).glob("*.py"))
 ALLOWED = {"numpy", "tensorflow", "lockstep_recorder"}
 
 
@@ -20,7 +21,7 @@ def imported(tree):
             yield node.module.partition(".")[0]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_each_module_is_python_3_6_and_imports_nothing_else(file):
     tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 6))
     foreign = {name for name in imported(tree) if name not in sys.stdlib_module_names and name not in ALLOWED}

@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from lockstep.localise.pitfalls import SLUGS
 from lockstep.report import charts, view
 from lockstep.report import html as page
-from lockstep.report.evidence import Computed, Evidence, Excerpt, ProgramPair, Row, UlpHistogram, VariablePair
-from lockstep.report.model import Culprit, Report, StepReport, Verdict, merged
 from lockstep.report.switches import Distance, SettingReport, SwitchReport
+from lockstep.results.evidence import Computed, Evidence, Excerpt, ProgramPair, Row, UlpHistogram, VariablePair
+from lockstep.results.model import Culprit, Report, StepReport, Verdict, merged
+from lockstep.results.pitfalls import SLUGS
 
 HOSTILE = '</script><script>window.obeyed = 1</script><img src=x onerror="window.obeyed = 1">\'\u202e\x1b[2J'
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lockstep.report.json import from_json, to_json
-from lockstep.report.model import Culprit, Report, StepReport, Verdict, merged
+from lockstep.results.model import Culprit, Report, StepReport, Verdict, merged
 
 REPORT = Report(
     verdict=Verdict.DIVERGED,

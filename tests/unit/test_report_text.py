@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lockstep.report.model import Culprit, Report, StepReport, Verdict
 from lockstep.report.text import as_text, show
+from lockstep.results.model import Culprit, Report, StepReport, Verdict
 
 NAMES = ("variables-created-once", "variables-match", "inference-fixed", "inference-random", "training-random")
 LONG = "InceptionResnetV2/Repeat_1/block17_7/Branch_0/Conv2d_1x1/BatchNorm/a_rather_long_name/moving_variance"

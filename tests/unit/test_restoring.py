@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.align import TransformRule, align
-from lockstep.checkpoints import Checkpoint, Kind
-from lockstep.checkpoints.entries import counted
-from lockstep.errors import InputError
-from lockstep.recorder.restoring import Held, match, value
-from lockstep.trace import VariableRecord
-from lockstep.transforms import Transform
+from lockstep.common.errors import InputError
+from lockstep.compare.align import TransformRule, align
+from lockstep.compare.transforms import Transform
+from lockstep.files.checkpoints import Checkpoint, Kind
+from lockstep.files.checkpoints.entries import counted
+from lockstep.ground.restoring import Held, match, value
+from lockstep.traces.trace import VariableRecord
 
 WHOLE = np.arange(20, dtype=np.float32).reshape(10, 2)
 

@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lockstep import sensitivity
-from lockstep.arrays import largest_magnitude, numpy_dtype
-from lockstep.errors import InputError
-from lockstep.report.model import Verdict
-from lockstep.steps import shares
-from lockstep.steps.finding import Finding
+from lockstep.check.steps import shares
+from lockstep.common.arrays import largest_magnitude, numpy_dtype
+from lockstep.common.errors import InputError
+from lockstep.compare import sensitivity
+from lockstep.results.finding import Finding
+from lockstep.results.model import Verdict
 from lockstep.subjects import Objective
-from lockstep.trace import Trace, VariableRecord
+from lockstep.traces.trace import Trace, VariableRecord
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lockstep.align import TransformRule, align
-from lockstep.checkpoints import Checkpoint
-from lockstep.errors import InputError
-from lockstep.recorder.restoring import Held
-from lockstep.steps import checkpoint as step
-from lockstep.trace import Trace, VariableRecord, unique_keys
+from lockstep.check.steps import checkpoint as step
+from lockstep.common.errors import InputError
+from lockstep.compare.align import TransformRule, align
+from lockstep.files.checkpoints import Checkpoint
+from lockstep.ground.restoring import Held
+from lockstep.traces.trace import Trace, VariableRecord, unique_keys
 
 W, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(3, dtype=np.float32)
 

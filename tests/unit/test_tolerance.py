@@ -1,7 +1,7 @@
 import numpy as np
 
-from lockstep.compare import compare_named, compare_tensor
-from lockstep.tolerance import FixedTolerance
+from lockstep.compare.pairs import compare_named, compare_tensor
+from lockstep.compare.tolerance import FixedTolerance
 
 GUIDE = FixedTolerance()
 

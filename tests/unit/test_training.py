@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lockstep.recorder import training
-from lockstep.report.model import Verdict
-from lockstep.steps import trajectory
-from lockstep.steps.finding import Finding
+from lockstep.check.steps import trajectory
+from lockstep.ground import training
+from lockstep.results.finding import Finding
+from lockstep.results.model import Verdict
 
 START = {"w": np.array([1.0, -2.0], np.float32), "average": np.zeros(2, np.float32), "global_step": np.int64(0)}
 

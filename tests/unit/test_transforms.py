@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.errors import InputError
-from lockstep.transforms import Transform, joined
+from lockstep.common.errors import InputError
+from lockstep.compare.transforms import Transform, joined
 
 
 def numbers(*shape):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lockstep.arrays import numpy_dtype
+from lockstep.common.arrays import numpy_dtype
 from lockstep.localise.values import Values
 from lockstep.program import Operation, Place, Program, Spec
 

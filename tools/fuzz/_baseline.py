@@ -48,7 +48,7 @@ def code() -> dict[str, Any]:
 
 def record(folder: Path, name: str, factor: str) -> Path:
     """Records the model with a factor in it, in every mode, with its gradients, optimizer, steps and taps."""
-    from lockstep.recorder import folder as folders
+    from lockstep.ground import folder as folders
     from lockstep.recorder import recording, worker
 
     code = folder / f"code-{name}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tools.fuzz.outcome import Kind, Outcome, attempt
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 
 NAME = "_unwell"
 LIMIT_S = 3

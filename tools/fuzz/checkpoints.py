@@ -21,7 +21,7 @@ from tools.fuzz.inputs import damaged
 from tools.fuzz.outcome import Outcome, attempt, generator
 from tools.fuzz.tables import field, masked_crc, written
 
-from lockstep.checkpoints import wire
+from lockstep.files.checkpoints import wire
 
 NAME = "checkpoints"
 SHARE = 2
@@ -68,8 +68,8 @@ def prepare(folder: Path) -> None:
             place = folder / kind
             place.mkdir()
             tf1.train.Saver(write_version=version).save(session, str(place / "m"), write_meta_graph=False)
-    from lockstep.checkpoints.formats import write_safetensors
-    from lockstep.recorder.restoring import Held
+    from lockstep.files.checkpoints.formats import write_safetensors
+    from lockstep.ground.restoring import Held
 
     plain = {name: value for name, value in values.items() if value.dtype.kind in "fib"}
     (folder / "safe").mkdir()
@@ -120,7 +120,7 @@ def trials(seed: int, count: int, folder: Path) -> Iterator[Outcome]:
 
 
 def _read(prefix: Path) -> dict[str, np.ndarray]:
-    from lockstep.adapters.checkpoint_reader import open_checkpoint
+    from lockstep.frameworks.tensorflow.checkpoint_reader import open_checkpoint
 
     checkpoint = open_checkpoint(prefix)
     found = {name: np.array(checkpoint[name]) for name in checkpoint}
@@ -131,7 +131,7 @@ def _read(prefix: Path) -> dict[str, np.ndarray]:
 
 
 def _read_safe(path: Path) -> dict[str, np.ndarray]:
-    from lockstep.adapters.weight_formats import read_safetensors
+    from lockstep.frameworks.tensorflow.weight_formats import read_safetensors
 
     return {name: np.array(value) for name, value in read_safetensors(path, ["net/weights", "net/scalar"]).items()}
 
@@ -184,8 +184,8 @@ def _safetensors_damaged(random_: random.Random, place: Path) -> str | None:
 
 
 def _h5_damaged(random_: random.Random, place: Path) -> str | None:
-    from lockstep.adapters import weight_formats
-    from lockstep.checkpoints.formats import Format
+    from lockstep.files.checkpoints.formats import Format
+    from lockstep.frameworks.tensorflow import weight_formats
 
     file = _copied("keras", place) / "m.weights.h5"
     file.write_bytes(damaged(file.read_bytes(), random_))
@@ -194,7 +194,7 @@ def _h5_damaged(random_: random.Random, place: Path) -> str | None:
 
 
 def _keras_damaged(random_: random.Random, place: Path) -> str | None:
-    from lockstep.adapters import weight_formats
+    from lockstep.frameworks.tensorflow import weight_formats
 
     file = _copied("keras", place) / "m.keras"
     if random_.random() < 0.5:

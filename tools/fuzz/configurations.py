@@ -17,10 +17,10 @@ import numpy as np
 from tools.fuzz.outcome import LONGEST, Outcome, attempt, generator
 
 from lockstep import config
-from lockstep.align import align
-from lockstep.errors import LockstepError
-from lockstep.parts import cut_by
-from lockstep.trace import VariableRecord
+from lockstep.common.errors import LockstepError
+from lockstep.compare.align import align
+from lockstep.subjects.variable_parts import cut_by
+from lockstep.traces.trace import VariableRecord
 
 NAME = "configurations"
 MEMORY_BYTES = 6 << 30

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from tools.fuzz.outcome import Outcome, attempt, generator
 
+from lockstep.common.errors import InputError
 from lockstep.config.arrays import InputSpec
 from lockstep.config.arrays import _load as load
-from lockstep.errors import InputError
 
 NAME = "inputs"
 MEMORY_BYTES = 6 << 30

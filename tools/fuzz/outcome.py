@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from lockstep.errors import LockstepError
+from lockstep.common.errors import LockstepError
 
 Kind = Literal["right", "wrong", "traceback", "hang", "abort"]
 

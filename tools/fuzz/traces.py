@@ -37,7 +37,7 @@ _RUN_S = 8.0
 
 def prepare(folder: Path) -> None:
     """Records what is damaged: once for each process."""
-    from lockstep.adapters import foreign_graphs
+    from lockstep.frameworks.tensorflow import foreign_graphs
 
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     foreign_graphs.SHORTEST_S = _RUN_S
@@ -71,7 +71,7 @@ def trials(seed: int, count: int, folder: Path) -> Iterator[Outcome]:
 
 def _read(place: Path) -> dict[str, bytes]:
     """Everything that a reader gets from a trace, by where it stands: numbers, and the rest as text."""
-    from lockstep.recorded import RecordedSubject
+    from lockstep.elsewhere.recorded import RecordedSubject
 
     subject = RecordedSubject(place)
     found = {"environment": repr(sorted(subject.environment().items())).encode(), "files": repr(subject.files).encode()}
@@ -101,8 +101,8 @@ def _read(place: Path) -> dict[str, bytes]:
 
 
 def _same_or_refused(draw: random.Random, target: Path, folder: Path, whole: dict[str, bytes]) -> str | None:
-    from lockstep.errors import InputError
-    from lockstep.recorded import RecordedSubject
+    from lockstep.common.errors import InputError
+    from lockstep.elsewhere.recorded import RecordedSubject
 
     try:
         RecordedSubject(target).verify()
@@ -136,7 +136,7 @@ def _differing(target: Path, reference: Path) -> bool:
 
 
 def _verdict_is_that_of_the_whole(draw: random.Random, target: Path, folder: Path) -> str | None:
-    from lockstep.errors import InputError
+    from lockstep.common.errors import InputError
 
     other = draw.choice(list(VERDICTS))
     try:
@@ -171,7 +171,7 @@ def _answered(draw: random.Random, target: Path, folder: Path) -> str | None:
 
 def _graph_run(draw: random.Random, target: Path) -> str | None:
     """Runs the graphs of the trace here, and follows them, as localising does."""
-    from lockstep.recorded import RecordedSubject
+    from lockstep.elsewhere.recorded import RecordedSubject
     from lockstep.subjects import INITIAL
 
     subject = RecordedSubject(target)
@@ -195,7 +195,7 @@ def _ill_told(output: str, status: int) -> str | None:
 def _compared(reference: Path, candidate: Path | None) -> str:
     """Compares a trace with another one, or with the model itself, which runs here."""
     import lockstep
-    from lockstep.recorded import RecordedSubject
+    from lockstep.elsewhere.recorded import RecordedSubject
     from lockstep.report import json as reports
     from lockstep.report import text
 
@@ -330,7 +330,7 @@ DAMAGES: tuple[Callable[[random.Random, Path], str], ...] = (
 
 
 def _signed(target: Path, body: dict[str, Any], text: str | None = None) -> None:
-    from lockstep.recorder import folder as folders
+    from lockstep.ground import folder as folders
 
     body.pop("sha256", None)
     written = json.dumps(body)
@@ -434,8 +434,8 @@ def _entry(draw: random.Random, body: dict[str, Any]) -> dict[str, Any]:
 
 def _other_tensor(draw: random.Random, target: Path) -> str:
     """Numbers are changed, with the checksums of all who speak of them."""
-    from lockstep.recorder import tensors
-    from lockstep.recorder.checksum import checksum
+    from lockstep.ground import tensors
+    from lockstep.ground.checksum import checksum
 
     body = _body(target)
     entry = _entry(draw, body)
@@ -538,7 +538,7 @@ REACHING = ("WriteFile", "ReadFile", "ImmutableConst", "DebugIdentity", "PyFuncS
 
 
 def _edited(draw: random.Random, node: Any, nodes: Any) -> str:
-    from lockstep.adapters.computing import COMPUTING
+    from lockstep.frameworks.tensorflow.computing import COMPUTING
 
     kind = draw.randrange(6)
     name = f"{node.op} {node.name}"

@@ -18,7 +18,7 @@ import click
 
 import lockstep
 from lockstep.cli import interruptions, saying
-from lockstep.errors import LockstepError, nearest
+from lockstep.common.errors import LockstepError, nearest
 
 _COMMANDS = {
     "check": "lockstep.cli.check",
@@ -78,7 +78,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         found = super().resolve_command(ctx, args)
         if found[0] != "env":  # which lists what is not finished, and removes what it is told to
-            from lockstep import leftovers
+            from lockstep.environments import leftovers
 
             leftovers.reclaim()
         return found

@@ -36,7 +36,7 @@ def compare(
     from lockstep import config, verify
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
-    from lockstep.recorded import RecordedSubject
+    from lockstep.elsewhere.recorded import RecordedSubject
 
     session.check_destination(json_file, html_file)
     subjects = RecordedSubject(reference), RecordedSubject(candidate)

@@ -28,14 +28,14 @@ def convert(checkpoint: Path, configuration: Path, target: Path, *, moving_avera
     Exit status: 0 converted, 1 the result diverged, 2 nothing was converted.
     """
     from lockstep import config
-    from lockstep.checkpoints.formats import format_of
-    from lockstep.checkpoints.locating import located
-    from lockstep.checkpoints.settings import CheckpointSettings
+    from lockstep.check.verification import Rules
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
-    from lockstep.converting import Conversion
-    from lockstep.converting import convert as run
-    from lockstep.verification import Rules
+    from lockstep.convert.converting import Conversion
+    from lockstep.convert.converting import convert as run
+    from lockstep.files.checkpoints.formats import format_of
+    from lockstep.files.checkpoints.locating import located
+    from lockstep.files.checkpoints.settings import CheckpointSettings
 
     format_of(target)
     located(checkpoint)

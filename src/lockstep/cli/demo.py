@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lockstep.cli import saying, session
-from lockstep.errors import InputError, nearest
-from lockstep.report.model import Report, Verdict, overall
+from lockstep.common.errors import InputError, nearest
+from lockstep.results.model import Report, Verdict, overall
 
 if TYPE_CHECKING:
     from rich.table import Table

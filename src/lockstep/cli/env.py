@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lockstep.cli import saying, session
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table

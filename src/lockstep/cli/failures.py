@@ -6,9 +6,9 @@ import errno
 import traceback
 
 from lockstep.cli import saying
-from lockstep.errors import LockstepError, SubjectError
-from lockstep.tracebacks import users_traceback
-from lockstep.values import shown_path
+from lockstep.common.errors import LockstepError, SubjectError
+from lockstep.common.tracebacks import users_traceback
+from lockstep.common.values import shown_path
 
 # What the machine lacks or forbids: no code could do better.
 _SYSTEMS = {

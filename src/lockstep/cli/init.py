@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lockstep.cli import saying
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 
 # They lie in the package as `.txt`: they are text to be written out, no modules of Lockstep.
 _FILES = ("lockstep.toml", "legacy_model.py", "migrated_model.py")

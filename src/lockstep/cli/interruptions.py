@@ -181,7 +181,7 @@ class LastSteps:
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     del frame
-    from lockstep.recorder import claims
+    from lockstep.ground import claims
 
     claims.remove_all()
     os._exit(128 + number)  # children end with this process

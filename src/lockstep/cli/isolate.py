@@ -13,14 +13,15 @@ import click
 
 from lockstep.cli import saying, session
 from lockstep.cli.sizes import Bytes
-from lockstep.report.model import Verdict
+from lockstep.frameworks import runtimes
+from lockstep.results.model import Verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from lockstep.cli.progress import Progress
     from lockstep.config import Configuration
-    from lockstep.isolate import Isolated, Row
+    from lockstep.slicing.slice_scope import Isolated, Row
     from lockstep.subjects import Subject
 
 _LIMIT = 1_000_000
@@ -54,7 +55,7 @@ def isolate(configuration: Path, scope: str, *, training: bool, out: Path | None
     from lockstep import config
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
-    from lockstep.errors import InputError
+    from lockstep.common.errors import InputError
 
     if out is not None and out.exists():
         raise InputError(f"--out {out}: it exists; name a folder that does not.")
@@ -78,13 +79,12 @@ def isolate(configuration: Path, scope: str, *, training: bool, out: Path | None
 
 def _found(settings: Configuration, scope: str, progress: Progress, *, training: bool, max_memory: int) -> Isolated:
     from lockstep import config
-    from lockstep import isolate as isolating
-    from lockstep.adapters.kernels import TensorFlowKernels
+    from lockstep.slicing import slice_scope as isolating
 
     def subject(side: str) -> Subject:
         return config.subject_from_configuration(settings, side, say=functools.partial(session.say, progress, side))
 
-    kernels = TensorFlowKernels()
+    kernels = runtimes.kernels()
     sides = isolating.take_down(
         (subject("reference"), subject("candidate")),
         config.make_inputs(settings),
@@ -98,13 +98,13 @@ def _found(settings: Configuration, scope: str, progress: Progress, *, training:
 
 def _write(found: Isolated, out: Path) -> Path:
     """Writes the script and its data; the folder gets its name when both are whole."""
-    from lockstep import __version__, workspace
-    from lockstep.adapters.kernels import TensorFlowKernels
-    from lockstep.adapters.reproduction import written
-    from lockstep.errors import InputError
-    from lockstep.isolate import sliced
+    from lockstep import __version__
+    from lockstep.common import workspace
+    from lockstep.common.errors import InputError
+    from lockstep.slicing.reproduction import written
+    from lockstep.slicing.slice_scope import sliced
 
-    case = sliced(found.case, TensorFlowKernels(), _LIMIT)
+    case = sliced(found.case, runtimes.kernels(), _LIMIT)
     title = f"{found.case.row.name} of the candidate against {found.case.row.partner} of the reference."
     script, data = written(case, title, __version__)
     try:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from lockstep.cli import saying, session
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 
 _ENTRY = re.compile(r"\.py:[^/]*$")
 
 if TYPE_CHECKING:
-    from lockstep.checkpoints.mapping import Proposal
     from lockstep.cli.progress import Progress
+    from lockstep.files.checkpoints.mapping import Proposal
 
 
 @click.command("map")
@@ -39,8 +39,8 @@ def map_(checkpoint: Path, candidate: Path, target: Path | None, *, replace: boo
     Exit status: 0 every variable has a partner and, where it was tried, the outputs agree; 1 tried, and they do not;
     2 something has no partner, or nothing could be proposed.
     """
-    from lockstep.checkpoints.locating import located
-    from lockstep.checkpoints.mapping import as_toml
+    from lockstep.files.checkpoints.locating import located
+    from lockstep.files.checkpoints.mapping import as_toml
 
     located(checkpoint)
     if target is not None and target.exists() and not replace:
@@ -70,14 +70,15 @@ def map_(checkpoint: Path, candidate: Path, target: Path | None, *, replace: boo
 
 
 def _for_entry(checkpoint: Path, entry: Path, progress: Progress) -> Proposal:
-    from lockstep import config, proposing
+    from lockstep import config
     from lockstep.cli.startup import import_tensorflow
+    from lockstep.convert import proposing
 
     table = {"runtime": "keras", "entry": entry.name}
     config.entry_file(table, entry.absolute().parent, "candidate")
     progress.say("importing TensorFlow")
     import_tensorflow()
-    from lockstep.adapters.checkpoint_reader import open_checkpoint
+    from lockstep.frameworks.runtimes import open_checkpoint
 
     opened = open_checkpoint(checkpoint)
     subject = config.subject_from_table(table, entry.absolute().parent, "candidate")
@@ -87,10 +88,11 @@ def _for_entry(checkpoint: Path, entry: Path, progress: Progress) -> Proposal:
 def _proposed(
     checkpoint: Path, configuration: Path, progress: Progress, *, untried: bool
 ) -> tuple[Proposal, bool, str]:
-    from lockstep import config, proposing
-    from lockstep.checkpoints.settings import CheckpointSettings
+    from lockstep import config
+    from lockstep.check.verification import Rules
     from lockstep.cli.startup import import_tensorflow
-    from lockstep.verification import Rules
+    from lockstep.convert import proposing
+    from lockstep.files.checkpoints.settings import CheckpointSettings
 
     settings = config.read(configuration)
     inputs = config.make_inputs(settings)
@@ -99,7 +101,7 @@ def _proposed(
         config.entry_file(getattr(settings, side), settings.folder, side)
     progress.say("importing TensorFlow")
     import_tensorflow()
-    from lockstep.adapters.checkpoint_reader import open_checkpoint
+    from lockstep.frameworks.runtimes import open_checkpoint
 
     opened = open_checkpoint(checkpoint)
     subjects = {

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lockstep.report.model import StepReport
-    from lockstep.verification import Event
+    from lockstep.check.verification import Event
+    from lockstep.results.model import StepReport
 
 
 class Progress:
@@ -59,8 +59,8 @@ class Progress:
         from rich.spinner import Spinner
         from rich.text import Text
 
+        from lockstep.common.shown import shown
         from lockstep.report.text import verdict_text
-        from lockstep.shown import shown
 
         done = [Text.assemble(f"{step.name:<24}", verdict_text(step.verdict)) for step in self._steps]
         return Group(*done, Spinner("dots", Text(shown(text), overflow="fold")))

@@ -11,14 +11,14 @@ import click
 
 from lockstep.cli import saying
 from lockstep.cli.sizes import Bytes
-from lockstep.errors import InputError
-from lockstep.patterns import check
-from lockstep.values import shown
+from lockstep.common.errors import InputError
+from lockstep.common.patterns import check
+from lockstep.common.values import shown
 
 if TYPE_CHECKING:
     from lockstep.cli.progress import Progress
     from lockstep.config import Configuration
-    from lockstep.isolated import Taps
+    from lockstep.elsewhere.isolated import Taps
 
 
 @click.command()
@@ -55,7 +55,7 @@ def record(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     from lockstep import config
     from lockstep.cli.progress import Progress
-    from lockstep.isolated import Taps
+    from lockstep.elsewhere.isolated import Taps
 
     for pattern in patterns:
         check(pattern, what=f"--taps is {shown(pattern)}")
@@ -82,11 +82,11 @@ def _record_graph(  # noqa: PLR0913
     replace: bool,
 ) -> None:
     from lockstep import config
-    from lockstep.align import rename
+    from lockstep.check.steps.trajectory import STEPS
+    from lockstep.compare.align import rename
+    from lockstep.elsewhere.isolated import TIMEOUT_S, IsolatedSubject
+    from lockstep.elsewhere.recorded import RecordedSubject
     from lockstep.environments import EnvironmentSpec
-    from lockstep.isolated import TIMEOUT_S, IsolatedSubject
-    from lockstep.recorded import RecordedSubject
-    from lockstep.steps.trajectory import STEPS
     from lockstep.subjects import Wanted
 
     table, isolation = getattr(settings, side), settings.isolation[side]
@@ -124,9 +124,10 @@ def _record_model(
     *,
     replace: bool,
 ) -> None:
-    from lockstep import config, live_recording
+    from lockstep import config
     from lockstep.cli.startup import import_tensorflow
-    from lockstep.recorded import RecordedSubject
+    from lockstep.elsewhere import live_recording
+    from lockstep.elsewhere.recorded import RecordedSubject
     from lockstep.subjects import Objective
 
     inputs = config.make_inputs(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lockstep.shown import shown
+from lockstep.common.shown import shown
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:

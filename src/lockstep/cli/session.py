@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from lockstep import workspace
 from lockstep.cli import saying
-from lockstep.errors import InputError
-from lockstep.report.model import Report, Verdict, merged
+from lockstep.common import workspace
+from lockstep.common.errors import InputError
+from lockstep.results.model import Report, Verdict, merged
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lockstep.arrays import Arrays
     from lockstep.cli.progress import Progress
+    from lockstep.common.arrays import Arrays
     from lockstep.config import Configuration
     from lockstep.subjects import Subject
 
@@ -40,7 +40,7 @@ def run(path: Path, *, fresh: bool = False, max_memory: int | None = None, evide
     from lockstep import config
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
-    from lockstep.trace_cache import limit_bytes
+    from lockstep.elsewhere.trace_cache import limit_bytes
 
     configuration = config.read(path)
     if any(configuration.environments.values()):

@@ -13,7 +13,7 @@ from lockstep.cli import saying, session
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lockstep.recorded import RecordedBuild, RecordedSubject
+    from lockstep.elsewhere.recorded import RecordedBuild, RecordedSubject
 
 
 @click.command()
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--verify", is_flag=True, help="Read every file, and check every byte of it.")
 def show(trace: Path, part: str | None, html_file: str | None, verify: bool) -> None:
     """Show what the trace folder TRACE holds."""
-    from lockstep.recorded import RecordedSubject
+    from lockstep.elsewhere.recorded import RecordedSubject
     from lockstep.report.text import show_stripped
 
     session.check_destination(None, html_file)

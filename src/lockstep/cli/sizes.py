@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lockstep.values import shown
+from lockstep.common.values import shown
 
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "": 1}
 

@@ -16,10 +16,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from lockstep.arrays import MAX_DIMENSIONS
+from lockstep.common.arrays import MAX_DIMENSIONS
+from lockstep.common.errors import InputError
+from lockstep.common.values import bare, brief, shown
 from lockstep.config.tables import guess, kind_of, missing_file
-from lockstep.errors import InputError
-from lockstep.values import bare, brief, shown
 
 MAX_BYTES = 4 << 30
 """How large an input's array may be: what a model computes shows on a small batch."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lockstep.arrays import MAX_DIMENSIONS, not_finite, numpy_dtype
+from lockstep.common.arrays import MAX_DIMENSIONS, not_finite, numpy_dtype
+from lockstep.common.errors import InputError
+from lockstep.common.values import quoted, shown
 from lockstep.config.array_files import read_array
 from lockstep.config.tables import Table, leaves
-from lockstep.errors import InputError
-from lockstep.recorder.fill import hashed_uniform
-from lockstep.values import quoted, shown
+from lockstep.ground.fill import hashed_uniform
 
 if TYPE_CHECKING:
     from lockstep.config.reading import Configuration

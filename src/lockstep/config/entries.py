@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lockstep.common.errors import InputError, SubjectError
+from lockstep.common.hints import hint
+from lockstep.common.values import quoted, said, shown
 from lockstep.config.isolation import KEYS, Isolation, read_isolation
 from lockstep.config.tables import Table, guess, leaves, refuse_no_file
-from lockstep.errors import InputError, SubjectError
-from lockstep.hints import hint
-from lockstep.recorder.failures import RecordingError, UsersImportError
+from lockstep.frameworks import runtimes
+from lockstep.ground.failures import RecordingError, UsersImportError
 from lockstep.recorder.modules import Sources
-from lockstep.subjects import Subject, keras, tf1_graph
-from lockstep.users_functions import ImportedFunction
-from lockstep.values import quoted, said, shown
-
-_RUNTIMES = {"tf1": tf1_graph, "keras": keras}
+from lockstep.subjects import Subject
+from lockstep.subjects.users_functions import ImportedFunction
 
 TRAINING = ("loss", "optimizer")
 """The keys of a side's table that name functions of its training."""
@@ -30,7 +29,7 @@ def check_entry(table: Table, folder: Path) -> dict[str, str]:
         `runtime` and `entry`; `loss` and `optimizer` where they are given.
     """
     table.refuse_unknown(("runtime", "entry", *TRAINING, *KEYS))
-    runtime = table.choice("runtime", tuple(_RUNTIMES), None)
+    runtime = table.choice("runtime", runtimes.RUNTIMES, None)
     if table.text("entry") is None:
         raise InputError(f'{table.place} has no entry; it names a file and a function, as in "model.py:forward".')
     named = {key: check_function(table, key, folder) for key in ("entry", *TRAINING)}
@@ -106,7 +105,13 @@ def subject_from_table(
         return _isolated(checked, folder, side, isolation, say=say, fresh=fresh)
     sources = Sources(str(folder))
     function = _function(checked, folder, side, "entry", sources)
-    return _RUNTIMES[checked["runtime"]](function, label=checked["entry"])
+
+    def apart(variables: Mapping[str, str]) -> Subject:
+        from lockstep.elsewhere.isolated_keras import in_another_process
+
+        return in_another_process(function, variables)
+
+    return runtimes.subject(checked["runtime"], function, checked["entry"], apart)
 
 
 def training_function(
@@ -135,7 +140,7 @@ def training_function(
     return _function(table, folder.absolute(), side, key, sources)
 
 
-def _function(table: Mapping[str, Any], folder: Path, side: str, key: str, sources: Sources) -> Callable[..., Any]:
+def _function(table: Mapping[str, Any], folder: Path, side: str, key: str, sources: Sources) -> ImportedFunction:
     place = f"[{side}]"
     file, _, name = table[key].rpartition(":")
     path = entry_file(table, folder, side, key)
@@ -158,11 +163,11 @@ def _isolated(
     say: Callable[[str], None] | None,
     fresh: bool,
 ) -> Subject:
-    from lockstep.isolated import TIMEOUT_S, IsolatedSubject
+    from lockstep.elsewhere.isolated import TIMEOUT_S, IsolatedSubject
 
     assert isolation.environment is not None
     if checked["runtime"] == "keras":
-        from lockstep.isolated_keras import IsolatedKeras
+        from lockstep.elsewhere.isolated_keras import IsolatedKeras
 
         return IsolatedKeras(
             folder,

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lockstep.common.errors import InputError
+from lockstep.common.values import brief, shown
 from lockstep.config.tables import Table, leaves, refuse_no_file, type_name
 from lockstep.environments.requirements import parse
 from lockstep.environments.spec import EnvironmentSpec
-from lockstep.errors import InputError
-from lockstep.values import brief, shown
 
 KEYS = ("python", "requirements", "interpreter", "timeout_s", "environment", "files")
 """What the table of a side may hold about this."""

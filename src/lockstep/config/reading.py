@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lockstep import patterns
-from lockstep.align import TransformRule, checked_ignore
-from lockstep.checkpoints.settings import CheckpointSettings
+from lockstep.common import patterns
+from lockstep.common.errors import InputError
+from lockstep.common.values import bare, brief, quoted, shown
+from lockstep.compare.align import TransformRule, checked_ignore
+from lockstep.compare.tolerance import FixedTolerance
 from lockstep.config.arrays import MAX_BATCHES, InputSpec, read_input
 from lockstep.config.entries import check_entry, check_function
 from lockstep.config.isolation import Isolation, read_isolation
 from lockstep.config.tables import Table, kind_of, leaves, missing_file, refuse_no_file, type_name
 from lockstep.environments.spec import EnvironmentSpec
-from lockstep.errors import InputError
-from lockstep.parts import PartRule
-from lockstep.recorder.patterns import TooLongError, limited
-from lockstep.tolerance import FixedTolerance
-from lockstep.values import bare, brief, quoted, shown
+from lockstep.files.checkpoints.settings import CheckpointSettings
+from lockstep.ground.patterns import TooLongError, limited
+from lockstep.subjects.variable_parts import PartRule
 
 _MAX_BYTES = 8 << 20
 _PARSING_S = 20.0  # eight megabytes of rules take some seconds; some texts take the square of their length

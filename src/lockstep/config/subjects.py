@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from lockstep.config.entries import subject_from_table
 from lockstep.config.reading import Configuration
-from lockstep.parts import in_parts
 from lockstep.subjects import Subject
+from lockstep.subjects.variable_parts import in_parts
 
 
 def subject_from_configuration(

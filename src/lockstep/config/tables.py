@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from lockstep.errors import InputError, nearest
-from lockstep.values import bare, quoted, shown, shown_path
+from lockstep.common.errors import InputError, nearest
+from lockstep.common.values import bare, quoted, shown, shown_path
 
 Kind = Literal["file", "folder", "other", "missing"]
 

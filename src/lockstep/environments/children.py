@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from lockstep.common.errors import InputError
 from lockstep.environments.lifeline import Lifeline
 from lockstep.environments.output import DRAIN_S, POLL_S, Reading
 from lockstep.environments.processes import Group
-from lockstep.errors import InputError
 
 GRACE_S = 3.0
 """How long a child may take to end after it was asked to (SIGTERM), before it is killed (SIGKILL)."""

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from lockstep.common.errors import InputError
 from lockstep.environments.children import run_child
 from lockstep.environments.variables import inherited_variables
-from lockstep.errors import InputError
 
 _MARK = "lockstep-inspection:"  # start-up code (sitecustomize, a shim's warning) may print, too
 # Python 3.6 syntax. importlib.metadata came with 3.8, so that the distributions are looked for by hand.

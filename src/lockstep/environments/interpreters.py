@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lockstep.cache import home_folder
+from lockstep.common.cache import home_folder
+from lockstep.common.errors import InputError, UnavailableEnvironmentError
 from lockstep.environments.inspection import inspect
 from lockstep.environments.spec import check_version
 from lockstep.environments.uv import run_uv
-from lockstep.errors import InputError, UnavailableEnvironmentError
 
 PROBE_S = 10.0
 """How long a candidate may take to tell its version, in seconds; a shim that hangs is given up then."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lockstep.recorder import locks
+from lockstep.ground import locks
 
 _POLL_S = 0.2
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lockstep.common.errors import InputError, UnavailableEnvironmentError
 from lockstep.environments.inspection import Inspection, inspect
 from lockstep.environments.interpreters import check_interpreter, find_interpreter
 from lockstep.environments.locking import locked
@@ -25,7 +26,6 @@ from lockstep.environments.store import (
     write_record,
 )
 from lockstep.environments.uv import failure, find_uv, run_uv
-from lockstep.errors import InputError, UnavailableEnvironmentError
 
 INSTALL_S = 3600.0
 """How long an installation may take, in seconds: TensorFlow is half a gigabyte, and lines are slow somewhere."""

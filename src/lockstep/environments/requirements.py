@@ -14,8 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 if TYPE_CHECKING:
     from packaging.requirements import Requirement as Parsed
 
-from lockstep.errors import InputError
-from lockstep.values import brief, shown, shown_path
+from lockstep.common.errors import InputError
+from lockstep.common.values import brief, shown, shown_path
 
 _FORMS = 'write it as in "tensorflow==1.15.5", or as the path of a wheel or a source archive'
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")

@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lockstep.common.errors import InputError
 from lockstep.environments.constraints import Constraint, constraints_for
 from lockstep.environments.requirements import Requirement, parse
-from lockstep.errors import InputError
 
 _LAYOUT = 1  # raised when environments of an earlier Lockstep must not be taken for this one's
 _VERSION = re.compile(r"3\.\d{1,2}(?:\.\d{1,2})?")
@@ -97,7 +97,7 @@ def check_version(text: str) -> None:
     >>> check_version("3.7.16")
     >>> check_version(">=3.7")
     Traceback (most recent call last):
-    lockstep.errors.InputError: python is '>=3.7'; it must be one version, such as "3.7" or "3.7.16".
+    lockstep.InputError: python is '>=3.7'; it must be one version, such as "3.7" or "3.7.16".
     """
     if not _VERSION.fullmatch(text):
         raise InputError(f'python is {text!r}; it must be one version, such as "3.7" or "3.7.16".')

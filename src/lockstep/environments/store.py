@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lockstep.cache import cache_folder
+from lockstep.common.cache import cache_folder
+from lockstep.common.errors import InputError
 from lockstep.environments.locking import locked
-from lockstep.errors import InputError
 
 _FORMAT = 1
 _RECORD = "environment.json"

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from lockstep.common.errors import UnavailableEnvironmentError
 from lockstep.environments.children import Completed, run_child
 from lockstep.environments.variables import inherited_variables
-from lockstep.errors import UnavailableEnvironmentError
 
 _SHOWN_LINES = 20
 # What decides for uv which environment is meant, or that a broken one will do. Indexes, proxies and credentials stay.

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.errors import KernelError
-from lockstep.localise.kernels import Kernels
+from lockstep.common.errors import KernelError
+from lockstep.ground.fill import jittered
 from lockstep.program import Operation, Program
-from lockstep.recorder.fill import jittered
+from lockstep.program.kernels import Kernels
 
 _MASKING = 1e3
 """How many times larger than all others a value is that is added to leave something out."""

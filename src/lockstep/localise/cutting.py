@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lockstep.errors import KernelError
+from lockstep.common.errors import KernelError
 from lockstep.localise import budget
 from lockstep.localise.budget import Part
-from lockstep.localise.kernels import Kernels
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import Values
 from lockstep.program import Operation, Program
+from lockstep.program.kernels import Kernels
 
 _LARGEST_PART = 200
 

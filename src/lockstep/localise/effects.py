@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.errors import KernelError
+from lockstep.common.errors import KernelError
+from lockstep.ground.fill import jittered
 from lockstep.localise.budget import Part, fitting, is_exact, largest_ordinary, shaped
-from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
-from lockstep.recorder.fill import jittered
+from lockstep.program.kernels import Kernels
 
 FLOOR = 1e-9
 """Of the largest magnitude: what float64's rounding may come to in a deep network, ten million times its last place."""

@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.errors import KernelError
+from lockstep.common.errors import KernelError
 from lockstep.localise import budget, matching
 from lockstep.localise.budget import Judged, Part
 from lockstep.localise.cutting import Cutting
 from lockstep.localise.effects import Place
 from lockstep.localise.findings import Blame, Localisation, Unchanged
-from lockstep.localise.kernels import Kernels
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.localise.written_otherwise import Walked, unions, wider, with_effect
 from lockstep.program import Operation, Program
+from lockstep.program.kernels import Kernels
 
 _FURTHER, _FURTHEST_PART = 6, 60
 """Steps that are looked at behind a wrong place for where both sides meet again, and what they may take."""

@@ -7,16 +7,16 @@ from collections.abc import Callable, Container, Mapping, Sequence
 
 import numpy as np
 
-from lockstep.errors import KernelError
+from lockstep.common.errors import KernelError
 from lockstep.localise.budget import Judged, largest_ordinary, shaped
 from lockstep.localise.findings import Localisation
 from lockstep.localise.forcing import updates_alone
-from lockstep.localise.kernels import Kernels
 from lockstep.localise.matching import alike_draws
 from lockstep.localise.values import Values
 from lockstep.program import Operation, Program
-from lockstep.proof.evaluating import Ran, evaluate
-from lockstep.report.evidence import Computed, ProgramPair, Row, State
+from lockstep.program.evaluating import Ran, evaluate
+from lockstep.program.kernels import Kernels
+from lockstep.results.evidence import Computed, ProgramPair, Row, State
 
 
 def observed(

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from lockstep.localise.kernels import Kernels
 from lockstep.program import Program
+from lockstep.program.kernels import Kernels
 
 MAX_MEMORY = 2 * 1024**3
 """Bytes of recorded values that stay in memory, unless told otherwise: what a laptop can spare beside a model."""

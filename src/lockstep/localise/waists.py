@@ -12,11 +12,11 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lockstep.errors import KernelError
+from lockstep.common.errors import KernelError
 from lockstep.localise import activations, budget, matching
 from lockstep.localise.budget import Part
-from lockstep.localise.kernels import Kernels
 from lockstep.program import Operation, Program
+from lockstep.program.kernels import Kernels
 
 _ORDERING = frozenset({"Reshape", "Transpose", "ReverseV2", "ReverseSequence", "Roll"})
 _MOST = 24

@@ -12,15 +12,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lockstep.errors import KernelError
+from lockstep.common.errors import KernelError
 from lockstep.localise import effects
 from lockstep.localise.cutting import Cutting
 from lockstep.localise.effects import Place
 from lockstep.localise.findings import Blame, Together
-from lockstep.localise.kernels import Kernels
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import Values
 from lockstep.program import Program
+from lockstep.program.kernels import Kernels
 
 _MOST_COMPUTED = 300_000_000
 """Elements to be computed in search of what is only written otherwise: some ten seconds. A network whose tensors are

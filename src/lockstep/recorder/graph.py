@@ -6,13 +6,13 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 import numpy as np
 import tensorflow as tf
 
+from ..ground.failures import RecordingError
+from ..ground.records import ONLY_INPUT, LossRecord, VariableRecord
+from ..ground.structure import changed, flatten, unique_keys
 from . import graph_losses, objective, operations, optimizer_variables
-from .failures import RecordingError
 from .generators import Generators
 from .keras_layers import Watch
 from .randomness import loops_in_order
-from .records import ONLY_INPUT, LossRecord, VariableRecord
-from .structure import changed, flatten, unique_keys
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
 v1 = getattr(tf.compat, "v1", tf)

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Set
 
 import tensorflow as tf
 
-from .failures import RecordingError
+from ..ground.failures import RecordingError
 from .graph_losses import add_losses
 from .wrapping import wrapped
 

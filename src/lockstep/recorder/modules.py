@@ -16,8 +16,8 @@ import threading
 import types
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
+from ..ground.failures import RecordingError, UsersImportError, ending_nothing, said
 from . import registries
-from .failures import RecordingError, UsersImportError, ending_nothing, said
 from .generators import IMPORT_SEED, Generators
 from .module_state import state_of
 

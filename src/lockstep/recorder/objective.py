@@ -5,8 +5,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from . import fill, graph_losses
-from .failures import RecordingError
+from ..ground import fill
+from ..ground.failures import RecordingError
+from . import graph_losses
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
 v1 = getattr(tf.compat, "v1", tf)

@@ -3,8 +3,8 @@
 import os
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from . import tensors
-from .records import DrawRecord, ForwardDraw, OperationRecord
+from ..ground import tensors
+from ..ground.records import DrawRecord, ForwardDraw, OperationRecord
 
 # An operation that hands its input on: its output is the same tensor by definition.
 PASSING_ON = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot"})

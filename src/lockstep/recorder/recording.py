@@ -8,12 +8,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import numpy as np
 import tensorflow as tf
 
-from . import fill, graph, operations, optimizing, patterns, restoring, taps, training, trials
-from .failures import RecordingError, said
-from .folder import TraceReader, TraceWriter
+from ..ground import fill, patterns, restoring, training, trials
+from ..ground.failures import RecordingError, said
+from ..ground.folder import TraceReader, TraceWriter
+from ..ground.records import FLAGS, ONLY_INPUT, VariableRecord
+from ..ground.structure import same_bits
+from . import graph, operations, optimizing, taps
 from .randomness import GraphSeeds
-from .records import FLAGS, ONLY_INPUT, VariableRecord
-from .structure import same_bits
 from .worker import SubjectError
 
 Say = Callable[[str], None]

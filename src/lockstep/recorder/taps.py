@@ -2,8 +2,9 @@
 
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence
 
-from . import operations, tensors
-from .patterns import finder
+from ..ground import tensors
+from ..ground.patterns import finder
+from . import operations
 
 Plan = NamedTuple("Plan", [("blocks", List[List[Any]]), ("aliases", Dict[str, str]), ("unreachable", List[str])])
 """Tensors to be fetched together; names of tensors that are others handed on; operations that cannot be fetched."""

@@ -13,8 +13,8 @@ import sys
 import traceback
 from typing import Any, Callable, Dict, Iterator, List
 
-from .failures import ProcessEnded, RecordingError, UsersImportError, ending_nothing, said
-from .folder import TraceReader
+from ..ground.failures import ProcessEnded, RecordingError, UsersImportError, ending_nothing, said
+from ..ground.folder import TraceReader
 from .modules import Sources
 
 PROGRESS = "\x1elockstep: "
@@ -179,9 +179,10 @@ class UsersCode:
 def _users_traceback(error: Any) -> str:
     """Formats an exception without the recorder's own frames."""
     here = os.path.dirname(os.path.abspath(__file__))
+    ground = os.path.join(os.path.dirname(here), "ground")
     lines: List[str] = []
     frames = traceback.extract_tb(error.__traceback__)
-    kept = [frame for frame in frames if not frame.filename.startswith((here, "<frozen importlib"))]
+    kept = [frame for frame in frames if not frame.filename.startswith((here, ground, "<frozen importlib"))]
     if kept:
         lines.append("Traceback (most recent call last):\n")
         lines.extend(traceback.format_list(kept))

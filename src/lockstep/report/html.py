@@ -22,16 +22,16 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from lockstep.errors import nearest
-from lockstep.localise.pitfalls import SLUGS
+from lockstep.common.errors import nearest
+from lockstep.common.shown import shown
 from lockstep.report import view
 from lockstep.report.view import CodeLine
-from lockstep.shown import shown
+from lockstep.results.pitfalls import SLUGS
 
 if TYPE_CHECKING:
-    from lockstep.recorded import RecordedSubject
-    from lockstep.report.model import Report
+    from lockstep.elsewhere.recorded import RecordedSubject
     from lockstep.report.switches import SwitchReport
+    from lockstep.results.model import Report
 
 _UNSAFE_IN_SCRIPTS = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 

@@ -8,8 +8,8 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from lockstep.report.model import Culprit, Report, StepReport, Verdict
-from lockstep.shown import shown_in_json
+from lockstep.common.shown import shown_in_json
+from lockstep.results.model import Culprit, Report, StepReport, Verdict
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 

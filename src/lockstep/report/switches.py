@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lockstep.errors import DivergedError, UndecidedError
-from lockstep.report.model import Verdict
-from lockstep.shown import shown_in_json
+from lockstep.common.errors import DivergedError, UndecidedError
+from lockstep.common.shown import shown_in_json
+from lockstep.results.model import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

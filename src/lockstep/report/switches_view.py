@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lockstep.report import view
-from lockstep.report.model import Verdict
 from lockstep.report.switches import INDENTED, Distance, SettingReport, SwitchReport
+from lockstep.results.model import Verdict
 
 _FLOOR = 1e-9
 """Bars begin here: of a size that no float32 output shows."""

@@ -15,9 +15,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from lockstep.localise import pitfalls
-from lockstep.report.model import Culprit, Report, StepReport, Verdict
-from lockstep.shown import shown
+from lockstep.common.shown import shown
+from lockstep.results import pitfalls
+from lockstep.results.model import Culprit, Report, StepReport, Verdict
 
 _STYLES = {
     Verdict.EQUIVALENT: "green",

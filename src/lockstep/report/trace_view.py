@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lockstep.report import view
 
 if TYPE_CHECKING:
-    from lockstep.recorded import RecordedBuild, RecordedSubject
+    from lockstep.elsewhere.recorded import RecordedBuild, RecordedSubject
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lockstep.localise import pitfalls
+from lockstep.common.shown import shown
 from lockstep.localise.budget import FACTOR
 from lockstep.report import charts
 from lockstep.report.charts import Histogram, LineChart, Series
-from lockstep.report.evidence import Evidence, ProgramPair, Row, VariablePair
-from lockstep.report.model import Culprit, Report, StepReport, Verdict
-from lockstep.shown import shown
+from lockstep.results import pitfalls
+from lockstep.results.evidence import Evidence, ProgramPair, Row, VariablePair
+from lockstep.results.model import Culprit, Report, StepReport, Verdict
 
 _AROUND = 4
 _KINDS = {"output": "outputs", "state": "updated variables", "gradient": "gradients"}

@@ -6,17 +6,17 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from lockstep.align import Rename, TransformRule, checked_ignore
-from lockstep.arrays import Arrays, checked_inputs
-from lockstep.errors import InputError, nearest
-from lockstep.parts import PartRule, in_parts
-from lockstep.report.model import overall
+from lockstep.check.verification import Progress, Rules, paired, subject_of
+from lockstep.common.arrays import Arrays, checked_inputs
+from lockstep.common.errors import InputError, nearest
+from lockstep.compare.align import Rename, TransformRule, checked_ignore
+from lockstep.compare.tolerance import FixedTolerance
 from lockstep.report.switches import SettingReport, SwitchReport
+from lockstep.results.model import overall
 from lockstep.subjects import INFERENCE, TRAINING, Subject
+from lockstep.subjects.variable_parts import PartRule, in_parts
 from lockstep.switching.question import Asked, Question
 from lockstep.switching.runs import PARTS
-from lockstep.tolerance import FixedTolerance
-from lockstep.verification import Progress, Rules, paired, subject_of
 
 
 def switches(  # noqa: PLR0913 - as of `verify`

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lockstep.report.model import Verdict
 from lockstep.report.switches import Distance
+from lockstep.results.model import Verdict
 
 Probe = Callable[[tuple[str, ...]], Distance | None]
 """Runs a function with passes switched off, and returns how far it is from the run as written; None: it did not run."""

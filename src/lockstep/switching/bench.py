@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.errors import LockstepError, SubjectError
-from lockstep.judging import Traces
-from lockstep.report.model import Verdict, overall
+from lockstep.check.judging import Traces
+from lockstep.check.steps import native_order, numbers, repeated_draws
+from lockstep.check.verification import Pair
+from lockstep.common.errors import LockstepError, SubjectError
+from lockstep.compare.sensitivity import FACTOR, Noise
 from lockstep.report.switches import Distance
-from lockstep.sensitivity import FACTOR, Noise
-from lockstep.steps import native_order, numbers, repeated_draws
-from lockstep.steps.finding import Finding
-from lockstep.trace import Trace
-from lockstep.verification import Pair
+from lockstep.results.finding import Finding
+from lockstep.results.model import Verdict, overall
+from lockstep.traces.trace import Trace
 
 
 class Bench:

@@ -12,14 +12,15 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lockstep.arrays import Arrays
-from lockstep.built import on_side
-from lockstep.errors import LockstepError
-from lockstep.report.model import Verdict, overall
+from lockstep.check.verification import Event, Pair, Progress
+from lockstep.common.arrays import Arrays
+from lockstep.common.errors import LockstepError
+from lockstep.compare import filling
 from lockstep.report.switches import Distance, SettingReport
-from lockstep.steps import filling
-from lockstep.steps.finding import Finding
+from lockstep.results.finding import Finding
+from lockstep.results.model import Verdict, overall
 from lockstep.subjects import AS_WRITTEN, Execution, Mode, Setting, Subject
+from lockstep.subjects.built import on_side
 from lockstep.switching import attribution
 from lockstep.switching.attribution import Attribution, Seen
 from lockstep.switching.bench import Bench, distance, misaligned, reason, settled, why
@@ -31,8 +32,7 @@ from lockstep.switching.runs import (
     Runs,
     process_settings,
 )
-from lockstep.trace import Trace
-from lockstep.verification import Event, Pair, Progress
+from lockstep.traces.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ class Question:
         graph = self._pair.switched
         if graph is None:
             return
-        from lockstep.adapters import grappler
+        from lockstep.frameworks.tensorflow import grappler
 
         base, name = self._pair.traces.base, "session, rewriting"
 

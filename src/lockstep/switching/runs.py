@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from lockstep.subjects import ONEDNN, Execution, Instance, Setting, other_kernels
-from lockstep.trace import ForwardDraw, Trace
+from lockstep.traces.trace import ForwardDraw, Trace
 
 PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
 """What can be left out."""

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lockstep.errors import LockstepError
+from lockstep.common.errors import LockstepError
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import CALL_RECORDS
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from lockstep.errors import LockstepError
+from lockstep.common.errors import LockstepError
 from lockstep.tf1 import call_records, private, weight_files
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.raw_variables import STORE

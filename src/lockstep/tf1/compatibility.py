@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lockstep.errors import UnsupportedVersionError
+from lockstep.common.errors import UnsupportedVersionError
 
 OLDEST_TENSORFLOW, OLDEST_KERAS = (2, 16), (3, 3)
 CHECKED_PAIRS = (("2.16.2", "3.3.3"), ("2.18.0", "3.6.0"), ("2.21.0", "3.15.1"))

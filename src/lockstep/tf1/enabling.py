@@ -123,7 +123,7 @@ _GUIDE_TOOLS = {
     "track_tf1_style_variables": _tool("lockstep.tf1.tracking", "track_tf1_style_variables"),
     "get_or_create_layer": _tool("lockstep.tf1.tracking", "get_or_create_layer"),
     "VariableScopeLayer": _variable_scope_layer,
-    "DeterministicRandomTestTool": _tool("lockstep.randomness", "DeterministicRandomTestTool"),
+    "DeterministicRandomTestTool": _tool("lockstep.frameworks.tensorflow.randomness", "DeterministicRandomTestTool"),
 }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.source_lines import is_users
+from lockstep.common.source_lines import is_users
 from lockstep.tf1 import private
 
 _v1 = tf.compat.v1

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lockstep.errors import LockstepError
+from lockstep.common.errors import LockstepError
 from lockstep.tf1 import citizenship, hand_losses, ownership, private, raw_variables
 from lockstep.tf1.raw_variables import STORE
 from lockstep.tf1.store import VariableStore, active_stores

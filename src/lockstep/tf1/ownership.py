@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lockstep.errors import InputError, LockstepError
-from lockstep.source_lines import SourceLine, frames, is_users, source_line
+from lockstep.common.errors import InputError, LockstepError
+from lockstep.common.source_lines import SourceLine, frames, is_users, source_line
 from lockstep.tf1 import private, raw_variables
 
 CALL_RECORDS = "_tf1_style_call_records"

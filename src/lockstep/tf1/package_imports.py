@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lockstep.errors import LockstepError
+from lockstep.common.errors import LockstepError
 from lockstep.tf1 import enabling, older_python
 
 _MARK = "__imports_tensorflow_1__"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from lockstep.errors import UnsupportedVersionError
+from lockstep.common.errors import UnsupportedVersionError
 from lockstep.tf1.compatibility import PrivateName, check, missing_sentence, resolve
 
 _Name = PrivateName
@@ -225,7 +225,7 @@ def slice_info(variable: Any) -> Any:
     return variable._get_save_slice_info()
 
 
-# --- block of lockstep.randomness: checked on TensorFlow 2.16.2 with Keras 3.3.3 and 2.21.0 with Keras 3.15.1
+# --- block of tensorflow.randomness: checked on TensorFlow 2.16.2 with Keras 3.3.3 and 2.21.0 with Keras 3.15.1
 
 
 def keras_random_module() -> Any:
@@ -258,7 +258,7 @@ def in_xla_compilation() -> bool:
     return bool(_private("tensorflow.python.ops.control_flow_util", "GraphOrParentsInXlaContext")(graph))
 
 
-# --- end of the block of lockstep.randomness
+# --- end of the block of tensorflow.randomness
 
 
 def value_of_symbolic(tensor: Any) -> Any:
@@ -410,7 +410,7 @@ def nested() -> Any:
 # --- end of the block of lockstep.tf1.rnn_cell
 
 
-# --- block of lockstep.adapters' programs: checked on TensorFlow 2.16.2 and 2.21.0
+# --- block of the programs of lockstep.frameworks.tensorflow: checked on TensorFlow 2.16.2 and 2.21.0
 
 
 def execute(kind: str, outputs: int, inputs: list[Any], attributes: tuple[Any, ...]) -> list[Any]:
@@ -469,7 +469,7 @@ def eager_mode() -> Any:
     return _private("tensorflow.python.eager.context", "eager_mode")()
 
 
-# --- end of the block of lockstep.adapters' programs
+# --- end of the block of the programs of lockstep.frameworks.tensorflow
 
 
 def wrapped_v1_module() -> Any:

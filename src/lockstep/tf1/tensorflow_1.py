@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import LockstepError
+from lockstep.common.errors import LockstepError
 
 _v1: Any = importlib.import_module("tensorflow.compat.v1")
 

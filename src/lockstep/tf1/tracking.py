@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
-from lockstep.errors import LockstepError
+from lockstep.common.errors import LockstepError
 from lockstep.tf1 import call_records, citizenship, enabling, graph_likeness, hand_losses, precision, private
 from lockstep.tf1.owners import NoOwnerError, store_of
 from lockstep.tf1.store import active_store

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lockstep.errors import InputError, nearest
+from lockstep.common.errors import InputError, nearest
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import LAYERS, AdoptedVariable, pending_of
 

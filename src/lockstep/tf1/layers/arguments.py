@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 
 CHANNELS_FIRST = "channels_first"
 

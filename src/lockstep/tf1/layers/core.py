@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1.layers import arguments, identifiers
 from lockstep.tf1.layers.conditional import constant_training, either
 from lockstep.tf1.layers.layer import InputSpec, LibraryLayer

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import InputError, nearest
+from lockstep.common.errors import InputError, nearest
 
 _v1 = tf.compat.v1
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1 import private
 from lockstep.tf1.layers import identifiers, keras_style
 from lockstep.tf1.layers.call_context import CONTEXT

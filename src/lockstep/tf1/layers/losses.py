@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1.layers import reachability
 from lockstep.tf1.layers.call_context import CONTEXT
 from lockstep.tf1.layers.scoping import Scoped, name_scope

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1.layers import arguments
 from lockstep.tf1.layers.arguments import CHANNELS_FIRST
 from lockstep.tf1.layers.layer import InputSpec, LibraryLayer

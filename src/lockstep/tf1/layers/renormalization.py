@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1.layers.conditional import either
 from lockstep.tf1.layers.moving_average import assign_moving_average, assign_value, decay_of
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1 import private
 
 _v1 = tf.compat.v1

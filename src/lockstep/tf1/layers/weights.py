@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1.layers import identifiers, keras_style
 from lockstep.tf1.layers.losses import LossesAndUpdates
 from lockstep.tf1.layers.scoping import name_scope

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1 import private
 from lockstep.tf1.rnn_cell.lstm import LSTMStateTuple
 from lockstep.tf1.rnn_cell.wrappers import RNNCellWrapper

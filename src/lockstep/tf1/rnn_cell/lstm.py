@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1.layers import identifiers
 from lockstep.tf1.rnn_cell.basic import affine
 from lockstep.tf1.rnn_cell.cell import LayerRNNCell

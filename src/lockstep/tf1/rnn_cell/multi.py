@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 from lockstep.tf1.layers.layer import Layer
 from lockstep.tf1.layers.scoping import name_scope
 from lockstep.tf1.rnn_cell.cell import RNNCell

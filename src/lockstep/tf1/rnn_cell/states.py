@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lockstep.errors import InputError
+from lockstep.common.errors import InputError
 
 
 def zeros(state_size: Any, batch_size: Any, dtype: Any) -> Any:

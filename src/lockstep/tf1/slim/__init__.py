@@ -17,7 +17,7 @@ import importlib.util
 import threading
 from types import FunctionType, ModuleType
 
-from lockstep.errors import UnsupportedVersionError
+from lockstep.common.errors import UnsupportedVersionError
 
 SUPPORTED_VERSION = "1.1.0"
 

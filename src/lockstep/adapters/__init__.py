@@ -1,1 +1,0 @@
-"""One module per framework, each behind the `Subject` protocol; the core never imports them eagerly."""

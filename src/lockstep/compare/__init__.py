@@ -1,0 +1,1 @@
+"""Variables put into pairs, arrays compared, and the rules that judge a difference."""

@@ -1,0 +1,1 @@
+"""Subjects that run, or ran, in another process: recorded traces, and sides in environments of their own."""

@@ -1,0 +1,175 @@
+"""How a model wants its inputs: found out from its own inputs or the signature of its `call`, and else by trying."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import keras
+
+from lockstep.common.errors import InputError
+
+_NO_INPUTS = frozenset({"self", "training", "mask"})
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way of calling a model.
+
+    Attributes:
+        told: What a person calls it.
+        arguments: The inputs -> positional and keyword arguments.
+    """
+
+    told: str
+    arguments: Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]
+
+    def call(self, model: Callable[..., Any], inputs: Any, options: Mapping[str, Any]) -> Any:
+        """Calls a model so."""
+        positional, named = self.arguments(inputs)
+        return model(*positional, **named, **options)
+
+
+AS_GIVEN = Form("the inputs as they are given", lambda inputs: ((inputs,), {}))
+_DICT = Form("a dict of tensors by their names", AS_GIVEN.arguments)
+_TENSOR = Form("one tensor", lambda inputs: (tuple(inputs.values()), {}))
+_KEYWORDS = Form("keyword arguments", lambda inputs: ((), dict(inputs)))
+
+
+def forms(model: Any, inputs: Any) -> tuple[Form, ...]:
+    """Returns the ways in which a model may want its inputs, the likeliest first.
+
+    Args:
+        model: A Keras layer or model, or something else that can be called.
+        inputs: Input name -> tensor; or one tensor, which is handed over as it is.
+
+    Raises:
+        InputError: The model says what it takes, and it is something else.
+    """
+    if not isinstance(inputs, Mapping) or not inputs:  # without any the model is looked at, not called
+        return (AS_GIVEN,)
+    declared = _declared(model)
+    if declared is not None:
+        return (_of_declared(declared, inputs),)
+    if isinstance(model, keras.Sequential):
+        return (_TENSOR,) if len(inputs) == 1 else (_DICT,)
+    return _of_signature(model, inputs)
+
+
+def furthest(model: Any, failures: Sequence[BaseException]) -> int:
+    """Returns the index of the failure that came furthest in the model's own `call`: in that form it was most at home.
+
+    Args:
+        model: What was called.
+        failures: What the calls raised.
+    """
+    call = inspect.unwrap(model.call if isinstance(model, keras.layers.Layer) else model.__call__)
+    code = getattr(call, "__code__", None)
+
+    reached = [max((i for frame, i in _frames(failure) if frame.f_code == code), default=-1) for failure in failures]
+    return reached.index(max(reached))
+
+
+def _frames(failure: BaseException) -> Iterator[tuple[FrameType, int]]:
+    """Yields the frames that an error came through, and the instruction that each was at."""
+    place = failure.__traceback__
+    while place is not None:
+        yield place.tb_frame, place.tb_lasti
+        place = place.tb_next
+
+
+def _declared(model: Any) -> Any:
+    """The structure of `keras.Input`s that a functional or a built sequential model was made of; None of others."""
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        return None
+    return getattr(model, "input", None)
+
+
+def _of_declared(declared: Any, inputs: Mapping[str, Any]) -> Form:
+    if isinstance(declared, Mapping):
+        names = _matched(inputs, declared)
+        return Form(
+            f"a dict of tensors ({', '.join(declared)})", lambda given: (({k: given[n] for k, n in names.items()},), {})
+        )
+    tensors = list(declared) if isinstance(declared, Sequence) else [declared]
+    by_name = _matched(inputs, {tensor.name: tensor for tensor in tensors})
+    order = [by_name[tensor.name] for tensor in tensors]
+    if not isinstance(declared, Sequence):
+        return _TENSOR
+    return Form(f"a list of tensors ({', '.join(order)})", lambda given: (([given[name] for name in order],), {}))
+
+
+def _matched(inputs: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, str]:
+    """Returns name in the model -> name of the input: the same, or the only one of that shape and dtype.
+
+    Raises:
+        InputError: That is not one to one.
+    """
+    if set(inputs) == set(declared):
+        return {name: name for name in declared}
+    fitting = {
+        theirs: [name for name, tensor in inputs.items() if _fits(tensor, spec)] for theirs, spec in declared.items()
+    }
+    orders = (
+        [
+            dict(zip(declared, order, strict=True))
+            for order in itertools.permutations(inputs)
+            if len(order) == len(declared)
+            and all(name in fitting[theirs] for theirs, name in zip(declared, order, strict=True))
+        ]
+        if len(inputs) == len(declared) <= 6
+        else []
+    )
+    if len(orders) == 1:
+        return orders[0]
+    told = ", ".join(f"{name} {tuple(spec.shape)} {spec.dtype}" for name, spec in declared.items())
+    given = ", ".join(f"{name} {tuple(tensor.shape)} {tensor.dtype.name}" for name, tensor in inputs.items())
+    way_out = (
+        "Several of them fit: give them under the model's names."
+        if orders
+        else "Give inputs of these shapes and dtypes, under the model's names."
+    )
+    raise InputError(f"the model's inputs are {told}; the inputs given are {given}. {way_out}")
+
+
+def _fits(tensor: Any, spec: Any) -> bool:
+    shape = tuple(spec.shape)
+    alike = len(shape) == len(tensor.shape) and all(
+        size in (None, given) for size, given in zip(shape, tensor.shape, strict=True)
+    )
+    return alike and tensor.dtype.name == keras.backend.standardize_dtype(spec.dtype)
+
+
+def _of_signature(model: Any, inputs: Mapping[str, Any]) -> tuple[Form, ...]:
+    call = model.call if isinstance(model, keras.layers.Layer) else model.__call__
+    parameters = [
+        parameter
+        for name, parameter in inspect.signature(call).parameters.items()
+        if name not in _NO_INPUTS and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    names = [parameter.name for parameter in parameters]
+    if len(required) > 1:
+        if set(required) <= set(inputs) <= set(names):
+            return (_KEYWORDS,)
+        if len(required) <= len(inputs) <= len(names):
+            order = ", ".join(f"{name} = {theirs}" for theirs, name in zip(inputs, names, strict=False))
+            return (Form(f"positional arguments ({order})", _TENSOR.arguments),)
+        raise InputError(
+            f"the model's call takes {', '.join(names)}; the inputs given are {', '.join(inputs)}. Give inputs of "
+            "these names."
+        )
+    found = [_DICT]
+    if len(inputs) == 1:
+        found.append(_TENSOR)
+    else:
+        if set(required) <= set(inputs) <= set(names):
+            found.append(_KEYWORDS)
+        order = ", ".join(inputs)
+        found.append(Form(f"a list of tensors ({order})", lambda given: ((list(given.values()),), {})))
+        found.append(Form(f"a tuple of tensors ({order})", lambda given: ((tuple(given.values()),), {})))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""What a check comes to, as frozen values: verdicts, findings, culprits, reports, and the catalogue of pitfalls."""

@@ -1,0 +1,226 @@
+"""The report: frozen values that the renderings, the command line and tests read."""
+
+from __future__ import annotations
+
+import enum
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lockstep.common.errors import DivergedError, UndecidedError
+from lockstep.results.evidence import Evidence
+from lockstep.results.pitfalls import Pitfall
+
+
+class Verdict(str, enum.Enum):
+    """What a step, or the whole check, came to."""
+
+    EQUIVALENT = "equivalent"
+    DIVERGED = "diverged"
+    UNDECIDED = "undecided"
+    NOT_ASKED = "not asked for"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """Combines the verdicts of steps: one `diverged` decides, then one `undecided`; nothing judged is `undecided`.
+
+    >>> str(overall([Verdict.EQUIVALENT, Verdict.NOT_ASKED])), str(overall([Verdict.NOT_ASKED]))
+    ('equivalent', 'undecided')
+    """
+    judged = [verdict for verdict in verdicts if verdict is not Verdict.NOT_ASKED]
+    for decisive in (Verdict.DIVERGED, Verdict.UNDECIDED):
+        if decisive in judged:
+            return decisive
+    return Verdict.EQUIVALENT if judged else Verdict.UNDECIDED
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One question of the guide and its answer.
+
+    Attributes:
+        name: The step's name, as in `"inference-fixed"`.
+        verdict: Its verdict.
+        summary: What was seen, in one line.
+        figures: The numbers behind it, by name (JSON types only).
+        judged_by: The rule that judged: `"exact"`, or a tolerance with its constants.
+        details: The readable diff, or the reasons, line by line; empty where all is well.
+        duration_s: Seconds that the step took, recording included.
+    """
+
+    name: str
+    verdict: Verdict
+    summary: str
+    figures: Mapping[str, object] = field(default_factory=dict)
+    judged_by: str = "exact"
+    details: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """One thing to blame.
+
+    Attributes:
+        reference: Its name on the reference side, or None where it has no partner there.
+        candidate: Its name on the candidate side, or None.
+        kind: `"operation"`, `"draw"`, `"variable"`, `"initializer"`, `"regularizer"`, `"loss"` or
+            `"state"`.
+        cause: What is wrong with it, in one sentence.
+        error: How far it is off, relative to its scale; None where there is no number to it.
+        noise_budget: What was allowed, in the same unit; None where the rule is exact.
+        source: The candidate's source line, where known.
+        reference_source: The reference's.
+        pitfall: The page in `docs/pitfalls/` that its cause has; empty where the cause is not known.
+        fix: What to write instead; empty where that is not known.
+        operations: Types of the reference's operations there, and of the candidate's.
+        attributes: What these are parametrised by otherwise.
+        variables: The variables that they read.
+        scopes: The scope or layer that it belongs to, in the reference and in the candidate.
+        largest_ratio: The largest error of one element in units of that element's own budget.
+    """
+
+    reference: str | None
+    candidate: str | None
+    kind: str
+    cause: str
+    error: float | None = None
+    noise_budget: float | None = None
+    source: str | None = None
+    reference_source: str | None = None
+    pitfall: Pitfall = ""
+    fix: str = ""
+    operations: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    attributes: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    scopes: tuple[str | None, str | None] = (None, None)
+    largest_ratio: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """The error in units of the noise budget; None where either is missing or the budget is zero."""
+        if self.largest_ratio is not None:
+            return self.largest_ratio
+        if self.error is None or not self.noise_budget:
+            return None
+        return self.error / self.noise_budget
+
+
+def gathered(culprits: Iterable[Culprit]) -> tuple[Culprit, ...]:
+    """Puts the culprits of all steps together: what several steps blame is one culprit, as the worst of them saw it.
+
+    Where that one does not know the cause, it is told as by one that does.
+    """
+    found: dict[tuple[object, ...], Culprit] = {}
+    for culprit in culprits:
+        key = culprit.reference, culprit.candidate, culprit.kind, culprit.source
+        before = found.get(key)
+        worst = before is None or (culprit.ratio or 0.0) > (before.ratio or 0.0)
+        kept, other = (culprit, before) if worst else (before, culprit)
+        assert kept is not None
+        found[key] = kept if kept.pitfall or other is None or not other.pitfall else _as_told_by(kept, other)
+    return tuple(found.values())
+
+
+def _as_told_by(culprit: Culprit, other: Culprit) -> Culprit:
+    """Returns a culprit with the cause that another step found for it."""
+    return replace(culprit, cause=other.cause, pitfall=other.pitfall, fix=other.fix, attributes=other.attributes)
+
+
+def _rendering() -> Any:
+    """The HTML rendering, which stands above this package: found by its name when somebody asks for it."""
+    return importlib.import_module("lockstep.report.html")
+
+
+def merged(reports: Sequence[Report]) -> Report:
+    """Puts the reports of several batches together: a step is as its worst batch, and says which batch said what.
+
+    Args:
+        reports: At least one; all of the same steps.
+    """
+    if len(reports) == 1:
+        return reports[0]
+    worst_first = sorted(reports, key=lambda report: report.verdict is not Verdict.DIVERGED)
+    steps = tuple(_over_batches(steps) for steps in zip(*(report.steps for report in reports), strict=True))
+    return Report(
+        verdict=overall([report.verdict for report in reports]),
+        steps=steps,
+        culprits=gathered(culprit for report in reports for culprit in report.culprits),
+        environments=reports[0].environments,
+        duration_s=sum(report.duration_s for report in reports),
+        evidence=next((report.evidence for report in worst_first if report.evidence is not None), None),
+    )
+
+
+def _over_batches(steps: Sequence[StepReport]) -> StepReport:
+    first = steps[0]
+    same = all(
+        (step.verdict, step.summary, step.details) == (first.verdict, first.summary, first.details) for step in steps
+    )
+    numbered = list(enumerate(steps, 1))
+    return StepReport(
+        name=first.name,
+        verdict=overall([step.verdict for step in steps])
+        if any(step.verdict is not Verdict.NOT_ASKED for step in steps)
+        else Verdict.NOT_ASKED,
+        summary=first.summary if same else "; ".join(f"batch {n}: {step.summary}" for n, step in numbered),
+        figures={**first.figures, "batches": [dict(step.figures) for step in steps]},
+        judged_by=next((step.judged_by for step in steps if step.judged_by != first.judged_by), first.judged_by),
+        details=first.details if same else tuple(f"batch {n}: {line}" for n, step in numbered for line in step.details),
+        duration_s=sum(step.duration_s for step in steps),
+    )
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a check.
+
+    Attributes:
+        verdict: The verdict of the whole.
+        steps: The guide's steps, in its order.
+        culprits: What is to blame, gravest first.
+        environments: `"reference"` and `"candidate"` -> what they ran on (`"subject"`, `"python"`, `"tensorflow"`,
+            `"keras"`), as strings.
+        duration_s: Seconds from start to end.
+        evidence: What was seen besides, for a reader to look at; None where nobody asked. It is no part of the JSON.
+    """
+
+    verdict: Verdict
+    steps: tuple[StepReport, ...]
+    culprits: tuple[Culprit, ...]
+    environments: Mapping[str, Mapping[str, str]]
+    duration_s: float
+    evidence: Evidence | None = field(default=None, repr=False)
+
+    def to_html(self, *, title: str = "lockstep check") -> str:
+        """Returns the report as one self-contained HTML page; `docs/html_report.md` says what is on it.
+
+        Args:
+            title: The command that it answers.
+        """
+        return str(_rendering().as_html(self, title=title))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the steps and the culprits."""
+        return str(_rendering().as_fragment(self))
+
+    def raise_if_diverged(self) -> None:
+        """Does nothing if the verdict is `equivalent`.
+
+        Raises:
+            DivergedError: The verdict is `diverged`; the text holds the summaries and the diffs.
+            UndecidedError: Nothing could be judged, which must never look like a pass.
+        """
+        if self.verdict is Verdict.EQUIVALENT:
+            return
+        lines = [f"the candidate is not shown to be equivalent to the reference: {self.verdict}"]
+        for step in self.steps:
+            if step.verdict is self.verdict:
+                lines.append(f"{step.name}: {step.summary}")
+                lines.extend(f"  {line}" for line in step.details)
+        error = DivergedError if self.verdict is Verdict.DIVERGED else UndecidedError
+        raise error("\n".join(lines))

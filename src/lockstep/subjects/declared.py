@@ -1,0 +1,399 @@
+"""Subjects: the two models, wrapped so that Lockstep can run them, whatever framework they are written in."""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from lockstep.common.arrays import Arrays
+from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
+
+if TYPE_CHECKING:
+    from lockstep.program import Program
+    from lockstep.recorder.modules import Sources
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""What TensorFlow looks for oneDNN's switch in, once, when it is imported."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a subject is built: each mode is built once, however many questions it answers.
+
+    Attributes:
+        training: Whether it runs in training mode.
+        randomness: The mode of `DeterministicRandomTestTool` it is built and run under.
+        functional: Whether a Keras layer is put into a functional model first, as the guide's last case does.
+    """
+
+    training: bool
+    randomness: str
+    functional: bool = False
+
+
+INFERENCE = Mode(training=False, randomness="num_random_ops")
+TRAINING = Mode(training=True, randomness="num_random_ops")
+FUNCTIONAL = Mode(training=True, randomness="constant", functional=True)
+MODES = (INFERENCE, TRAINING, FUNCTIONAL)
+"""What is built, in this order, by a check and by a recording: the modes of the guide's steps."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the variables of a run start from.
+
+    Attributes:
+        kind: `"initial"` (what the initializers give), `"constant"`, `"distinct"`, or `"given"`.
+        values: Variable keys -> values to be set before; empty for `"initial"`.
+        names: Variable keys -> the name that the distinct values are a hash of.
+        inputs: Other inputs than the subject was built for, of the same shapes; None: those.
+    """
+
+    kind: str
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    inputs: Arrays | None = None
+
+
+@dataclass(frozen=True)
+class GivenValues:
+    """Values that the inference mode is run from too.
+
+    Attributes:
+        values: Name in a checkpoint -> value; the recorder finds out which variable each belongs to.
+        digest: What tells these values from others.
+    """
+
+    values: Mapping[str, np.ndarray]
+    digest: str
+
+
+INITIAL = Setting("initial")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How TensorFlow carries out what a model or a graph says.
+
+    Attributes:
+        compiler: `""`: operation by operation, as written (a graph: in a session that rewrites nothing). `"graph"`: in
+            a `tf.function` that Grappler leaves alone. `"grappler"`: in one that Grappler rewrites, as it comes (a
+            graph: in a session that does). `"xla"`: in one with `jit_compile=True`.
+        off: Grappler's passes that are switched off, as `tf.config.optimizer.set_experimental_options` names them.
+    """
+
+    compiler: str = ""
+    off: tuple[str, ...] = ()
+
+
+AS_WRITTEN = Execution()
+
+
+def other_kernels() -> dict[str, str]:
+    """Returns the environment variables of a process whose TensorFlow has oneDNN's kernels switched the other way."""
+    return {ONEDNN: "1" if os.environ.get(ONEDNN) == "0" else "0"}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What gradients are taken of, regularization losses added.
+
+    Attributes:
+        loss: The user's `loss(outputs, batch)`, which returns a scalar; None: the outputs weighted with cotangents
+            that are a hash of their paths.
+    """
+
+    loss: Callable[[Any, Any], Any] | None = None
+
+
+class Instance(abc.ABC):
+    """One built subject. What only some can do is a property that is None where it cannot be done."""
+
+    @property
+    def free(self) -> bool:
+        """Whether it can be run from any values and on any inputs; what was recorded answers what it was asked then."""
+        return True
+
+    @property
+    def followed(self) -> Followed | None:
+        """Follows it operation by operation."""
+        return None
+
+    @property
+    def perturbed(self) -> Perturbed | None:
+        """Runs it again with other numbers and settings than it was built for."""
+        return None
+
+    @property
+    def switched(self) -> Switched | None:
+        """Runs it under TensorFlow's switches."""
+        return None
+
+    @property
+    def trained(self) -> Trained | None:
+        """The training steps that were recorded of it."""
+        return None
+
+    @property
+    def stirred(self) -> Stirred | None:
+        """Has each run draw other numbers, as the user's own runs do."""
+        return None
+
+    @property
+    def unordered(self) -> tuple[str, ...]:
+        """Keys of the variables whose value after a run depends on an order of writes that nothing defines."""
+        return ()
+
+    @property
+    @abc.abstractmethod
+    def variables(self) -> tuple[VariableRecord, ...]:
+        """The inventory of its variables, in order of creation."""
+
+    @abc.abstractmethod
+    def run(
+        self,
+        setting: Setting,
+        *,
+        repeats: int = 0,
+        draws: Sequence[ForwardDraw] | None = None,
+        objective: Objective | None = None,
+        execution: Execution = AS_WRITTEN,
+    ) -> Trace:
+        """Runs it once on its inputs, and `repeats` times more to see whether new variables appear.
+
+        Args:
+            setting: Where its variables start from.
+            repeats: Further calls; their results are dropped.
+            draws: With values: what another side's forward pass drew, in order, to be drawn in the same places; a
+                subject whose seeds are part of it (a graph) keeps its own. None to count from 0.
+            objective: What gradients are taken of; None: none are.
+            execution: How it is carried out; other than as written only where the subject `offers.execution`.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Lets go of what it holds."""
+
+
+class Followed(Protocol):
+    """What can be followed operation by operation."""
+
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[ForwardDraw] | None = None,
+        *,
+        inputs: Arrays | None = None,
+    ) -> Program:
+        """Returns what it computes.
+
+        Args:
+            values: Variable key -> value to start from.
+            draws: As of `Instance.run`.
+            inputs: Other inputs than it was built for; None: those.
+
+        Raises:
+            ProgramError: It cannot be followed.
+        """
+        ...
+
+
+class Perturbed(Protocol):
+    """What can be run with other values, inputs and numbers of threads than it was built for."""
+
+    def run_changed(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        threads: int,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it once, and takes gradients along where there is an objective."""
+        ...
+
+    def run_on_other_kernels(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it once where TensorFlow computes with the kernels that are off here."""
+        ...
+
+
+class Switched(Protocol):
+    """What runs under TensorFlow's switches."""
+
+    def run_elsewhere(self, values: Mapping[str, np.ndarray], variables: Mapping[str, str]) -> Trace:
+        """Runs it in a process with other environment variables, as written."""
+        ...
+
+    def run_switched(self, values: Mapping[str, np.ndarray], execution: Execution) -> Trace:
+        """Runs it as `execution` says."""
+        ...
+
+
+class Trained(Protocol):
+    """What was trained when it was recorded."""
+
+    def trajectory(self) -> tuple[Sequence[Any], Sequence[float]]:
+        """Returns the `TrainingStep`s, and the reference's own drift; none where none were recorded."""
+        ...
+
+
+class Stirred(Protocol):
+    """What can be made to draw other numbers in each run."""
+
+    def stir(self, kinds: Sequence[str]) -> None:
+        """Has each further run draw other numbers of `"numpy"`, `"python"`; of none, again the same."""
+        ...
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What a subject can do beyond the guide's steps.
+
+    Attributes:
+        rules: Whether `transform` and `parts` rules can be applied to its variables.
+        optimizer: Whether it makes or answers for an optimizer.
+        training: Whether it can be trained on, step by step.
+        execution: Whether it runs in `tf.function` and XLA.
+    """
+
+    rules: bool = True
+    optimizer: bool = False
+    training: bool = False
+    execution: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a subject that is recorded in another process has to know before, as it is run but once.
+
+    Attributes:
+        fill_names: Variable key -> the name that its distinct values are a hash of.
+        ignore: Patterns of the names of variables that are not filled.
+        given: The values of the setting `"given"`; None where there is no such run.
+        gradients: Whether gradients are taken.
+        steps: For how many steps it is trained, where it has a loss and an optimizer.
+    """
+
+    fill_names: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+    given: GivenValues | None = None
+    gradients: bool = False
+    steps: int = 0
+
+
+NOTHING_WANTED = Wanted()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is known of a subject that was, or will be, recorded.
+
+    Attributes:
+        loss: `file.py:function` of the training loss that its recorder imports itself; empty without one.
+        optimizer: The same of the optimizer.
+        complete: Whether it is recorded already, and what it lacks cannot be recorded any more.
+    """
+
+    loss: str = ""
+    optimizer: str = ""
+    complete: bool = False
+
+
+class Subject(abc.ABC):
+    """What can be built in a mode. What only some can do is said by `offers`, or answered by None.
+
+    Attributes:
+        label: What a person calls it: `legacy_model.py:forward`.
+    """
+
+    label: str
+
+    @property
+    def offers(self) -> Offers:
+        """What it can do."""
+        return Offers()
+
+    @abc.abstractmethod
+    def environment(self) -> Mapping[str, str]:
+        """What it runs on: `"python"`, `"tensorflow"`, `"keras"` -> version."""
+
+    def settings(self) -> Mapping[str, str]:
+        """What else its numbers depend on, as far as it is known: `"float type"`, `"TF_ENABLE_ONEDNN_OPTS"`, ..."""
+        return {}
+
+    @abc.abstractmethod
+    def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> Instance:
+        """Builds it for these inputs.
+
+        Args:
+            mode: The mode.
+            inputs: What it runs on.
+            wanted: What has to be recorded; the same for all modes. What runs in this process needs no such list.
+        """
+
+    def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> Instance | None:
+        """Builds it as if for the first time, to see whether it is the same twice; None where nothing is built."""
+        del mode, inputs, wanted
+        return None
+
+    def on_this_runtime(self, mode: Mode, inputs: Arrays) -> Instance | None:
+        """Returns its graph on this process's framework, where it ran on another; None where that tells nothing new.
+
+        Raises:
+            InputError: The graph is damaged, or it is from elsewhere and reaches beyond itself.
+            SubjectError: This framework cannot import it.
+        """
+        del mode, inputs
+        return None
+
+    def graph_here(self, mode: Mode, inputs: Arrays) -> Instance | None:
+        """Returns its graph on this process's framework, whichever it was recorded on; None without one.
+
+        Raises:
+            InputError: The graph is damaged, or it is from elsewhere and reaches beyond itself.
+            SubjectError: This framework cannot import it.
+        """
+        del mode, inputs
+        return None
+
+    def make_optimizer(
+        self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
+    ) -> Any | None:
+        """Makes what the user's function returns, or returns what it did when this was recorded; None without one."""
+        del make, shapes, names
+        return None
+
+    @property
+    def sources(self) -> Sources | None:
+        """Where its function is imported from, where Lockstep imports it into this process."""
+        return None
+
+    @property
+    def recording(self) -> Recording | None:
+        """What is known of it where it is recorded; None of what runs as it is asked."""
+        return None
+
+    def elsewhere(self, variables: Mapping[str, str]) -> Subject | None:
+        """Returns it as a subject of a process of its own, with other environment variables; `end` ends that.
+
+        None where another process cannot find it: it is a function of this one.
+        """
+        del variables
+        return None
+
+    def passes(self) -> tuple[str, ...]:
+        """Returns the passes of Grappler over its functions, once it has been built; none where it has no functions."""
+        return ()
+
+    def end(self) -> None:  # noqa: B027 - most have no process
+        """Ends the process that it runs in, where that is its own; the next `build` starts another."""

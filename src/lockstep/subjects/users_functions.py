@@ -1,0 +1,91 @@
+"""The user's functions: those that Lockstep imports from a configuration's folder, and those that it is handed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lockstep.common.errors import InputError
+from lockstep.ground.failures import RecordingError
+from lockstep.recorder.modules import Modules, Sources
+
+
+@dataclass(frozen=True)
+class Used:
+    """A function for one build, with the modules that it came from.
+
+    Attributes:
+        function: The function itself.
+        modules: Its modules; None of a function that Lockstep was handed, whose modules are the process's own.
+        note: Why it is not as fresh as it should be; empty where it is, or where nobody can tell.
+    """
+
+    function: Callable[..., Any]
+    modules: Modules | None = None
+    note: str = ""
+
+    def active(self) -> AbstractContextManager[None]:
+        """Puts its modules in place while something of it runs."""
+        return contextlib.nullcontext() if self.modules is None else self.modules.active()
+
+
+NOTHING = Used(lambda: None)
+
+
+class ImportedFunction:
+    """A function of a file in a configuration's folder; called, it runs with the modules of the side's last build.
+
+    Attributes:
+        sources: Where it is imported from; the other functions of its side come from the same modules.
+    """
+
+    def __init__(self, sources: Sources, path: Path, name: str) -> None:
+        self.sources, self._path, self._name = sources, path, name
+
+    @property
+    def folder(self) -> Path:
+        """The configuration's folder."""
+        return Path(self.sources.folder)
+
+    @property
+    def entry(self) -> str:
+        """What names it in that folder: `model.py:build`."""
+        return f"{self._path.relative_to(self.folder).as_posix()}:{self._name}"
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Calls it."""
+        modules = self.sources.current()
+        if modules.is_active():
+            return self._of(modules)(*arguments, **options)
+        with modules.active():
+            return self._of(modules)(*arguments, **options)
+
+    def fresh(self) -> Used:
+        """Returns the function for another build.
+
+        Raises:
+            InputError: A file is no longer what was imported.
+        """
+        try:
+            modules = self.sources.fresh()
+        except RecordingError as error:
+            raise InputError(str(error)) from error
+        return Used(self._of(modules), modules, self.sources.note)
+
+    def _of(self, modules: Modules) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(modules.module(str(self._path)), self._name)
+        return found
+
+
+def sources_of(function: Callable[..., Any]) -> Sources | None:
+    """Returns where a function is imported from, where Lockstep imports it."""
+    return function.sources if isinstance(function, ImportedFunction) else None
+
+
+def for_a_build(function: Callable[..., Any]) -> Used:
+    """Returns what a build calls: a function of a configuration from fresh modules, any other one as it is."""
+    return function.fresh() if isinstance(function, ImportedFunction) else Used(function)
