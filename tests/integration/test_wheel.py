@@ -46,3 +46,12 @@ def test_the_demo_finds_its_examples_inside_the_wheel(installed, tmp_path):
 def test_init_finds_its_templates_inside_the_wheel(installed, tmp_path):
     assert run(installed, tmp_path, "init", "mine").returncode == 0
     assert {path.name for path in (tmp_path / "mine").iterdir()} >= {"lockstep.toml", "legacy_model.py"}
+
+
+def test_the_page_finds_its_templates_and_the_pitfalls_inside_the_wheel(installed, tmp_path):
+    configuration = installed / "lockstep/examples/quickstart/lockstep-broken.toml"
+    done = run(installed, tmp_path, "check", str(configuration), "--html", "report.html")
+    assert done.returncode == 1, done.stderr
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "How Lockstep makes sure" in page
+    assert "return classify(" in page

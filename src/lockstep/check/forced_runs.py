@@ -17,10 +17,13 @@ from lockstep.compare import filling
 from lockstep.compare.align import Alignment
 from lockstep.frameworks import runtimes
 from lockstep.localise.findings import Localisation
-from lockstep.localise.forcing import localise
+from lockstep.localise.forcing import Observe, localise
 from lockstep.localise.matching import alike_draws, reads_all, with_draws_shaped_alike, without_duplicates
-from lockstep.localise.values import MAX_MEMORY
+from lockstep.localise.observed import observed
+from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.program import Program
+from lockstep.program.kernels import Kernels
+from lockstep.results.evidence import ProgramPair
 from lockstep.subjects import Followed, Setting
 from lockstep.traces.trace import ForwardDraw, Trace
 
@@ -40,6 +43,7 @@ class ForcedRuns:
 
     Attributes:
         draws: What the reference's forward pass draws; by these the candidate may decide which operations run.
+        watch: Is given both programs, operation by operation, each time that they were compared; None: nobody looks.
     """
 
     def __init__(  # noqa: PLR0913 - both sides, and how they are run
@@ -55,6 +59,7 @@ class ForcedRuns:
     ) -> None:
         self._training = training
         self.draws: Sequence[ForwardDraw] | None = None
+        self.watch: Callable[[ProgramPair], None] | None = None
         self._reference, self._candidate, self._alignment = reference, candidate, alignment
         self._base, self._say, self._max_memory = base, say, max_memory
         self._done: list[tuple[Trace, Located]] = []
@@ -163,12 +168,28 @@ class ForcedRuns:
         try:
             reference, candidate, partners = self._programs(ours, theirs, inputs, kept=kept)
             self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
-            found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory)
+            observe = self._observer(reference, candidate, kernels)
+            found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory, observe=observe)
             return Located(found, culprits(found, reference, candidate, kernels))
         except LockstepError as error:
             return Located(Localisation(limits=[str(error)]), ())
         except Exception as error:  # whatever a framework refuses is one of ours by now: this one is a bug
             return Located(Localisation(limits=[told_as_fault(error)]), ())
+
+    def _observer(self, reference: Program, candidate: Program, kernels: Kernels) -> Observe | None:
+        if (watch := self.watch) is None:
+            return None
+        mode = "training" if self._training else "inference"
+
+        def observe(found: Localisation, values: Values) -> None:
+            self._say(f"{mode}: both programs side by side, running freely")
+            try:
+                seen = observed(mode, reference, candidate, found, values, kernels)
+            except Exception as error:  # a bug of ours in what is only looked at takes no verdict away; it is told
+                seen = ProgramPair(mode, (), (told_as_fault(error),))
+            watch(seen)
+
+        return observe
 
     def programs(self) -> tuple[Program, Program, dict[str, str]] | None:
         """Returns both programs at distinct values, and which variable of the candidate is which of the reference.

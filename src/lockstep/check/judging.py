@@ -89,6 +89,7 @@ class Judge:
         inputs: What both sides ran on.
         say: Told what is being done.
         runtimes: How the two runtimes are told apart: `"TensorFlow 1.15.5 against 2.21.0"`.
+        watch: Is shown the traces of each question; None: nobody looks.
     """
 
     tolerance: FixedTolerance
@@ -96,6 +97,7 @@ class Judge:
     inputs: Arrays
     say: Callable[[str], None]
     runtimes: Callable[[], str]
+    watch: Callable[[Traces], None] | None = None
     _measured: list[tuple[Trace, Noise]] = field(default_factory=list)
 
     def results(
@@ -110,6 +112,8 @@ class Judge:
                 cannot be.
             evidence: What else is known of both sides.
         """
+        if self.watch is not None:
+            self.watch(traces)
         both = added_losses.split(traces.reference, traces.candidate, alignment, self.rules)
 
         def noise() -> Noise | None:

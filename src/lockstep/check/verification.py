@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lockstep.check import training_questions
+from lockstep.check.collecting import Collector
 from lockstep.check.forced_runs import ForcedRuns
 from lockstep.check.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.check.proof import dependence, start
@@ -41,6 +42,7 @@ from lockstep.compare.tolerance import FixedTolerance
 from lockstep.files.checkpoints.settings import CheckpointSettings
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.recorder.modules import LOCK
+from lockstep.results.evidence import Evidence
 from lockstep.results.finding import Finding, step_report
 from lockstep.results.model import Culprit, Report, StepReport, Verdict, gathered, overall
 from lockstep.subjects import (
@@ -93,6 +95,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     trajectory: int | None = None,
     max_memory: int | None = None,
     also_generic: bool = True,
+    evidence: bool | Sequence[Path] = False,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -124,6 +127,9 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             temporary file; 2 GiB by default.
         also_generic: Whether both sides are run on a second, generic input too, of the same shapes and range: the
             given one may hide something (ones, a constant along an axis).
+        evidence: Whether the report also holds both programs operation by operation, all variables, the settings and
+            the lines of code that it names, for `report.to_html()`; it takes two more runs of the models. Folders in
+            place of `True` are where source files are looked for too.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -147,6 +153,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     )
     check.max_memory = max_memory or MAX_MEMORY
     check.also_generic = also_generic
+    if evidence is not False:
+        check.collect(() if evidence is True else evidence)
     check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     with LOCK:  # seeds, Keras's names and the user's modules belong to the process: a second thread's check waits
         return check.run()
@@ -252,11 +260,21 @@ class _Check:
         self._culprits: list[Culprit] = []
         self._clock = time.perf_counter()
         self._judge = Judge(tolerance, rules.rename, inputs, self._say, self._runtimes)
+        self._collector: Collector | None = None
         self._beyond: TrainingQuestions | None = None
         self._later: dict[str, tuple[list[Finding], float]] = {}
         self.max_memory = MAX_MEMORY
         self.also_generic = True
         self._positive: frozenset[str] = frozenset()
+
+    def collect(self, folders: Sequence[Path]) -> None:
+        """Has what is seen besides verdicts put into the report; asked before anything else is."""
+        self._collector = Collector(folders)
+        self._judge = dataclasses.replace(self._judge, watch=self._collector.outputs)
+
+    def _asking(self, step: str) -> None:
+        if self._collector is not None:
+            self._collector.step = step
 
     def ask_about_training(self, wishes: TrainingWishes) -> None:
         """Says what is asked beyond the forward pass; see `verify`."""
@@ -322,7 +340,13 @@ class _Check:
             culprits=gathered(self._culprits),
             environments={side: dict(subject.environment()) for side, subject in self._subjects.items()},
             duration_s=time.perf_counter() - start,
+            evidence=self._evidence(),
         )
+
+    def _evidence(self) -> Evidence | None:
+        if self._collector is None:
+            return None
+        return self._collector.finished(gathered(self._culprits), self._subjects, self._inputs)
 
     def _inference(self) -> None:
         mode = INFERENCE
@@ -330,6 +354,8 @@ class _Check:
             built = self._build(stack, mode)
             first = self._initial(built, repeats=_FURTHER_CALLS)
             alignment = self._align(first)
+            if self._collector is not None:
+                self._collector.variables(first, alignment, self._rules)
             self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
             match = variables_match.judge(first.reference, first.candidate, alignment)
             self._report(
@@ -349,9 +375,12 @@ class _Check:
         forced = ForcedRuns(ours, theirs, alignment, before, self._say, self.max_memory, training=training)
         forced.positive(self._positive)
         forced.draws = both.base.forward_draws
+        if self._collector is not None and not self._collector.has_found("training" if training else "inference"):
+            forced.watch = self._collector.programs
         return forced
 
     def _fixed(self, built: Built, alignment: Alignment, forced: ForcedRuns, initial: Traces) -> None:
+        self._asking("inference-fixed")
         trials = Trials(built, alignment, forced, self._judge, self._inputs, initial.reference, self.also_generic)
         findings = trials.findings()
         self._positive = trials.positive
@@ -421,6 +450,7 @@ class _Check:
         """Runs both sides from the checkpoint; what was found is reported after the training steps."""
         if (plan := self._checkpoint.plan(initial, alignment)) is not None:
             self._say("inference, every variable from the checkpoint")
+            self._asking("checkpoint")
             reference = built.reference.run(plan.reference)
             here = built.here.run(Setting("given", reference.before))
             candidate = built.candidate.run(plan.candidate, draws=(here or reference).forward_draws)
@@ -476,6 +506,7 @@ class _Check:
         self, mode: Mode, both: Traces, built: Built, alignment: Alignment, forced: ForcedRuns
     ) -> list[Finding]:
         """Judges runs from initial values; where both sides did not start or draw alike, from the reference's too."""
+        self._asking("training-random" if mode.training else "inference-random")
         initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
         own = own_values.judge(both.reference, both.candidate, initial)
         apart = bool(start.apart(both.reference, both.candidate, alignment))

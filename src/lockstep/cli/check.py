@@ -13,6 +13,7 @@ from lockstep.cli.sizes import Bytes
 @click.command()
 @click.argument("configuration", type=click.Path(path_type=Path), default=Path("lockstep.toml"))
 @click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
+@click.option("--html", "html_file", metavar="FILE", help="Also write the report to FILE, as a page to look at.")
 @click.option("--fresh", is_flag=True, help="Run a side in an environment of its own again, though its trace is kept.")
 @click.option(
     "--max-memory",
@@ -21,14 +22,14 @@ from lockstep.cli.sizes import Bytes
     show_default=True,
     help="What the reference's values may take in memory.",
 )
-def check(configuration: Path, json_file: str | None, *, fresh: bool, max_memory: int) -> None:
+def check(configuration: Path, json_file: str | None, html_file: str | None, *, fresh: bool, max_memory: int) -> None:
     """Check the migration that CONFIGURATION describes.
 
     CONFIGURATION is a lockstep.toml, or a folder that holds one; by default that of the current folder.
 
     Exit status: 0 equivalent, 1 diverged, 2 could not judge.
     """
-    session.check_destination(json_file)
-    report = session.run(configuration, fresh=fresh, max_memory=max_memory)
-    session.deliver(report, json_file, title="lockstep check")
+    session.check_destination(json_file, html_file)
+    report = session.run(configuration, fresh=fresh, max_memory=max_memory, evidence=html_file is not None)
+    session.deliver(report, json_file, html_file, title="lockstep check")
     session.leave(report.verdict)

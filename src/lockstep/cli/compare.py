@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lockstep.cli import session
+
+if TYPE_CHECKING:
+    from lockstep.config import Configuration
 
 
 @click.command()
@@ -21,7 +25,10 @@ from lockstep.cli import session
     help="A lockstep.toml whose rename rules, transforms and tolerance hold.",
 )
 @click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
-def compare(reference: Path, candidate: Path, configuration: Path | None, json_file: str | None) -> None:
+@click.option("--html", "html_file", metavar="FILE", help="Also write the report to FILE, as a page to look at.")
+def compare(
+    reference: Path, candidate: Path, configuration: Path | None, json_file: str | None, html_file: str | None
+) -> None:
     """Compare the traces REFERENCE and CANDIDATE that `lockstep record` wrote.
 
     Exit status: 0 equivalent, 1 diverged, 2 could not judge.
@@ -31,7 +38,7 @@ def compare(reference: Path, candidate: Path, configuration: Path | None, json_f
     from lockstep.cli.startup import import_tensorflow
     from lockstep.elsewhere.recorded import RecordedSubject
 
-    session.check_destination(json_file)
+    session.check_destination(json_file, html_file)
     subjects = RecordedSubject(reference), RecordedSubject(candidate)
     settings = config.read(configuration) if configuration is not None else None
     inputs = dict(subjects[0].inputs)
@@ -48,6 +55,12 @@ def compare(reference: Path, candidate: Path, configuration: Path | None, json_f
             progress=progress,
             gradients=settings.gradients if settings else None,
             also_generic=settings.also_generic if settings else True,
+            evidence=_folders(settings) if html_file is not None else False,
         )
-    session.deliver(report, json_file, title="lockstep compare")
+    session.deliver(report, json_file, html_file, title="lockstep compare")
     session.leave(report.verdict)
+
+
+def _folders(settings: Configuration | None) -> list[Path]:
+    """Where source files are looked for that a recording names."""
+    return [] if settings is None else [settings.folder]

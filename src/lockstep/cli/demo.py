@@ -71,17 +71,18 @@ class MeasuredFigure:
 @click.command()
 @click.option("--example", default=_GUIDE, show_default=True, metavar="NAME", help="The example to run.")
 @click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
-def demo(example: str, json_file: str | None) -> None:
+@click.option("--html", "html_file", metavar="FILE", help="Also write the report to FILE, as a page to look at.")
+def demo(example: str, json_file: str | None, html_file: str | None) -> None:
     """Run an example: by default the guide's own network, validated against its migration.
 
     Exit status: 0 equivalent and every figure of the guide met, 1 diverged or a figure missed, 2 could not judge.
     """
-    session.check_destination(json_file)
+    session.check_destination(json_file, html_file)
     configuration = _configuration(example)
     expected = guide_figures(configuration.parent / "guide_figures.toml")
     saying.say(_intention(example, configuration, bool(expected)), err=True)
-    report = session.run(configuration)
-    session.deliver(report, json_file, title=f"lockstep demo {example}")
+    report = session.run(configuration, evidence=html_file is not None)
+    session.deliver(report, json_file, html_file, title=f"lockstep demo {example}")
     measured = measure(report, expected)
     if measured and json_file != "-":
         from lockstep.report.text import show_stripped

@@ -29,10 +29,11 @@ EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2,
 _PIPED_WIDTH = 120
 
 
-def run(path: Path, *, fresh: bool = False, max_memory: int | None = None) -> Report:
+def run(path: Path, *, fresh: bool = False, max_memory: int | None = None, evidence: bool = False) -> Report:
     """Runs the check that a configuration describes; `fresh` leaves kept traces alone.
 
     `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default.
+    `evidence` keeps what a page shows besides verdicts.
 
     What the user's code prints meanwhile goes to standard error: standard output is for the results.
     """
@@ -54,12 +55,21 @@ def run(path: Path, *, fresh: bool = False, max_memory: int | None = None) -> Re
         progress.say("importing TensorFlow")
         import_tensorflow()
         return merged(
-            [_check(configuration, inputs, progress, fresh=fresh, max_memory=max_memory) for inputs in batches]
+            [
+                _check(configuration, inputs, progress, fresh=fresh, max_memory=max_memory, evidence=evidence)
+                for inputs in batches
+            ]
         )
 
 
 def _check(
-    configuration: Configuration, inputs: Arrays, progress: Progress, *, fresh: bool, max_memory: int | None
+    configuration: Configuration,
+    inputs: Arrays,
+    progress: Progress,
+    *,
+    fresh: bool,
+    max_memory: int | None,
+    evidence: bool,
 ) -> Report:
     from lockstep import config, verify
 
@@ -85,6 +95,7 @@ def _check(
         trajectory=configuration.trajectory,
         max_memory=max_memory,
         also_generic=configuration.also_generic,
+        evidence=[configuration.folder] if evidence else False,
     )
 
 
@@ -119,28 +130,40 @@ def console() -> Console:
     return Console(file=sys.stdout, width=width, color_system=None, highlight=False, markup=False, emoji=False)
 
 
-def check_destination(file: str | None) -> None:
-    """Refuses, before anything runs, a file that could not be written afterwards."""
-    if file is None or file == "-":
-        return
-    path = Path(file)
-    if path.is_dir():
-        raise InputError(f"--json {file}: this is a folder; name a file in it.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"--json {file}: there is no folder {path.absolute().parent}.")
+def check_destination(file: str | None, html_file: str | None = None) -> None:
+    """Refuses, before anything runs, files (`--json`, `--html`) that could not be written afterwards."""
+    if html_file == "-":
+        raise InputError("--html -: a page is written to a file; name one, as in --html report.html.")
+    for option, name in (("--json", file), ("--html", html_file)):
+        if name is None or name == "-":
+            continue
+        path = Path(name)
+        if path.is_dir():
+            raise InputError(f"{option} {name}: this is a folder; name a file in it.")
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"{option} {name}: there is no folder {path.absolute().parent}.")
+    if file is not None and html_file is not None and Path(file).absolute() == Path(html_file).absolute():
+        raise InputError(f"--json and --html both name {file}; name two files.")
 
 
-def deliver(report: Report, json_file: str | None, *, title: str) -> None:
-    """Prints the report, or its JSON if `json_file` is `-`; writes the JSON to any other file."""
+def deliver(report: Report, json_file: str | None, html_file: str | None = None, *, title: str) -> None:
+    """Prints the report, or its JSON if `json_file` is `-`; writes the JSON to any other file, and the page."""
     from lockstep.report import json, text
 
+    if html_file is not None:
+        write_whole(Path(html_file), report.to_html(title=title))
     if json_file == "-":
         saying.say(json.to_json(report), nl=False)
         return
     if json_file is not None:
         write_whole(Path(json_file), json.to_json(report))
-    text.show(report, console(), title=title, written_to=json_file)
+    text.show(report, console(), title=title, written_to=written(json_file, html_file))
     sys.stdout.flush()
+
+
+def written(*files: str | None) -> str | None:
+    """Names the files that were written; None where there are none."""
+    return ", ".join(file for file in files if file is not None) or None
 
 
 def write_whole(path: Path, content: str) -> None:

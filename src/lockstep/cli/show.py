@@ -22,15 +22,23 @@ if TYPE_CHECKING:
 @click.option("--operations", "part", flag_value="operations", help="List the operations of the forward pass.")
 @click.option("--draws", "part", flag_value="draws", help="List the random operations with their seeds.")
 @click.option("--taps", "part", flag_value="taps", help="List the tapped tensors.")
+@click.option("--html", "html_file", metavar="FILE", help="Write all of it to FILE, as a page to look at.")
 @click.option("--verify", is_flag=True, help="Read every file, and check every byte of it.")
-def show(trace: Path, part: str | None, verify: bool) -> None:
+def show(trace: Path, part: str | None, html_file: str | None, verify: bool) -> None:
     """Show what the trace folder TRACE holds."""
     from lockstep.elsewhere.recorded import RecordedSubject
     from lockstep.report.text import show_stripped
 
+    session.check_destination(None, html_file)
     subject = RecordedSubject(trace)
+    if html_file is not None:
+        from lockstep.report import html
+
+        session.write_whole(Path(html_file), html.trace_as_html(subject))
     blocks = _summary(subject) if part is None else _listing(subject, part)
     show_stripped(session.console(), list(blocks))
+    if html_file is not None:
+        saying.say(f"all of it is in {html_file}", err=True)
     if verify:
         found = subject.verify()
         saying.say(f"{found.tensors:,} tensors in {found.files:,} files are what was written")

@@ -29,7 +29,10 @@ PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
     help="What to leave out; may be given several times.",
 )
 @click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
-def switches(configuration: Path, json_file: str | None, *, training: bool, without: tuple[str, ...]) -> None:
+@click.option("--html", "html_file", metavar="FILE", help="Also write the report to FILE, as a page to look at.")
+def switches(
+    configuration: Path, json_file: str | None, html_file: str | None, *, training: bool, without: tuple[str, ...]
+) -> None:
     """Run the candidate of CONFIGURATION with TensorFlow's switches on and off.
 
     Eagerly, in tf.function, without each of Grappler's passes, compiled by XLA, without oneDNN's kernels, on one
@@ -37,9 +40,9 @@ def switches(configuration: Path, json_file: str | None, *, training: bool, with
 
     Exit status: 0 equivalent, 1 a setting of the candidate diverged, 2 could not judge.
     """
-    session.check_destination(json_file)
+    session.check_destination(json_file, html_file)
     report = _report(configuration, training=training, without=without)
-    _deliver(report, json_file)
+    _deliver(report, json_file, html_file)
     session.leave(report.verdict)
 
 
@@ -76,13 +79,15 @@ def _report(path: Path, *, training: bool, without: tuple[str, ...]) -> SwitchRe
         )
 
 
-def _deliver(report: SwitchReport, json_file: str | None) -> None:
+def _deliver(report: SwitchReport, json_file: str | None, html_file: str | None) -> None:
     from lockstep.report import switches as rendering
 
+    if html_file is not None:
+        session.write_whole(Path(html_file), report.to_html())
     if json_file == "-":
         saying.say(rendering.to_json(report), nl=False)
         return
     if json_file is not None:
         session.write_whole(Path(json_file), rendering.to_json(report))
-    rendering.show(report, session.console(), written_to=json_file)
+    rendering.show(report, session.console(), written_to=session.written(json_file, html_file))
     sys.stdout.flush()

@@ -95,6 +95,10 @@ class IsolatedSubject(Subject):
         trace = "from the cache" if self._from_cache else "recorded now"
         return {**self._recorded.environment(), "trace": trace}
 
+    def settings(self) -> Mapping[str, str]:
+        """What it was recorded with."""
+        return {} if self._recorded is None else self._recorded.settings()
+
     @property
     def recording(self) -> Recording:
         """What its recorder imports itself."""

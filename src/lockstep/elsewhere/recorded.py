@@ -282,6 +282,14 @@ class RecordedSubject(Subject):
         versions = {name: str(self.recorded_environment[name]) for name in known if name in self.recorded_environment}
         return {"subject": self.label, **versions}
 
+    def settings(self) -> Mapping[str, str]:
+        """What it was recorded with."""
+        facts = self.recorded_environment
+        told = {key: str(facts[key]) for key in ("system", "machine", "cpus", "numpy") if facts.get(key) is not None}
+        if facts.get("cpu_features"):
+            told["cpu_features"] = ", ".join(facts["cpu_features"])
+        return {**told, **facts.get("flags", {})}
+
     def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RecordedInstance:
         """Answers for one mode.
 

@@ -76,6 +76,9 @@ class Localisation:
             few are asked for.
         wholes: Those to blame that one operation reads, some with the place before them, and what it computes of them
             as they are: one mistake, if one cause explains it.
+        numbers: Reference's tensor -> the first one of the reference that is computed alike from the same.
+        same: Indices of the candidate's operations that compute what the reference computes, by construction.
+        judged: Candidate's tensor -> what came of its comparison.
     """
 
     blames: list[Blame] = field(default_factory=list)
@@ -91,6 +94,9 @@ class Localisation:
     ends: list[tuple[int, int]] = field(default_factory=list)
     unions: dict[int, Blame] = field(default_factory=dict)
     wholes: list[Together] = field(default_factory=list)
+    numbers: dict[int, int] = field(default_factory=dict)
+    same: set[int] = field(default_factory=set)
+    judged: dict[int, Judged] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

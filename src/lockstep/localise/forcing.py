@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,9 @@ _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
 
 
+Observe = Callable[[Localisation, Values], None]
+
+
 def localise(
     reference: Program,
     candidate: Program,
@@ -44,6 +47,7 @@ def localise(
     kernels: Kernels,
     *,
     max_memory: int = MAX_MEMORY,
+    observe: Observe | None = None,
 ) -> Localisation:
     """Finds every place where the candidate's program computes something else than the reference's.
 
@@ -53,9 +57,13 @@ def localise(
         variables: Candidate's variable key -> the reference's.
         kernels: Runs operations.
         max_memory: Bytes of the reference's values to hold in memory.
+        observe: Is shown what was found while the reference's values are still there.
     """
     with Values(reference, kernels, max_memory) as values:
-        return _Pass(reference, candidate, variables, kernels, values).run()
+        found = _Pass(reference, candidate, variables, kernels, values).run()
+        if observe is not None:
+            observe(found, values)
+        return found
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,7 @@ class _Pass:
         self._without_the_harmless(pairs)
         self._found.known = {**self._ended, **self._numbers.theirs}
         self._found.ends = pairs
+        self._found.numbers = self._numbers.ours
         return self._found
 
     def _without_the_harmless(self, ends: Sequence[tuple[int, int]]) -> None:
@@ -407,6 +416,7 @@ class _Pass:
 
     def _right(self, found: _Checked) -> None:
         self._found.ratios.append(found.judged.ratio)
+        self._found.judged[found.tensor] = found.judged
         self._numbers.reached.add(self._numbers.ours[found.wanted])
         if found.tensor not in self._numbers.theirs:
             self._numbers.sync(found.tensor, self._numbers.ours[found.wanted])
@@ -415,6 +425,8 @@ class _Pass:
         """Whether it computes what the reference computes, by construction; then that is known of what it gives."""
         same = self._numbers.identify(operation)
         self._found.identical += same
+        if same:
+            self._found.same.add(operation.index)
         return same
 
     def _by_what_it_reads(self, operation: Operation) -> Operation | None:
@@ -582,6 +594,7 @@ class _Pass:
     def _blame(self, *wrong: _Checked) -> None:
         for found in wrong:
             self._blamed.add(self._key(found))
+            self._found.judged[found.tensor] = found.judged
             # Such a draw takes its seed as an input, which the random tool does not hand out.
             past = next((name for name in self._own_draws(found.theirs) if name.startswith("Stateless")), None)
             if past is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-_INDENTED = re.compile(r"^(tf\.function|session, rewriting), ")
+INDENTED = re.compile(r"^(tf\.function|session, rewriting), ")
 """What the row above says of a setting already."""
 
 
@@ -87,6 +87,12 @@ class SwitchReport:
     findings: tuple[str, ...]
     environments: Mapping[str, Mapping[str, str]]
     duration_s: float
+
+    def to_html(self) -> str:
+        """Returns the report as one self-contained HTML page."""
+        from lockstep.report import html
+
+        return html.switches_as_html(self)
 
     def raise_if_diverged(self) -> None:
         """Raises what the verdict is, with the findings as text.
@@ -187,7 +193,7 @@ def _table(mode: str, side: str, rows: list[SettingReport]) -> RenderableType:
     table.add_column("note", overflow="fold")
     for row in rows:
         table.add_row(
-            Text(_INDENTED.sub("  ", row.setting), overflow="fold"),
+            Text(INDENTED.sub("  ", row.setting), overflow="fold"),
             *("-" if each is None else str(each) for each in (row.as_written, row.from_reference)[: len(figures)]),
             "-" if row.noise_budget is None else f"{row.noise_budget:.2g}",
             verdict_text(row.verdict),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from lockstep.common.errors import DivergedError, UndecidedError
+from lockstep.results.evidence import Evidence
 from lockstep.results.pitfalls import Pitfall
 
 
@@ -130,6 +133,11 @@ def _as_told_by(culprit: Culprit, other: Culprit) -> Culprit:
     return replace(culprit, cause=other.cause, pitfall=other.pitfall, fix=other.fix, attributes=other.attributes)
 
 
+def _rendering() -> Any:
+    """The HTML rendering, which stands above this package: found by its name when somebody asks for it."""
+    return importlib.import_module("lockstep.report.html")
+
+
 def merged(reports: Sequence[Report]) -> Report:
     """Puts the reports of several batches together: a step is as its worst batch, and says which batch said what.
 
@@ -138,6 +146,7 @@ def merged(reports: Sequence[Report]) -> Report:
     """
     if len(reports) == 1:
         return reports[0]
+    worst_first = sorted(reports, key=lambda report: report.verdict is not Verdict.DIVERGED)
     steps = tuple(_over_batches(steps) for steps in zip(*(report.steps for report in reports), strict=True))
     return Report(
         verdict=overall([report.verdict for report in reports]),
@@ -145,6 +154,7 @@ def merged(reports: Sequence[Report]) -> Report:
         culprits=gathered(culprit for report in reports for culprit in report.culprits),
         environments=reports[0].environments,
         duration_s=sum(report.duration_s for report in reports),
+        evidence=next((report.evidence for report in worst_first if report.evidence is not None), None),
     )
 
 
@@ -178,6 +188,7 @@ class Report:
         environments: `"reference"` and `"candidate"` -> what they ran on (`"subject"`, `"python"`, `"tensorflow"`,
             `"keras"`), as strings.
         duration_s: Seconds from start to end.
+        evidence: What was seen besides, for a reader to look at; None where nobody asked. It is no part of the JSON.
     """
 
     verdict: Verdict
@@ -185,6 +196,19 @@ class Report:
     culprits: tuple[Culprit, ...]
     environments: Mapping[str, Mapping[str, str]]
     duration_s: float
+    evidence: Evidence | None = field(default=None, repr=False)
+
+    def to_html(self, *, title: str = "lockstep check") -> str:
+        """Returns the report as one self-contained HTML page; `docs/html_report.md` says what is on it.
+
+        Args:
+            title: The command that it answers.
+        """
+        return str(_rendering().as_html(self, title=title))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the steps and the culprits."""
+        return str(_rendering().as_fragment(self))
 
     def raise_if_diverged(self) -> None:
         """Does nothing if the verdict is `equivalent`.

@@ -327,6 +327,10 @@ class Subject(abc.ABC):
     def environment(self) -> Mapping[str, str]:
         """What it runs on: `"python"`, `"tensorflow"`, `"keras"` -> version."""
 
+    def settings(self) -> Mapping[str, str]:
+        """What else its numbers depend on, as far as it is known: `"float type"`, `"TF_ENABLE_ONEDNN_OPTS"`, ..."""
+        return {}
+
     @abc.abstractmethod
     def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> Instance:
         """Builds it for these inputs.

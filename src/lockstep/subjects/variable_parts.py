@@ -147,6 +147,9 @@ class _CutSubject(Subject):
     def environment(self) -> Mapping[str, str]:
         return self._subject.environment()
 
+    def settings(self) -> Mapping[str, str]:
+        return self._subject.settings()
+
     def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> Instance:
         return _CutInstance(self._subject.build(mode, inputs, wanted), self._rules)
 

@@ -94,6 +94,10 @@ class KerasEager(Subject):
         """The versions of this process."""
         return running.environment(self.label)
 
+    def settings(self) -> Mapping[str, str]:
+        """Those of this process."""
+        return running.settings()
+
     def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Makes the model; its variables come with the first run."""
         del wanted  # it runs as it is asked

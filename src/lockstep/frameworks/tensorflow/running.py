@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import re
 from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from lockstep.common.errors import LockstepError, ProgramError, SubjectError
 from lockstep.common.hints import hint
 from lockstep.common.values import said
 from lockstep.ground.failures import RecordingError, ending_nothing
+from lockstep.ground.records import FLAGS
 from lockstep.subjects import Mode
 
 
@@ -25,6 +29,25 @@ def environment(subject: str) -> Mapping[str, str]:
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }
+
+
+def settings() -> Mapping[str, str]:
+    """Returns what else the numbers of a subject in this process depend on."""
+    import keras
+    import tensorflow as tf
+
+    told = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpus": str(os.cpu_count()),
+        "numpy": np.__version__,
+        "float type": keras.config.floatx(),
+        "data format": keras.config.image_data_format(),
+        "dtype policy": keras.config.dtype_policy().name,
+        "TensorFloat-32": "on" if tf.config.experimental.tensor_float_32_execution_enabled() else "off",
+        "threads in an operation": str(tf.config.threading.get_intra_op_parallelism_threads() or "as many as cores"),
+    }
+    return {**told, **{name: os.environ[name] for name in FLAGS if name in os.environ}}
 
 
 @contextlib.contextmanager

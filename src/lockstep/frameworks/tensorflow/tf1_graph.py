@@ -60,6 +60,10 @@ class TF1Graph(Subject):
         """The versions of this process."""
         return running.environment(self.label)
 
+    def settings(self) -> Mapping[str, str]:
+        """Those of this process."""
+        return running.settings()
+
     def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> GraphInstance:
         """Builds the graph; `mode.functional` means nothing here."""
         del wanted  # it runs as it is asked
