@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast test-corpora matrix lint format bench zoo soundness fuzz kills clean
+.PHONY: setup demo test test-fast test-corpora matrix lint format bench zoo soundness fuzz kills docs clean
 
 setup: $(STAMP)
 
@@ -69,6 +69,11 @@ kills: $(STAMP)
 # make fuzz ARGS='--target inputs --seed 3 --trial 17'; tools/fuzz/__main__.py has the rest.
 fuzz: $(STAMP)
 	$(BIN)/python -m tools.fuzz $(ARGS)
+
+# The site of docs/, in build/site: index.html opens without a server. A broken link is an error.
+docs: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
 	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lockstep import tf1
+    from lockstep import testing, tf1
     from lockstep.check.verification import verify
     from lockstep.common.errors import (
         DivergedError,
@@ -45,6 +45,7 @@ __all__ = [
     "keras",
     "load",
     "switches",
+    "testing",
     "tf1",
     "tf1_graph",
     "verify",
@@ -70,8 +71,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "tf1":
-        return importlib.import_module("lockstep.tf1")
+    if name in ("testing", "tf1"):
+        return importlib.import_module(f"lockstep.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'lockstep' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

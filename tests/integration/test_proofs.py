@@ -309,5 +309,6 @@ class TestFillings:
 
 def test_a_report_of_another_shape_says_what_to_do():
     report = check(of(lambda y: y), of(lambda y: tf.expand_dims(y, 0)))
-    with pytest.raises(DivergedError, match=r"output y has another shape \(5, 4\) against \(1, 5, 4\)"):
+    with pytest.raises(DivergedError) as caught:
         report.raise_if_diverged()
+    assert "output y has another shape (5, 4) against (1, 5, 4)" in " ".join(str(caught.value).split())

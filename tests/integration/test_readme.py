@@ -19,7 +19,9 @@ def blocks(language, text=README):
 
 
 def links(page):
-    return re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    """Those that lead to files; what is on the web is not asked."""
+    found = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    return [link for link in found if not link.startswith("https://")]
 
 
 def test_init_and_check_work_as_the_readme_says(tmp_path):
@@ -157,3 +159,20 @@ def test_fused_batch_norm_and_kerass_differ_by_the_correction_that_the_page_tell
     (theirs,) = (np.array(v) for v in legacy.variables if "moving_variance" in v.name)
     np.testing.assert_allclose(theirs, np.array(native.moving_variance) * values / (values - 1), rtol=1e-5)
     assert np.all(theirs > 1.01 * np.array(native.moving_variance))
+
+
+def test_the_page_on_pytest_holds_for_the_example_that_it_shows(tmp_path):
+    """Its first block passes; with the factor that the page names it fails as the page shows."""
+    page = (ROOT / "docs" / "pytest.md").read_text()
+    example, shown = blocks("python", page)[0], blocks("text", page)[0]
+    (tmp_path / "test_right.py").write_text(example)
+    (tmp_path / "test_migration.py").write_text("* 0.11".join(example.rsplit("* 0.1", 1)))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert "1 failed, 1 passed" in done.stdout
+    printed = " ".join(re.sub(r"^E +", "", line) for line in done.stdout.splitlines())
+    printed = " ".join(printed.split())
+    for line in shown.splitlines():
+        told = " ".join(re.sub(r"^E +", "", line).split())
+        if not told.startswith("error "):  # figures that a machine may round otherwise
+            assert told in printed or told == "..."

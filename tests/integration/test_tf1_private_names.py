@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import lockstep
-from lockstep.common.errors import UnsupportedVersionError
+from lockstep.common.errors import UncheckedVersionWarning, UnsupportedVersionError
 from lockstep.tf1 import compatibility, private
 
 ROOT = pathlib.Path(lockstep.__file__).parent
@@ -279,9 +279,27 @@ def test_a_version_that_is_too_old_is_refused(monkeypatch, package, version, sai
 
 
 @pytest.mark.parametrize(("package", "version"), [(tf, "2.23.0-rc1"), (keras, "3.21.0"), (keras, "4.0.0")])
-def test_a_newer_version_with_all_names_is_taken(monkeypatch, package, version):
+def test_a_newer_version_with_all_names_is_taken_with_a_warning(monkeypatch, package, version):
     monkeypatch.setattr(package, "__version__", version)
-    compatibility.check(private.NAMES)
+    with pytest.warns(UncheckedVersionWarning, match=f"was not checked on .*{re.escape(version)}.* it is used"):
+        compatibility.check(private.NAMES)
+
+
+def test_a_newer_python_is_told_too(monkeypatch):
+    monkeypatch.setattr(compatibility.platform, "python_version", lambda: "3.14.0")
+    with pytest.warns(UncheckedVersionWarning, match=r"was not checked on Python 3\.14\.0\."):
+        compatibility.check(private.NAMES)
+
+
+def test_a_newer_version_without_a_name_is_refused(monkeypatch):
+    monkeypatch.setattr(tf, "__version__", "2.23.0")
+    gone = compatibility.PrivateName("tensorflow", "no_such_name", "holds")
+    with pytest.raises(UnsupportedVersionError, match=r"TensorFlow 2\.23\.0 .* lacks .*tensorflow\.no_such_name"):
+        compatibility.check((gone,))
+
+
+def test_the_versions_of_this_run_are_checked_ones():
+    compatibility.check(private.NAMES)  # a warning is an error here
 
 
 def test_another_backend_is_refused(monkeypatch):

@@ -55,3 +55,16 @@ def test_the_page_finds_its_templates_and_the_pitfalls_inside_the_wheel(installe
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "How Lockstep makes sure" in page
     assert "return classify(" in page
+
+
+def test_explain_finds_its_pages_inside_the_wheel(installed, tmp_path):
+    done = run(installed, tmp_path, "explain", "epsilon")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# epsilon\n")
+    assert (installed / "lockstep" / "docs" / "how_do_i.md").exists()
+
+
+def test_the_distribution_has_a_name_of_its_own_and_brings_the_plugin(installed):
+    (metadata,) = installed.glob("lockstep_verify-*.dist-info")
+    assert "Name: lockstep-verify\n" in (metadata / "METADATA").read_text()
+    assert "[pytest11]\nlockstep = lockstep.testing.plugin" in (metadata / "entry_points.txt").read_text()

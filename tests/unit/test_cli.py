@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ from click.testing import CliRunner
 
 import lockstep
 from lockstep import config
+from lockstep.check.verification import Event
 from lockstep.cli import demo, interruptions, main, session, startup
+from lockstep.cli.progress import Progress
 from lockstep.common.errors import InputError, SubjectError, UndecidedError
 from lockstep.common.tracebacks import users_traceback
 from lockstep.report.json import from_json
@@ -479,3 +484,84 @@ def test_a_demo_that_diverged_is_not_saved_by_its_figures(verify):
 def test_the_demos_json_is_alone_on_standard_output(verify):
     verify(demo_report())
     assert json.loads(run("demo", "--json", "-").stdout)["verdict"] == "equivalent"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_step_that_is_none_is_refused_with_the_nearest(verify):
+    verify(AssertionError("it ran"))
+    result = run("check", "--steps", "variables-match,infrence-fixed")
+    assert result.exit_code == 2
+    assert "there is no step 'infrence-fixed'; did you mean 'inference-fixed'?" in result.stderr
+    assert "no step is named" in run("check", "--steps", ",").stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_chosen_steps_are_handed_on_in_their_order(monkeypatch):
+    given = []
+    monkeypatch.setattr(lockstep, "verify", lambda *_, **options: given.append(options["steps"]) or a_report(), False)
+    monkeypatch.setattr(startup, "import_tensorflow", lambda: None)
+    monkeypatch.setattr(config, "subject_from_configuration", lambda configuration, side, **_: side)
+    run("check", "--steps", "inference-fixed, variables-match,variables-match")
+    run("check")
+    assert given == [("variables-match", "inference-fixed"), ()]
+
+
+@pytest.mark.usefixtures("folder")
+def test_quiet_prints_the_first_sentence_alone(verify):
+    verify(a_report(Verdict.DIVERGED))
+    result = run("check", "--quiet")
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "diverged: the candidate does not compute what the reference computes: variables-match: 3 = 3\n"
+    )
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"NO_COLOR": "1"}, False),
+    ],
+)
+def test_a_pipe_is_coloured_only_where_that_is_asked_for(verify, monkeypatch, environment, coloured):
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    verify(a_report())
+    result = CliRunner().invoke(main, ["check"], color=True)
+    assert ("\x1b[" in result.stdout) == coloured
+    assert "verdict" in result.stdout
+
+
+def test_a_log_gets_a_line_every_few_seconds_of_what_is_being_done(capfd):
+    step = StepReport("variables-match", Verdict.EQUIVALENT, "3 = 3")
+    with Progress(every_s=0.05) as progress:
+        for _ in range(2):
+            progress(Event("variables-match: equivalent", step))
+        progress.say("candidate: building\nit")
+        time.sleep(0.3)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert all(re.fullmatch(r"lockstep: +\d+ s   candidate: building\\nit \(2 steps done\)", line) for line in lines)
+
+
+@pytest.mark.parametrize("options", [{"quiet": True, "every_s": 0.05}, {"every_s": 5.0}])
+def test_a_log_gets_no_line_if_it_is_quiet_or_soon_done(capfd, options):
+    with Progress(**options) as progress:
+        progress.say("building")
+        time.sleep(0.2)
+    assert capfd.readouterr().err == ""
+    assert "lockstep-progress" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_a_report_expects_to_be_left_out_is_what_steps_say():
+    from lockstep.report.text import NOTHING_GIVEN
+
+    sources = "".join(file.read_text() for file in (Path(lockstep.__file__).parent).rglob("*.py"))
+    for reason in NOTHING_GIVEN:
+        assert sources.count(f'"{reason}"') >= 2, reason  # where it is said, and in the list of what is expected

@@ -453,7 +453,7 @@ class TestProvide:
 
     def test_no_uv_is_told(self, machine):
         fake_python(machine / "bin/python3.7", "3.7.16")
-        with pytest.raises(UnavailableEnvironmentError, match=r"pip install 'lockstep\[environments\]'"):
+        with pytest.raises(UnavailableEnvironmentError, match=r"pip install 'lockstep-verify\[environments\]'"):
             provide(self.SPEC, say=print)
 
     def test_one_that_is_there_needs_no_uv(self, uv, machine):

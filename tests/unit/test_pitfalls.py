@@ -67,6 +67,6 @@ def test_a_page_has_its_parts(slug):
         assert part in page
 
 
-def test_a_pitfall_of_a_later_version_is_told_by_its_page():
-    assert pitfalls.told("of-tomorrow") == "docs/pitfalls/of-tomorrow.md"
+def test_a_pitfall_of_a_later_version_is_told_by_the_command():
+    assert pitfalls.told("of-tomorrow") == "lockstep explain of-tomorrow"
     assert pitfalls.told("") == ""

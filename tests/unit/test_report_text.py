@@ -153,3 +153,42 @@ def test_mistakes_of_one_kind_are_told_once_though_each_has_its_own_figure():
     assert "the same of 19 more: w1, w2, w3, w4, and 15 more" in text
     assert text.count("culprit ") == 3  # an epsilon's figure is the mistake itself
     assert "epsilon: 1 against 1" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_steps_that_were_not_asked_for_are_one_line(width):
+    left_out = (
+        StepReport("checkpoint", Verdict.NOT_ASKED, "no checkpoint was given", judged_by=""),
+        StepReport("optimizer", Verdict.NOT_ASKED, "no optimizers were given", judged_by=""),
+    )
+    text = as_text(report(steps=(*report().steps, *left_out)), width=width)
+    assert "\nnot asked for  checkpoint, optimizer\n" in text
+    assert "no checkpoint was given" not in text
+    why = StepReport("gradients", Verdict.NOT_ASKED, "the candidate gives none", judged_by="")
+    assert "gradients (the candidate gives none)" in as_text(report(steps=(why,)), width=width)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_is_empty_or_says_by_whom_nothing_was_judged(width):
+    steps = (StepReport("inference-fixed", Verdict.EQUIVALENT, "", judged_by=""),)
+    lines = as_text(report(steps=steps), width=width).splitlines()
+    assert all(line.strip() for line in lines)
+    assert not any(line.strip() == "by:" for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_words_that_fit_on_a_line_stay_whole(width):
+    words = (
+        "distinct values: 1 of 1 outputs differ, Kolmogorov-Smirnov, InceptionResnetV2/Logits/biases, deterministically"
+    )
+    rule = "exact; initial distributions: Kolmogorov-Smirnov"
+    step = StepReport("training-random", Verdict.DIVERGED, words, judged_by=rule, details=(words,))
+    text = as_text(report(Verdict.DIVERGED, steps=(step,)), width=width)
+    assert [word for word in f"{words} {rule}".split() if word not in text.split()] == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_first_line_is_the_verdict_and_the_reason(width):
+    text = as_text(diverged(), width=width)
+    assert text.startswith("diverged: the candidate does not compute what the reference")
+    assert as_text(report(), width=width).startswith("equivalent: the candidate computes what the reference")

@@ -20,6 +20,7 @@ from lockstep.check.forced_runs import ForcedRuns
 from lockstep.check.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.check.proof import dependence, start
 from lockstep.check.proof.trials import Trials, labelled
+from lockstep.check.provenance import provenance_of
 from lockstep.check.steps import checkpoint as from_checkpoint
 from lockstep.check.steps import (
     consequences,
@@ -42,6 +43,7 @@ from lockstep.compare.tolerance import FixedTolerance
 from lockstep.files.checkpoints.settings import CheckpointSettings
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.recorder.modules import LOCK
+from lockstep.results import step_names
 from lockstep.results.evidence import Evidence
 from lockstep.results.finding import Finding, step_report
 from lockstep.results.model import Culprit, Report, StepReport, Verdict, gathered, overall
@@ -96,6 +98,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     max_memory: int | None = None,
     also_generic: bool = True,
     evidence: bool | Sequence[Path] = False,
+    steps: Sequence[str] = (),
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -130,6 +133,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         evidence: Whether the report also holds both programs operation by operation, all variables, the settings and
             the lines of code that it names, for `report.to_html()`; it takes two more runs of the models. Folders in
             place of `True` are where source files are looked for too.
+        steps: The names of the steps that are taken, as in `("variables-match", "inference-fixed")`; all by default.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -155,6 +159,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     check.also_generic = also_generic
     if evidence is not False:
         check.collect(() if evidence is True else evidence)
+    check.choose(steps)
     check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     with LOCK:  # seeds, Keras's names and the user's modules belong to the process: a second thread's check waits
         return check.run()
@@ -266,6 +271,13 @@ class _Check:
         self.max_memory = MAX_MEMORY
         self.also_generic = True
         self._positive: frozenset[str] = frozenset()
+        self._chosen: tuple[str, ...] = step_names.NAMES
+
+    def choose(self, steps: Sequence[str]) -> None:
+        """Has the check take some steps alone, and not do what the others need; none chooses all."""
+        self._chosen = step_names.checked(steps) or step_names.NAMES
+        if "checkpoint" not in self._chosen:
+            self._checkpoint = from_checkpoint.Source(None)
 
     def collect(self, folders: Sequence[Path]) -> None:
         """Has what is seen besides verdicts put into the report; asked before anything else is."""
@@ -278,6 +290,8 @@ class _Check:
 
     def ask_about_training(self, wishes: TrainingWishes) -> None:
         """Says what is asked beyond the forward pass; see `verify`."""
+        if not any(name in self._chosen for name in step_names.BEYOND):
+            wishes = TrainingWishes(None, gradients=False, optimizers=None, trajectory=None)
         self._beyond = training_questions.chosen(self._subjects, wishes, self._judge)
         for side, wanted in self._wanted.items():
             gradients = self._beyond.objectives is not None
@@ -288,7 +302,8 @@ class _Check:
         start = self._clock
         self._open_checkpoint()
         self._inference()
-        self._training()
+        if any(name in self._chosen for name in step_names.TRAINING):
+            self._training()
         self._clock -= self._checkpoint.duration_s
         self._report("checkpoint", self._checkpoint.findings, self._rule if self._checkpoint.settings else "")
         forward = any(culprit.kind != "initializer" for culprit in self._culprits)
@@ -334,19 +349,29 @@ class _Check:
         return Pair(both, alignment, instance, built.perturbed, built.switched, self._judge, built.here.note)
 
     def _whole(self, start: float) -> Report:
+        steps = self._in_order()
         return Report(
-            verdict=overall([step.verdict for step in self._steps]),
-            steps=tuple(self._steps),
+            verdict=overall([step.verdict for step in steps]),
+            steps=steps,
             culprits=gathered(self._culprits),
             environments={side: dict(subject.environment()) for side, subject in self._subjects.items()},
             duration_s=time.perf_counter() - start,
             evidence=self._evidence(),
+            provenance=provenance_of(self._subjects, self._inputs, self._tolerance),
         )
 
     def _evidence(self) -> Evidence | None:
         if self._collector is None:
             return None
         return self._collector.finished(gathered(self._culprits), self._subjects, self._inputs)
+
+    def _in_order(self) -> tuple[StepReport, ...]:
+        """Returns the reports of all steps that were taken, and between them those that were not chosen."""
+        if self._chosen == step_names.NAMES:
+            return tuple(self._steps)
+        taken = {step.name: step for step in self._steps}
+        left_out = {name: StepReport(name, Verdict.NOT_ASKED, "not chosen", judged_by="") for name in step_names.NAMES}
+        return tuple({**left_out, **taken}.values())
 
     def _inference(self) -> None:
         mode = INFERENCE
@@ -364,9 +389,12 @@ class _Check:
                 "exact; initial distributions: Kolmogorov-Smirnov",
             )
             forced = self._forced(built, alignment, first)
-            self._fixed(built, alignment, forced, first)
-            found = self._random(mode, first, built, alignment, forced)
-            self._report("inference-random", self._steady(mode, built, first, found), self._rule)
+            # What is read as a variance is seen there, and the training steps need it too.
+            if any(name in self._chosen for name in ("inference-fixed", *step_names.TRAINING)):
+                self._fixed(built, alignment, forced, first)
+            if "inference-random" in self._chosen:
+                found = self._random(mode, first, built, alignment, forced)
+                self._report("inference-random", self._steady(mode, built, first, found), self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
 
     def _forced(self, built: Built, alignment: Alignment, both: Traces, *, training: bool = False) -> ForcedRuns:
@@ -620,6 +648,8 @@ class _Check:
         return str(self._tolerance)
 
     def _report(self, name: str, findings: Sequence[Finding], judged_by: str) -> None:
+        if name not in self._chosen:
+            return
         if any(figure.endswith("_explained_by_noise") for finding in findings for figure in finding.figures):
             judged_by = GRADIENT_RULE if name in ("gradients", "trajectory") else NOISE_RULE
         now = time.perf_counter()

@@ -26,6 +26,7 @@ _COMMANDS = {
     "convert": "lockstep.cli.convert",
     "demo": "lockstep.cli.demo",
     "env": "lockstep.cli.env",
+    "explain": "lockstep.cli.explain",
     "init": "lockstep.cli.init",
     "isolate": "lockstep.cli.isolate",
     "map": "lockstep.cli.map",

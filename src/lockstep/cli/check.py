@@ -8,6 +8,7 @@ import click
 
 from lockstep.cli import session
 from lockstep.cli.sizes import Bytes
+from lockstep.cli.step_names import Steps
 
 
 @click.command()
@@ -22,7 +23,23 @@ from lockstep.cli.sizes import Bytes
     show_default=True,
     help="What the reference's values may take in memory.",
 )
-def check(configuration: Path, json_file: str | None, html_file: str | None, *, fresh: bool, max_memory: int) -> None:
+@click.option(
+    "--steps",
+    type=Steps(),
+    metavar="NAME,...",
+    help="Take these steps alone, such as variables-match,inference-fixed.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print the verdict and the reason alone, and no progress.")
+def check(  # noqa: PLR0913 - its options
+    configuration: Path,
+    json_file: str | None,
+    html_file: str | None,
+    *,
+    fresh: bool,
+    max_memory: int,
+    steps: tuple[str, ...] | None,
+    quiet: bool,
+) -> None:
     """Check the migration that CONFIGURATION describes.
 
     CONFIGURATION is a lockstep.toml, or a folder that holds one; by default that of the current folder.
@@ -30,6 +47,13 @@ def check(configuration: Path, json_file: str | None, html_file: str | None, *, 
     Exit status: 0 equivalent, 1 diverged, 2 could not judge.
     """
     session.check_destination(json_file, html_file)
-    report = session.run(configuration, fresh=fresh, max_memory=max_memory, evidence=html_file is not None)
-    session.deliver(report, json_file, html_file, title="lockstep check")
+    report = session.run(
+        configuration,
+        fresh=fresh,
+        max_memory=max_memory,
+        steps=steps or (),
+        quiet=quiet,
+        evidence=html_file is not None,
+    )
+    session.deliver(report, json_file, html_file, title="lockstep check", quiet=quiet)
     session.leave(report.verdict)

@@ -33,21 +33,18 @@ def compare(
 
     Exit status: 0 equivalent, 1 diverged, 2 could not judge.
     """
-    from lockstep import config, verify
+    from lockstep import config
+    from lockstep.check import comparing
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
-    from lockstep.elsewhere.recorded import RecordedSubject
 
     session.check_destination(json_file, html_file)
-    subjects = RecordedSubject(reference), RecordedSubject(candidate)
     settings = config.read(configuration) if configuration is not None else None
-    inputs = dict(subjects[0].inputs)
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
-        progress.say("importing TensorFlow")
-        import_tensorflow()
-        report = verify(
-            *subjects,
-            next(iter(inputs.values())) if subjects[0].single_input else inputs,
+        report = comparing.compare(
+            reference,
+            candidate,
+            import_tensorflow=import_tensorflow,
             rename=settings.rename if settings else (),
             transforms=settings.transforms if settings else (),
             ignore=settings.ignore if settings else (),

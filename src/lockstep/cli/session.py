@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -29,11 +29,20 @@ EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2,
 _PIPED_WIDTH = 120
 
 
-def run(path: Path, *, fresh: bool = False, max_memory: int | None = None, evidence: bool = False) -> Report:
+def run(
+    path: Path,
+    *,
+    fresh: bool = False,
+    max_memory: int | None = None,
+    steps: tuple[str, ...] = (),
+    quiet: bool = False,
+    evidence: bool = False,
+) -> Report:
     """Runs the check that a configuration describes; `fresh` leaves kept traces alone.
 
-    `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default.
-    `evidence` keeps what a page shows besides verdicts.
+    `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default. `steps`
+    are those that are taken, all if there are none; `quiet` shows no progress; `evidence` keeps what a page shows
+    besides verdicts.
 
     What the user's code prints meanwhile goes to standard error: standard output is for the results.
     """
@@ -51,18 +60,26 @@ def run(path: Path, *, fresh: bool = False, max_memory: int | None = None, evide
         for key in ("entry", "loss", "optimizer"):
             if key in table:
                 config.entry_file(table, configuration.folder, side, key)  # told at once, not after TensorFlow's import
-    with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
+    with Progress(quiet=quiet) as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
         return merged(
             [
-                _check(configuration, inputs, progress, fresh=fresh, max_memory=max_memory, evidence=evidence)
+                _check(
+                    configuration,
+                    inputs,
+                    progress,
+                    fresh=fresh,
+                    max_memory=max_memory,
+                    steps=steps,
+                    evidence=evidence,
+                )
                 for inputs in batches
             ]
         )
 
 
-def _check(
+def _check(  # noqa: PLR0913 - what the command was given
     configuration: Configuration,
     inputs: Arrays,
     progress: Progress,
@@ -70,6 +87,7 @@ def _check(
     fresh: bool,
     max_memory: int | None,
     evidence: bool,
+    steps: tuple[str, ...],
 ) -> Report:
     from lockstep import config, verify
 
@@ -96,6 +114,7 @@ def _check(
         max_memory=max_memory,
         also_generic=configuration.also_generic,
         evidence=[configuration.folder] if evidence else False,
+        steps=steps,
     )
 
 
@@ -120,14 +139,19 @@ def say(progress: Progress, side: str, text: str) -> None:
 
 
 def console() -> Console:
-    """Where results are printed: as wide as the terminal; in a pipe as `COLUMNS` says or 120 columns, uncoloured."""
+    """Where results are printed: as wide as the terminal; in a pipe as `COLUMNS` says or 120 columns.
+
+    Coloured on a terminal, and where `FORCE_COLOR` asks for it; `NO_COLOR` takes colours away.
+    """
     from rich.console import Console
 
     if sys.stdout.isatty():
         return Console(highlight=False, markup=False, emoji=False)
     columns = os.environ.get("COLUMNS", "")
     width = int(columns) if columns.isdecimal() and len(columns) <= 5 and int(columns) >= 40 else _PIPED_WIDTH
-    return Console(file=sys.stdout, width=width, color_system=None, highlight=False, markup=False, emoji=False)
+    forced = bool(os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR")
+    system: Literal["auto"] | None = "auto" if forced else None
+    return Console(file=sys.stdout, width=width, color_system=system, highlight=False, markup=False, emoji=False)
 
 
 def check_destination(file: str | None, html_file: str | None = None) -> None:
@@ -146,9 +170,22 @@ def check_destination(file: str | None, html_file: str | None = None) -> None:
         raise InputError(f"--json and --html both name {file}; name two files.")
 
 
-def deliver(report: Report, json_file: str | None, html_file: str | None = None, *, title: str) -> None:
-    """Prints the report, or its JSON if `json_file` is `-`; writes the JSON to any other file, and the page."""
-    from lockstep.report import json, text
+def deliver(
+    report: Report, json_file: str | None, html_file: str | None = None, *, title: str, quiet: bool = False
+) -> None:
+    """Prints the report, or its JSON if `json_file` is `-`; writes the JSON to any other file, and the page.
+
+    With `quiet` the first sentence alone is printed: the verdict and the reason.
+
+    In a GitHub action the lines at fault are annotated too, on standard error, and the job's summary has the report.
+    """
+    from lockstep.report import github, json, text
+    from lockstep.report.headline import headline
+
+    if github.wanted():
+        github.add_step_summary(github.step_summary(report, title=title))
+        for line in github.error_lines(report, title=title):
+            saying.say(line, err=True)
 
     if html_file is not None:
         write_whole(Path(html_file), report.to_html(title=title))
@@ -157,6 +194,9 @@ def deliver(report: Report, json_file: str | None, html_file: str | None = None,
         return
     if json_file is not None:
         write_whole(Path(json_file), json.to_json(report))
+    if quiet:
+        saying.say(headline(report))
+        return
     text.show(report, console(), title=title, written_to=written(json_file, html_file))
     sys.stdout.flush()
 

@@ -34,7 +34,8 @@ def import_tensorflow() -> None:
     except ModuleNotFoundError as error:
         if error.name == "tensorflow":
             raise UnsupportedVersionError(
-                "TensorFlow is not installed in this environment; `pip install 'lockstep[tensorflow]'` installs it."
+                "TensorFlow is not installed in this environment; `pip install 'lockstep-verify[tensorflow]'` installs "
+                "it."
             ) from error
         raise UnsupportedVersionError(f"TensorFlow could not be imported: {error}.") from error
     except Exception as error:

@@ -64,16 +64,32 @@ class SubjectError(LockstepError):
         self.doing = doing
 
 
-class DivergedError(LockstepError, AssertionError):
+class VerdictError(LockstepError, AssertionError):
+    """The verdict of a report is none that passes.
+
+    Attributes:
+        report: The `lockstep.results.model.Report`, or that of `lockstep.switches`; None where it has been lost.
+    """
+
+    def __init__(self, message: str, *, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class DivergedError(VerdictError):
     """The two subjects do not compute the same; raised only by `Report.raise_if_diverged`."""
 
 
-class UndecidedError(LockstepError, AssertionError):
+class UndecidedError(VerdictError):
     """Nothing could be judged, which is no pass; raised only by `Report.raise_if_diverged`."""
 
 
 class UnsupportedVersionError(LockstepError, ImportError):
     """A framework is missing, or its version is one that Lockstep was not made for."""
+
+
+class UncheckedVersionWarning(UserWarning):
+    """A framework or Python is newer than any that Lockstep was checked on; it has what Lockstep needs, and is used."""
 
 
 class FaultWarning(RuntimeWarning):

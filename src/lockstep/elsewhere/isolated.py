@@ -99,6 +99,10 @@ class IsolatedSubject(Subject):
         """What it was recorded with."""
         return {} if self._recorded is None else self._recorded.settings()
 
+    def code(self) -> Mapping[str, str]:
+        """Returns file -> SHA-256 of what its recorder imported; nothing before it is recorded."""
+        return {} if self._recorded is None else self._recorded.code()
+
     @property
     def recording(self) -> Recording:
         """What its recorder imports itself."""

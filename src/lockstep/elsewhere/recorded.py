@@ -271,6 +271,10 @@ class RecordedSubject(Subject):
         """What it can do."""
         return Offers(optimizer=True)
 
+    def code(self) -> Mapping[str, str]:
+        """Returns file -> SHA-256 of what was imported when it was recorded."""
+        return self.files
+
     @property
     def recording(self) -> Recording:
         """What was recorded of its training."""

@@ -77,7 +77,8 @@ def find_uv() -> Path:
         if candidate is not None and os.access(candidate, os.X_OK):
             return Path(candidate)
     raise UnavailableEnvironmentError(
-        "environments are made by uv, which is not installed; `pip install 'lockstep[environments]'` installs it."
+        "environments are made by uv, which is not installed; `pip install 'lockstep-verify[environments]'` installs "
+        "it."
     )
 
 

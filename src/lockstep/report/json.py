@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import numbers
 from collections.abc import Mapping
 from typing import Any
 
+import lockstep
 from lockstep.common.shown import shown_in_json
-from lockstep.results.model import Culprit, Report, StepReport, Verdict
+from lockstep.report.headline import headline
+from lockstep.results.model import Culprit, Provenance, Report, StepReport, Verdict
 
+SCHEMA_VERSION = 1
+"""Of `docs/schemas/report.schema.json`: another one where a key is gone or means something else; new keys keep it."""
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -33,6 +38,7 @@ def from_json(text: str) -> Report:
         culprits=tuple(_culprit(culprit) for culprit in tree["culprits"]),
         environments=tree["environments"],
         duration_s=_restored(tree["duration_s"]),
+        provenance=_provenance(tree),
     )
 
 
@@ -72,12 +78,40 @@ def _to_tree(report: Report) -> dict[str, Any]:
         for culprit in report.culprits
     ]
     return {
+        "schema_version": SCHEMA_VERSION,
+        "lockstep": lockstep.__version__,
         "verdict": str(report.verdict),
+        "reason": headline(report),
         "steps": steps,
         "culprits": culprits,
         "environments": {side: dict(environment) for side, environment in report.environments.items()},
         "duration_s": _plain(report.duration_s),
+        **_told(report.provenance),
     }
+
+
+def _told(provenance: Provenance | None) -> dict[str, Any]:
+    if provenance is None:
+        return {"tolerance": None, "inputs": None, "code": None}
+    return {
+        "tolerance": _plain(provenance.tolerance),
+        "inputs": _plain(provenance.inputs),
+        "code": {side: {"sha256": _digest_of(files), "files": dict(files)} for side, files in provenance.code.items()},
+    }
+
+
+def _digest_of(files: Mapping[str, str]) -> str | None:
+    """Returns one SHA-256 for all files of a side; None where none are known."""
+    if not files:
+        return None
+    return hashlib.sha256("".join(f"{name}\0{digest}\n" for name, digest in sorted(files.items())).encode()).hexdigest()
+
+
+def _provenance(tree: Mapping[str, Any]) -> Provenance | None:
+    if tree.get("tolerance") is None:
+        return None
+    code = {side: dict(told["files"]) for side, told in tree["code"].items()}
+    return Provenance(_restored(tree["tolerance"]), tree["inputs"], code)
 
 
 def _step(tree: Mapping[str, Any]) -> StepReport:

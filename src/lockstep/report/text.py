@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lockstep.common.shown import shown
+from lockstep.report.headline import headline
 from lockstep.results import pitfalls
 from lockstep.results.model import Culprit, Report, StepReport, Verdict
 
@@ -26,6 +28,14 @@ _STYLES = {
     Verdict.NOT_ASKED: "dim",
 }
 _PRODUCTS = {"tensorflow": "TensorFlow", "keras": "Keras", "python": "Python"}
+_STEP_COLUMNS = 24
+NOTHING_GIVEN = (
+    "no checkpoint was given",
+    "no optimizers were given",
+    "training steps need a loss and the optimizers of both sides",
+    "not chosen",
+)
+"""Why a step is not asked for where nobody expects it to be."""
 _DETAIL_LINES = 20
 _FEW_LINES = 3
 """Of a step's details where operations are to blame, which say more."""
@@ -81,8 +91,11 @@ class _Shown:
 
 def _blocks(report: Report, width: int, title: str, written_to: str | None) -> Iterator[RenderableType]:
     wide = width >= WIDE
+    yield Text(_shortened(headline(report)), style=_STYLES[report.verdict])
     yield header(report.environments, title, wide=wide)
-    yield _table(report, wide=wide)
+    asked = [step for step in report.steps if step.verdict is not Verdict.NOT_ASKED]
+    yield _table(asked) if wide else _stacked(asked, width)
+    yield from _left_out([step for step in report.steps if step.verdict is Verdict.NOT_ASKED])
     lines = _FEW_LINES if any(culprit.operations != ((), ()) for culprit in report.culprits) else _DETAIL_LINES
     for step in report.steps:
         if step.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) and step.details:
@@ -124,23 +137,48 @@ def _environment(environment: Mapping[str, str]) -> str:
     return ", ".join(f"{_PRODUCTS.get(key, key)} {environment[key]}" for key in order)
 
 
-def _table(report: Report, *, wide: bool) -> Table:
+def _table(steps: Sequence[StepReport]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     table.add_column("step", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("what was seen", overflow="fold", ratio=3)
-    if wide:
-        longest = max((len(word) for step in report.steps for word in step.judged_by.split()), default=0)
-        table.add_column("judged by", overflow="fold", max_width=min(max(longest, 16), 30))
+    longest = max((len(word) for step in steps for word in step.judged_by.split()), default=0)
+    table.add_column("judged by", overflow="fold", max_width=min(max(longest, 16), 30))
     table.add_column("time", justify="right", no_wrap=True)
-    for step in report.steps:
-        seen = Text(_one_line_each(step.summary))
+    for step in steps:
         judged = Text(step.judged_by, style="dim")
-        if not wide:
-            seen = Text("\n").join([seen, Text(f"by: {step.judged_by}", style="dim")])
-        cells = [seen, judged] if wide else [seen]
-        table.add_row(Text(step.name), verdict_text(step.verdict), *cells, Text(_seconds(step.duration_s)))
+        seen, taken = Text(_one_line_each(step.summary)), Text(_seconds(step.duration_s))
+        table.add_row(Text(step.name), verdict_text(step.verdict), seen, judged, taken)
     return table
+
+
+def _stacked(steps: Sequence[StepReport], width: int) -> Group:
+    """The steps where there is no room for columns: a line for each, and below it what was seen."""
+    blocks: list[RenderableType] = []
+    for step in steps:
+        line = Text.assemble(f"{step.name:<{_STEP_COLUMNS}} ", verdict_text(step.verdict))
+        taken = _seconds(step.duration_s)
+        line.append(f"{taken:>{max(width - line.cell_len, len(taken) + 1)}}")
+        blocks.append(line)
+        blocks += [_indented(Text(seen), 2) for seen in _one_line_each(step.summary).split("\n") if seen]
+        if step.judged_by:
+            blocks.append(_indented(Text(f"by: {step.judged_by}", style="dim"), 2))
+    return Group(*blocks)
+
+
+def _left_out(steps: Sequence[StepReport]) -> Iterator[RenderableType]:
+    """The steps without subject matter, in one line; with a reason where it is not that nothing was given."""
+    if steps:
+        told = (f"{step.name} ({step.summary})" if _surprising(step) else step.name for step in steps)
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(Text(str(Verdict.NOT_ASKED), style="dim"), Text(", ".join(told), style="dim"))
+        yield grid
+
+
+def _surprising(step: StepReport) -> bool:
+    return bool(step.summary) and step.summary not in NOTHING_GIVEN
 
 
 def _one_line_each(summary: str) -> str:
@@ -235,7 +273,7 @@ def _culprit_figures(culprit: Culprit) -> str:
     parts = [f"{culprit.error:.2g}"]
     if culprit.noise_budget is not None:
         parts.append(f"allowed {culprit.noise_budget:.2g}")
-    if culprit.ratio is not None:
+    if culprit.ratio is not None and math.isfinite(culprit.ratio):  # what may not differ at all has no ratio to tell
         parts.append(f"ratio {culprit.ratio:,.0f}" if culprit.ratio >= 10 else f"ratio {culprit.ratio:.1f}")
     return ", ".join(parts)
 

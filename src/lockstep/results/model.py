@@ -12,6 +12,8 @@ from lockstep.common.errors import DivergedError, UndecidedError
 from lockstep.results.evidence import Evidence
 from lockstep.results.pitfalls import Pitfall
 
+_IN_A_TEST = 112  # columns of 120: pytest puts eight in front of each line of an error
+
 
 class Verdict(str, enum.Enum):
     """What a step, or the whole check, came to."""
@@ -133,9 +135,9 @@ def _as_told_by(culprit: Culprit, other: Culprit) -> Culprit:
     return replace(culprit, cause=other.cause, pitfall=other.pitfall, fix=other.fix, attributes=other.attributes)
 
 
-def _rendering() -> Any:
-    """The HTML rendering, which stands above this package: found by its name when somebody asks for it."""
-    return importlib.import_module("lockstep.report.html")
+def _rendering(name: str) -> Any:
+    """A rendering, which stands above this package: found by its name when somebody asks for it."""
+    return importlib.import_module(f"lockstep.report.{name}")
 
 
 def merged(reports: Sequence[Report]) -> Report:
@@ -155,7 +157,17 @@ def merged(reports: Sequence[Report]) -> Report:
         environments=reports[0].environments,
         duration_s=sum(report.duration_s for report in reports),
         evidence=next((report.evidence for report in worst_first if report.evidence is not None), None),
+        provenance=_of_all_batches([report.provenance for report in reports]),
     )
+
+
+def _of_all_batches(batches: Sequence[Provenance | None]) -> Provenance | None:
+    first = batches[0]
+    if first is None:
+        return None
+    numbered = [(f"#{number}" if number > 1 else "", batch) for number, batch in enumerate(batches, 1)]
+    inputs = {f"{name}{mark}": told for mark, batch in numbered if batch for name, told in batch.inputs.items()}
+    return replace(first, inputs=inputs)
 
 
 def _over_batches(steps: Sequence[StepReport]) -> StepReport:
@@ -178,6 +190,22 @@ def _over_batches(steps: Sequence[StepReport]) -> StepReport:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """What a report is about, so that another can be told to be about the same.
+
+    Attributes:
+        tolerance: `"rtol"`, `"atol"`, and as `"rule"` what judged: `"fixed"` or `"noise budget"`.
+        inputs: Input name -> `"shape"`, `"dtype"` and `"sha256"`, of dtype, shape and values; of further batches as
+            `"name#2"`.
+        code: Side -> file -> SHA-256 of what was imported; empty where it is not known.
+    """
+
+    tolerance: Mapping[str, object]
+    inputs: Mapping[str, Mapping[str, object]]
+    code: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class Report:
     """The outcome of a check.
 
@@ -189,6 +217,7 @@ class Report:
             `"keras"`), as strings.
         duration_s: Seconds from start to end.
         evidence: What was seen besides, for a reader to look at; None where nobody asked. It is no part of the JSON.
+        provenance: The tolerance, and digests of the inputs and of both sides' code; None where they are not known.
     """
 
     verdict: Verdict
@@ -197,6 +226,7 @@ class Report:
     environments: Mapping[str, Mapping[str, str]]
     duration_s: float
     evidence: Evidence | None = field(default=None, repr=False)
+    provenance: Provenance | None = None
 
     def to_html(self, *, title: str = "lockstep check") -> str:
         """Returns the report as one self-contained HTML page; `docs/html_report.md` says what is on it.
@@ -204,25 +234,25 @@ class Report:
         Args:
             title: The command that it answers.
         """
-        return str(_rendering().as_html(self, title=title))
+        return str(_rendering("html").as_html(self, title=title))
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdict, the steps and the culprits."""
-        return str(_rendering().as_fragment(self))
+        return str(_rendering("html").as_fragment(self))
 
     def raise_if_diverged(self) -> None:
         """Does nothing if the verdict is `equivalent`.
 
         Raises:
-            DivergedError: The verdict is `diverged`; the text holds the summaries and the diffs.
+            DivergedError: The verdict is `diverged`; its text is the report's, `str(report)`.
             UndecidedError: Nothing could be judged, which must never look like a pass.
         """
+        __tracebackhide__ = True  # pytest shows the caller's line
         if self.verdict is Verdict.EQUIVALENT:
             return
-        lines = [f"the candidate is not shown to be equivalent to the reference: {self.verdict}"]
-        for step in self.steps:
-            if step.verdict is self.verdict:
-                lines.append(f"{step.name}: {step.summary}")
-                lines.extend(f"  {line}" for line in step.details)
         error = DivergedError if self.verdict is Verdict.DIVERGED else UndecidedError
-        raise error("\n".join(lines))
+        raise error(str(self), report=self)
+
+    def __str__(self) -> str:
+        """Returns the report as text, as `lockstep check` prints it: the verdict and the reason first."""
+        return str(_rendering("text").as_text(self, title="lockstep", width=_IN_A_TEST)).rstrip("\n")

@@ -144,14 +144,14 @@ SLUGS: tuple[Slug, ...] = get_args(Slug)
 
 
 def told(pitfall: str) -> str:
-    """Returns what a report says of a pitfall: its summary and its page; nothing for an empty string.
+    """Returns what a report says of a pitfall: the command that prints its page, and its summary; nothing for "".
 
     >>> told("l2-half")
-    "TF1's l2_loss carries a factor 1/2 that Keras's L2 does not (docs/pitfalls/l2-half.md)"
+    "lockstep explain l2-half: TF1's l2_loss carries a factor 1/2 that Keras's L2 does not"
     """
     if not pitfall:
         return ""
-    page = f"docs/pitfalls/{pitfall}.md"
+    command = f"lockstep explain {pitfall}"
     # A report that a later version wrote may know others.
     summary = next((summary for slug, summary in SUMMARIES.items() if slug == pitfall), None)
-    return page if summary is None else f"{summary} ({page})"
+    return command if summary is None else f"{command}: {summary}"

@@ -378,6 +378,10 @@ class Subject(abc.ABC):
         """Where its function is imported from, where Lockstep imports it into this process."""
         return None
 
+    def code(self) -> Mapping[str, str]:
+        """Returns file -> SHA-256 of what was imported of it so far; nothing where that is not known."""
+        return {} if self.sources is None else self.sources.current().files()
+
     @property
     def recording(self) -> Recording | None:
         """What is known of it where it is recorded; None of what runs as it is asked."""

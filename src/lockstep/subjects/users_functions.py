@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -84,6 +86,22 @@ class ImportedFunction:
 def sources_of(function: Callable[..., Any]) -> Sources | None:
     """Returns where a function is imported from, where Lockstep imports it."""
     return function.sources if isinstance(function, ImportedFunction) else None
+
+
+def code_of(function: Callable[..., Any]) -> dict[str, str]:
+    """Returns file -> SHA-256 of the code that a function comes from.
+
+    All that was imported for it where Lockstep imports it; otherwise its own file as it is now, by its name. Nothing
+    of a function that is in no file.
+    """
+    if isinstance(function, ImportedFunction):
+        return function.sources.current().files()
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+        content = Path(file).read_bytes() if file else None
+    except (TypeError, OSError):  # a callable object, or code that was typed
+        return {}
+    return {} if file is None or content is None else {Path(file).name: hashlib.sha256(content).hexdigest()}
 
 
 def for_a_build(function: Callable[..., Any]) -> Used:

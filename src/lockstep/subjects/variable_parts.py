@@ -162,6 +162,9 @@ class _CutSubject(Subject):
     ) -> Any | None:
         return self._subject.make_optimizer(make, shapes, names)
 
+    def code(self) -> Mapping[str, str]:
+        return self._subject.code()
+
     @property
     def recording(self) -> Recording | None:
         return self._subject.recording

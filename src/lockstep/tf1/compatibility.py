@@ -1,7 +1,7 @@
 """Which TensorFlow and Keras `lockstep.tf1` runs on, asked when it is imported.
 
 Two questions: are the versions among the supported ones, and is every private name there on which `private` rests?
-A version that is too old is refused. A newer one than was checked is taken if it has all the names.
+A version that is too old is refused. A newer one than was checked is taken if it has all the names, with a warning.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 import dis
 import importlib
 import inspect
+import platform
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lockstep.common.errors import UnsupportedVersionError
+from lockstep.common.errors import UncheckedVersionWarning, UnsupportedVersionError
 
 OLDEST_TENSORFLOW, OLDEST_KERAS = (2, 16), (3, 3)
 CHECKED_PAIRS = (("2.16.2", "3.3.3"), ("2.18.0", "3.6.0"), ("2.21.0", "3.15.1"))
 """(TensorFlow, Keras): what `make matrix` runs the tests on."""
+
+NEWEST_PYTHON = "3.13"
+"""The newest Python that these were run on."""
 
 CHECKED = ", ".join(f"TensorFlow {tensorflow} with Keras {keras}" for tensorflow, keras in CHECKED_PAIRS)
 REMEDY = "pip install 'tensorflow>=2.16,<2.22' 'keras>=3.3,<3.16'"
@@ -94,6 +99,11 @@ def check(names: Iterable[PrivateName]) -> None:
     missing = [name for name in names if not name.optional and not name.present()]
     if missing:
         raise UnsupportedVersionError(missing_sentence(missing))
+    _warn_of_unchecked(
+        ("TensorFlow", tensorflow.__version__, CHECKED_PAIRS[-1][0]),
+        ("Keras", keras.__version__, CHECKED_PAIRS[-1][1]),
+        ("Python", platform.python_version(), NEWEST_PYTHON),
+    )
 
 
 def missing_sentence(missing: Iterable[PrivateName]) -> str:
@@ -119,12 +129,33 @@ def _import(name: str) -> Any:
 
 
 def _check_version(framework: str, found: str, oldest: tuple[int, int]) -> None:
-    numbers = re.match(r"(\d+)\.(\d+)", found)
-    if numbers and tuple(map(int, numbers.groups())) < oldest:
+    if () < _numbers(found) < oldest:
         raise UnsupportedVersionError(
             f"{framework} {found} is too old for lockstep.tf1, which supports {framework} {oldest[0]}.{oldest[1]} and "
             f"later; it was checked on {CHECKED}. Run: {REMEDY}"
         )
+
+
+def _warn_of_unchecked(*products: tuple[str, str, str]) -> None:
+    """Warns of each product, given with its version and the newest that was checked, that is newer than that."""
+    newer = [f"{name} {found}" for name, found, checked in products if _numbers(found) > _numbers(checked)]
+    if newer:
+        warnings.warn(
+            f"lockstep.tf1 was not checked on {' and '.join(newer)}. All private names that it rests on are there, so "
+            f"it is used; it was checked on {CHECKED}, up to Python {NEWEST_PYTHON}.",
+            UncheckedVersionWarning,
+            stacklevel=3,
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Returns a version's first two numbers, which tell releases apart; none of what is no version.
+
+    >>> _numbers("2.22.0-rc1"), _numbers("unknown")
+    ((2, 22), ())
+    """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _set_by_a_method(holder: Any, name: str) -> bool:

@@ -241,6 +241,7 @@ class Trials:
             programs = self.forced.programs_from(*settings) if settings else self.forced.programs_at_distinct()
             if programs is None:
                 return
+
             bound = most or _LARGEST
             if max(len(program.operations) for program in programs) > bound:
                 self._limit = f"kinks were not counted: one side has more than {bound:,} operations"

@@ -50,7 +50,7 @@ from lockstep.subjects import (
     Subject,
     Wanted,
 )
-from lockstep.subjects.users_functions import for_a_build, sources_of
+from lockstep.subjects.users_functions import code_of, for_a_build, sources_of
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
 from lockstep.tf1.tracking import store_of
@@ -81,6 +81,10 @@ class KerasEager(Subject):
     def sources(self) -> Sources | None:
         """Where `build()` is imported from, where Lockstep imports it."""
         return sources_of(self._build)
+
+    def code(self) -> Mapping[str, str]:
+        """Returns file -> SHA-256 of the function's code."""
+        return code_of(self._build)
 
     def elsewhere(self, variables: Mapping[str, str]) -> Subject | None:
         """Returns it for a process of its own; None of a function that no other process can find."""

@@ -35,7 +35,7 @@ from lockstep.subjects import (
     Wanted,
     other_kernels,
 )
-from lockstep.subjects.users_functions import NOTHING, Used, for_a_build, sources_of
+from lockstep.subjects.users_functions import NOTHING, Used, code_of, for_a_build, sources_of
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
 
 
@@ -55,6 +55,10 @@ class TF1Graph(Subject):
     def sources(self) -> Sources | None:
         """Where the function is imported from, where Lockstep imports it."""
         return sources_of(self._forward)
+
+    def code(self) -> Mapping[str, str]:
+        """Returns file -> SHA-256 of the function's code."""
+        return code_of(self._forward)
 
     def environment(self) -> Mapping[str, str]:
         """The versions of this process."""
