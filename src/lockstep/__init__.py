@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UndecidedError,
         UnsupportedVersionError,
     )
+    from lockstep.compare.outputs import OutputRules
     from lockstep.elsewhere.loading import load
     from lockstep.frameworks.tensorflow.guards import (
         VariableCreationError,
@@ -36,6 +37,7 @@ __all__ = [
     "DivergedError",
     "InputError",
     "LockstepError",
+    "OutputRules",
     "SubjectError",
     "UndecidedError",
     "UnsupportedVersionError",
@@ -56,6 +58,7 @@ _HOMES = {
     "DivergedError": "lockstep.common.errors",
     "InputError": "lockstep.common.errors",
     "LockstepError": "lockstep.common.errors",
+    "OutputRules": "lockstep.compare.outputs",
     "SubjectError": "lockstep.common.errors",
     "UndecidedError": "lockstep.common.errors",
     "UnsupportedVersionError": "lockstep.common.errors",

@@ -401,7 +401,7 @@ def test_a_map_for_a_rewrite_is_proposed_tried_and_taken_as_it_is_written(folder
     status, output, errors = run("map", folder / "model.ckpt", tmp_path)
     assert status == 0, (output, errors)
     assert '["^net/w$", "first/kernel"],  # the only kernel of its shape\n' in output
-    assert '["^net/u$", "u/kernel"],  # REVIEW: closest name of the 2 of its shape' in output
+    assert '["^net/u$", "u/kernel"],  # REVIEW: same name among 2 of its shape' in output
     assert "# confirmed by running it: 1 output bit-equal" in output
     rules = tmp_path / "rules.toml"
     assert run("map", folder / "model.ckpt", tmp_path / "native.py:build", "--to", rules)[0] == 0

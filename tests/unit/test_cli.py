@@ -272,7 +272,7 @@ def test_a_mistake_of_our_own_is_never_taken_for_a_divergence(verify):
     [
         (["chek"], "did you mean 'check'?"),
         (["check", "--jsn", "x"], "No such option"),
-        (["check", "a", "b"], "unexpected extra argument"),
+        (["check", "a", "b", "c"], "unexpected extra argument"),
         (["check", "missing.toml"], "lockstep: configuration: there is no file missing.toml"),
         (["demo", "--example", "quickstrt"], "did you mean 'quickstart'?"),
         (

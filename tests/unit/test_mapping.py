@@ -139,3 +139,28 @@ def test_what_has_no_partner_is_written_as_comments():
     assert '# no partner: "b\\nc" (2,)' in text
     assert '# no partner: "d" (3,) float32 of the candidate' in text
     assert tomllib.loads(text) == {"variables": {"rename": []}}
+
+
+def test_equal_words_beat_the_order_and_what_is_left_is_paired_by_elimination():
+    ours = [f"layer_{i}/attention/{n}/kernel" for i in (0, 1) for n in ("self/query", "self/key", "output/dense")]
+    theirs = [f"net/block_{i}/{n}/kernel" for i in (0, 1) for n in ("attention/key", "attention/query", "projection")]
+    proposal = propose(entries(*((n, (8, 8)) for n in ours)), records(*((n, (8, 8)) for n in theirs)))
+    pairs = found(proposal)
+    assert pairs["layer_1/attention/self/query/kernel"] == "net/block_1/attention/query/kernel"
+    assert pairs["layer_0/attention/output/dense/kernel"] == "net/block_0/projection/kernel"
+    assert proposal.unsure == ()
+
+
+def test_what_shapes_do_not_tell_is_told_by_the_layer():
+    proposal = propose(
+        entries(("one/kernel", (8, 4)), ("one/bias", (4,)), ("two/kernel", (4, 4)), ("two/bias", (4,))),
+        records(("out/kernel", (4, 4)), ("out/bias", (4,)), ("hidden/kernel", (8, 4)), ("hidden/bias", (4,))),
+    )
+    assert found(proposal)["one/bias"] == "hidden/bias"
+    assert found(proposal)["two/bias"] == "out/bias"
+    assert proposal.unsure == ()
+
+
+def test_two_known_roles_are_never_one_variable():
+    proposal = propose(entries(("a/gamma", (4,))), records(("b/beta", (4,))))
+    assert proposal.pairs == ()

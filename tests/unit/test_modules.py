@@ -3,6 +3,7 @@
 import hashlib
 import sys
 import threading
+import types
 
 import pytest
 
@@ -262,3 +263,15 @@ def test_flags_of_the_same_name_belong_to_their_side(tmp_path):
 def test_a_command_line_is_read_as_if_there_were_no_arguments(tmp_path):
     write(tmp_path, model="import argparse\nprint(argparse.ArgumentParser().parse_args())\ndef forward(): return 1\n")
     assert call(Sources(str(tmp_path)), "model.py", "forward") == 1
+
+
+def test_a_dict_that_only_says_it_is_one_is_followed():
+    from lockstep.recorder.module_state import state_of
+
+    wrapt = pytest.importorskip("wrapt")  # TensorFlow keeps a model's dicts in such proxies
+    module = types.ModuleType("users")
+    module.table = wrapt.ObjectProxy({"a": [1]})
+    held = []
+    before = state_of(module, lambda name: True, held)
+    module.table["a"].append(2)
+    assert state_of(module, lambda name: True, held) != before

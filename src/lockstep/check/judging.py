@@ -90,6 +90,7 @@ class Judge:
         say: Told what is being done.
         runtimes: How the two runtimes are told apart: `"TensorFlow 1.15.5 against 2.21.0"`.
         watch: Is shown the traces of each question; None: nobody looks.
+        heeded: Which outputs are compared.
     """
 
     tolerance: FixedTolerance
@@ -98,6 +99,7 @@ class Judge:
     say: Callable[[str], None]
     runtimes: Callable[[], str]
     watch: Callable[[Traces], None] | None = None
+    heeded: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] = dict
     _measured: list[tuple[Trace, Noise]] = field(default_factory=list)
 
     def results(
@@ -221,8 +223,13 @@ class Judge:
             self._measured[:] = [(base, sensitivity.measure(perturbed, base, self.inputs, self.say))]
         return self._measured[0][1]
 
+    def outputs_agree(self, reference: Trace, candidate: Trace, budgets: Budgets | None = None) -> bool:
+        """Tells whether the outputs agree within the fixed tolerance, or budgets."""
+        return self._outputs(reference, candidate, budgets).verdict is Verdict.EQUIVALENT
+
     def _outputs(self, reference: Trace, candidate: Trace, budgets: Budgets | None = None) -> Finding:
-        return numbers.outputs(reference, candidate, self.tolerance, budgets)
+        ours, theirs = (dataclasses.replace(one, outputs=self.heeded(one.outputs)) for one in (reference, candidate))
+        return numbers.outputs(ours, theirs, self.tolerance, budgets)
 
     def _state(
         self, alignment: Alignment, reference: Trace, candidate: Trace, budgets: Budgets | None = None

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lockstep.check import training_questions
+from lockstep.check import settling, training_questions
 from lockstep.check.collecting import Collector
 from lockstep.check.forced_runs import ForcedRuns
 from lockstep.check.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
 from lockstep.check.proof import dependence, start
 from lockstep.check.proof.trials import Trials, labelled
 from lockstep.check.provenance import provenance_of
+from lockstep.check.settling import Settled
 from lockstep.check.steps import checkpoint as from_checkpoint
 from lockstep.check.steps import (
     consequences,
@@ -39,7 +40,9 @@ from lockstep.common.arrays import Arrays, checked_inputs
 from lockstep.common.errors import DamagedError, InputError, SubjectError
 from lockstep.compare import filling
 from lockstep.compare.align import Alignment, Rename, TransformRule, align, checked_ignore, renamer
+from lockstep.compare.outputs import OutputRules, again, by_paths, matched
 from lockstep.compare.tolerance import FixedTolerance
+from lockstep.files.checkpoints.entries import Checkpoint
 from lockstep.files.checkpoints.settings import CheckpointSettings
 from lockstep.localise.values import MAX_MEMORY
 from lockstep.recorder.modules import LOCK
@@ -61,10 +64,20 @@ from lockstep.subjects import (
     Wanted,
 )
 from lockstep.subjects.built import Built, Here, Sided, on_side
-from lockstep.subjects.variable_parts import PartRule, in_parts
+from lockstep.subjects.variable_parts import PartRule, cut_again, in_parts
 from lockstep.traces.trace import Trace
 
 _FURTHER_CALLS = 2
+_AFTER_NAMES = (
+    "inference-fixed",
+    "inference-random",
+    "training-random",
+    "checkpoint",
+    "gradients",
+    "optimizer",
+    "trajectory",
+)
+_NAMES_FIRST = Finding(Verdict.NOT_ASKED, "which variable is which comes first")
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     also_generic: bool = True,
     evidence: bool | Sequence[Path] = False,
     steps: Sequence[str] = (),
+    outputs: OutputRules | None = None,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -134,6 +148,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             the lines of code that it names, for `report.to_html()`; it takes two more runs of the models. Folders in
             place of `True` are where source files are looked for too.
         steps: The names of the steps that are taken, as in `("variables-match", "inference-fixed")`; all by default.
+        outputs: Which output of the candidate is which of the reference, and which are not compared.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -160,6 +175,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     if evidence is not False:
         check.collect(() if evidence is True else evidence)
     check.choose(steps)
+    check.heed(outputs or OutputRules())
     check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     with LOCK:  # seeds, Keras's names and the user's modules belong to the process: a second thread's check waits
         return check.run()
@@ -198,6 +214,28 @@ def judge_reloaded(  # noqa: PLR0913 - as of `verify`
     check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
     with LOCK:
         return check.reloaded(reload)
+
+
+def settle_names(
+    reference: Subject,
+    candidate: Subject,
+    inputs: Arrays,
+    *,
+    rules: Rules,
+    tolerance: FixedTolerance,
+    progress: Progress,
+) -> tuple[Settled | None, Alignment]:
+    """Finds out which variable is which, and judges nothing else.
+
+    Returns:
+        What was found, None where nothing had to be or could be proposed; and the alignment that comes of it.
+
+    Raises:
+        SubjectError: The code of one side failed.
+    """
+    check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
+    with LOCK, ExitStack() as stack:
+        return check.names(stack)
 
 
 @dataclass(frozen=True)
@@ -287,6 +325,14 @@ class _Check:
     def _asking(self, step: str) -> None:
         if self._collector is not None:
             self._collector.step = step
+        self._opened: Checkpoint | None = None
+        self._output_rules = OutputRules()
+        self._outputs_told = ""
+
+    def heed(self, outputs: OutputRules) -> None:
+        """Says which outputs are which; see `verify`."""
+        self._output_rules = outputs
+        self._judge = dataclasses.replace(self._judge, heeded=outputs.heeded)
 
     def ask_about_training(self, wishes: TrainingWishes) -> None:
         """Says what is asked beyond the forward pass; see `verify`."""
@@ -301,7 +347,8 @@ class _Check:
         """Runs all steps."""
         start = self._clock
         self._open_checkpoint()
-        self._inference()
+        if not self._inference():
+            return self._whole(start)
         if any(name in self._chosen for name in step_names.TRAINING):
             self._training()
         self._clock -= self._checkpoint.duration_s
@@ -336,6 +383,15 @@ class _Check:
             self._checkpoint.judged([*found, *trials.asked("distinct")])
         self._report("checkpoint", self._checkpoint.findings, self._rule)
         return self._whole(start)
+
+    def names(self, stack: ExitStack) -> tuple[Settled | None, Alignment]:
+        """Settles the names alone."""
+        built = self._build(stack, INFERENCE)
+        first = self._initial(built)
+        settled = self._settle_names(stack, built, first)
+        if settled is not None and settled.rules.parts:
+            _, first = self._cut(built, first, settled.rules.parts)
+        return settled, self._align(first)
 
     def pair(self, stack: ExitStack, mode: Mode) -> Pair:
         """Builds and runs both sides in a mode; they last as long as the stack."""
@@ -373,19 +429,30 @@ class _Check:
         left_out = {name: StepReport(name, Verdict.NOT_ASKED, "not chosen", judged_by="") for name in step_names.NAMES}
         return tuple({**left_out, **taken}.values())
 
-    def _inference(self) -> None:
+    def _inference(self) -> bool:
+        """Takes the steps of inference mode; tells whether it is known which variable is which."""
         mode = INFERENCE
         with ExitStack() as stack:
             built = self._build(stack, mode)
             first = self._initial(built, repeats=_FURTHER_CALLS)
+            built, first = self._with_outputs_matched(built, first)
+            self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
+            settled = self._settle_names(stack, built, first)
+            if settled is not None and settled.question:
+                self._report("variables-match", [settled.finding], "exact")
+                for name in _AFTER_NAMES:
+                    self._report(name, [_NAMES_FIRST], "")
+                return False
+            if settled is not None and settled.rules.parts:
+                built, first = self._cut(built, first, settled.rules.parts)
             alignment = self._align(first)
             if self._collector is not None:
                 self._collector.variables(first, alignment, self._rules)
-            self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
-            match = variables_match.judge(first.reference, first.candidate, alignment)
+            match = [variables_match.judge(first.reference, first.candidate, alignment)]
+            match += [settled.finding] if settled is not None else []
             self._report(
                 "variables-match",
-                self._steady(mode, built, first, [match]),
+                self._steady(mode, built, first, match),
                 "exact; initial distributions: Kolmogorov-Smirnov",
             )
             forced = self._forced(built, alignment, first)
@@ -396,6 +463,46 @@ class _Check:
                 found = self._random(mode, first, built, alignment, forced)
                 self._report("inference-random", self._steady(mode, built, first, found), self._rule)
             self._from_checkpoint(first.reference, built, alignment, forced)
+        return True
+
+    def _with_outputs_matched(self, built: Built, first: Traces) -> tuple[Built, Traces]:
+        """Has the candidate's outputs seen under the reference's paths, in this mode and in those that follow."""
+        paths = matched(first.base.outputs, first.candidate.outputs, self._output_rules)
+        if paths.changes_nothing:
+            return built, first
+        self._outputs_told = paths.note
+        subject = self._subjects["candidate"]
+        self._subjects["candidate"] = by_paths(subject, paths)
+        instance, trace = again(built.candidate.unwrapped, first.candidate, paths, here=subject.offers.rules)
+        built = dataclasses.replace(built, candidate=Sided("candidate", instance))
+        return built, dataclasses.replace(first, candidate=trace)
+
+    def _settle_names(self, stack: ExitStack, built: Built, first: Traces) -> Settled | None:
+        """Finds rules for variables without a partner, and goes on with them."""
+        settled = settling.settle(
+            built,
+            first,
+            self._align(first),
+            settling.Given(self._rules, self._transforms, self._ignore),
+            self._judge,
+            rules_offered=self._subjects["candidate"].offers.rules,
+            in_training=lambda: self._build(stack, TRAINING),
+        )
+        if settled is not None:
+            self._rules = (*settled.rules.rename, *self._rules)
+            self._transforms = (*settled.rules.transforms, *self._transforms)
+            self._judge = dataclasses.replace(self._judge, rules=self._rules)
+            if self._beyond is not None:
+                self._beyond = dataclasses.replace(self._beyond, judge=self._judge)
+            self._give_checkpoint()
+        return settled
+
+    def _cut(self, built: Built, first: Traces, parts: Sequence[PartRule]) -> tuple[Built, Traces]:
+        """Cuts the candidate's variables by rules that were found since it was built."""
+        self._subjects["candidate"] = in_parts(self._subjects["candidate"], parts)
+        instance, trace = cut_again(built.candidate.unwrapped, first.candidate, parts)
+        built = dataclasses.replace(built, candidate=Sided("candidate", instance))
+        return built, dataclasses.replace(first, candidate=trace)
 
     def _forced(self, built: Built, alignment: Alignment, both: Traces, *, training: bool = False) -> ForcedRuns:
         ours, theirs = built.program_of_reference(), built.candidate.followed
@@ -413,6 +520,7 @@ class _Check:
         findings = trials.findings()
         self._positive = trials.positive
         findings.extend(self._located(forced))
+        findings += [Finding(Verdict.NOT_ASKED, self._outputs_told)] if self._outputs_told else []
         findings = self._steady(INFERENCE, built, initial, findings, filling.filled("distinct", alignment))
         self._report("inference-fixed", findings, self._rule)
 
@@ -470,8 +578,14 @@ class _Check:
             self._say("opening the checkpoint")
             opened = open_checkpoint(settings.path, moving_averages=settings.moving_averages)
             self._checkpoint.open(opened)
+            self._opened = opened
+            self._give_checkpoint()
+
+    def _give_checkpoint(self) -> None:
+        """Says what a side in an environment of its own finds in the checkpoint under its names."""
+        if self._opened is not None:
             for side, wanted in self._wanted.items():
-                values = from_checkpoint.values_for(opened, self._rules if side == "candidate" else ())
+                values = from_checkpoint.values_for(self._opened, self._rules if side == "candidate" else ())
                 self._wanted[side] = dataclasses.replace(wanted, given=values)
 
     def _from_checkpoint(self, initial: Trace, built: Built, alignment: Alignment, forced: ForcedRuns) -> None:
@@ -563,7 +677,7 @@ class _Check:
 
     def _agree(self, both: Traces) -> bool:
         """Tells whether outputs are equal as they were drawn: else the draws have to be aligned, not noise measured."""
-        return numbers.outputs(both.base, both.candidate, self._tolerance).verdict is Verdict.EQUIVALENT
+        return self._judge.outputs_agree(both.base, both.candidate)
 
     def _unordered(self, built: Built, results: Sequence[Finding]) -> list[Finding]:
         """Returns findings, undecided where the reference's own result depends on an order that nothing defines."""

@@ -24,31 +24,42 @@ if TYPE_CHECKING:
 
 @click.command("map")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("candidate", metavar="CANDIDATE", type=click.Path(path_type=Path))
+@click.argument("candidate", metavar="[CANDIDATE]", type=click.Path(path_type=Path), required=False)
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Write the rules to a file; default: print them.")
 @click.option("--replace", is_flag=True, help="Replace a file of that name.")
 @click.option("--untried", is_flag=True, help="Do not run the reference from the checkpoint to try the proposal.")
-def map_(checkpoint: Path, candidate: Path, target: Path | None, *, replace: bool, untried: bool) -> None:
-    """Propose how CHECKPOINT is mapped to CANDIDATE.
+def map_(checkpoint: Path, candidate: Path | None, target: Path | None, *, replace: bool, untried: bool) -> None:
+    """Propose how CHECKPOINT is mapped to CANDIDATE; or, with one configuration alone, its reference to its candidate.
+
+    CHECKPOINT is a checkpoint of TensorFlow, or a weight file of Keras (.h5, .weights.h5, .keras).
 
     CANDIDATE is a configuration, whose candidate it is for and whose reference the proposal is tried with; or an entry,
-    as in model.py:build, of a model that has its variables without being called.
+    as in model.py:build, of a model that has its variables without being called. With a weight file of Keras nothing is
+    tried.
 
     The rules go to [variables] of a configuration; what came into question otherwise is marked REVIEW.
 
     Exit status: 0 every variable has a partner and, where it was tried, the outputs agree; 1 tried, and they do not;
     2 something has no partner, or nothing could be proposed.
     """
+    from lockstep.files.checkpoints.hdf5 import SUFFIXES
     from lockstep.files.checkpoints.locating import located
     from lockstep.files.checkpoints.mapping import as_toml
 
-    located(checkpoint)
+    of_keras = checkpoint.suffix in SUFFIXES
+    if candidate is not None and not of_keras:
+        located(checkpoint)
     if target is not None and target.exists() and not replace:
         raise InputError(f"{target} exists already, and nothing is overwritten; name another, or say --replace.")
     from lockstep.cli.progress import Progress
 
+    if candidate is None:
+        _between_sides(checkpoint, target)
+        return
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
-        if _ENTRY.search(candidate.name):
+        if of_keras:
+            proposal, confirmed, seen = _of_weight_file(checkpoint, candidate, progress), False, ""
+        elif _ENTRY.search(candidate.name):
             proposal, confirmed, seen = _for_entry(checkpoint, candidate, progress), False, ""
         else:
             proposal, confirmed, seen = _proposed(checkpoint, candidate, progress, untried=untried)
@@ -67,6 +78,79 @@ def map_(checkpoint: Path, candidate: Path, target: Path | None, *, replace: boo
         err=True,
     )
     raise click.exceptions.Exit(2 if not whole else 0 if confirmed or not seen else 1)
+
+
+def _between_sides(configuration: Path, target: Path | None) -> None:
+    """Finds the rules between both sides of a configuration by running them."""
+    from lockstep import config
+    from lockstep.check.verification import Rules, settle_names
+    from lockstep.cli.progress import Progress
+    from lockstep.cli.startup import import_tensorflow
+    from lockstep.report.rules import as_lines
+
+    settings = config.read(configuration)
+    inputs = config.make_inputs(settings)
+    for side in ("reference", "candidate"):
+        config.entry_file(getattr(settings, side), settings.folder, side)
+    with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
+        progress.say("importing TensorFlow")
+        import_tensorflow()
+        subjects = {
+            side: config.subject_from_configuration(settings, side, say=functools.partial(session.say, progress, side))
+            for side in ("reference", "candidate")
+        }
+        settled, alignment = settle_names(
+            **subjects,
+            inputs=inputs,
+            rules=Rules(settings.rename, settings.transforms, ignore=settings.ignore),
+            tolerance=settings.tolerance,
+            progress=progress,
+        )
+    lines: list[str] = []
+    if settled is not None and settled.question:
+        for number, answer in enumerate(settled.answers, 1):
+            lines += [f"# answer {number}, {answer['why']}", *as_lines(answer["rules"]), ""]
+    elif settled is not None:
+        lines = as_lines(settled.rules.table())
+    text = "".join(f"{line}\n" for line in lines)
+    if target is not None and text:
+        session.write_whole(target, text)
+        saying.say(f"wrote  {target}")
+    elif text:
+        saying.say(text, nl=False)
+    if settled is not None:
+        saying.say(settled.finding.phrase, err=True)
+    saying.say(
+        f"{len(alignment.pairs):,} pairs, {len(alignment.missing):,} variables of the reference and "
+        f"{len(alignment.extra):,} of the candidate without a partner",
+        err=True,
+    )
+    left = alignment.missing or alignment.extra or (settled is not None and settled.question)
+    raise click.exceptions.Exit(2 if left else 0 if settled is None or settled.finding.verdict == "equivalent" else 1)
+
+
+def _of_weight_file(file: Path, candidate: Path, progress: Progress) -> Proposal:
+    """Proposes how a weight file of Keras is mapped to the candidate's variables."""
+    from lockstep import config
+    from lockstep.cli.startup import import_tensorflow
+    from lockstep.convert import proposing
+    from lockstep.files.checkpoints.hdf5 import entries_of
+    from lockstep.files.checkpoints.mapping import propose
+
+    entries = entries_of(file)
+    progress.say("importing TensorFlow")
+    if _ENTRY.search(candidate.name):
+        table = {"runtime": "keras", "entry": candidate.name}
+        config.entry_file(table, candidate.absolute().parent, "candidate")
+        import_tensorflow()
+        subject = config.subject_from_table(table, candidate.absolute().parent, "candidate")
+        return propose(entries, proposing.built_inventory(subject), ordered=True)
+    settings = config.read(candidate)
+    inputs = config.make_inputs(settings)
+    config.entry_file(settings.candidate, settings.folder, "candidate")
+    import_tensorflow()
+    subject = config.subject_from_configuration(settings, "candidate")
+    return propose(entries, proposing.inventory(subject, inputs), ordered=True)
 
 
 def _for_entry(checkpoint: Path, entry: Path, progress: Progress) -> Proposal:

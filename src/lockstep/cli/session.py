@@ -30,7 +30,7 @@ _PIPED_WIDTH = 120
 
 
 def run(
-    path: Path,
+    what: Path | Configuration,
     *,
     fresh: bool = False,
     max_memory: int | None = None,
@@ -38,7 +38,7 @@ def run(
     quiet: bool = False,
     evidence: bool = False,
 ) -> Report:
-    """Runs the check that a configuration describes; `fresh` leaves kept traces alone.
+    """Runs the check that a configuration, or the file of one, describes; `fresh` leaves kept traces alone.
 
     `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default. `steps`
     are those that are taken, all if there are none; `quiet` shows no progress; `evidence` keeps what a page shows
@@ -51,7 +51,7 @@ def run(
     from lockstep.cli.startup import import_tensorflow
     from lockstep.elsewhere.trace_cache import limit_bytes
 
-    configuration = config.read(path)
+    configuration = config.read(what) if isinstance(what, Path) else what
     if any(configuration.environments.values()):
         limit_bytes()  # told at once, not when a trace is to be kept
     batches = config.make_batches(configuration)
@@ -115,6 +115,7 @@ def _check(  # noqa: PLR0913 - what the command was given
         also_generic=configuration.also_generic,
         evidence=[configuration.folder] if evidence else False,
         steps=steps,
+        outputs=configuration.outputs,
     )
 
 
@@ -204,6 +205,23 @@ def deliver(
 def written(*files: str | None) -> str | None:
     """Names the files that were written; None where there are none."""
     return ", ".join(file for file in files if file is not None) or None
+
+
+def write_rules(report: Report, path: Path) -> None:
+    """Puts the rules that running confirmed into the configuration, and says so; others are for a person to read."""
+    from lockstep.report import rules
+    from lockstep.report.writing import with_rules
+
+    path = path / "lockstep.toml" if path.is_dir() else path
+    if (table := rules.confirmed(report)) is None:
+        proposed = any(rules.proposed(report))
+        why = (
+            "running did not confirm the proposed rules; paste those that are right" if proposed else "none are needed"
+        )
+        saying.say(f"no rules were written: {why}", err=True)
+        return
+    write_whole(path, with_rules(path.read_text(encoding="utf-8-sig"), table))
+    saying.say(f"wrote the rules into {path}", err=True)
 
 
 def write_whole(path: Path, content: str) -> None:

@@ -3,13 +3,14 @@
 from lockstep.config.arrays import InputSpec, make_batches, make_inputs
 from lockstep.config.entries import entry_file, subject_from_table, training_function
 from lockstep.config.isolation import Isolation
-from lockstep.config.reading import Configuration, read
+from lockstep.config.reading import Configuration, described, read
 from lockstep.config.subjects import subject_from_configuration
 
 __all__ = [
     "Configuration",
     "InputSpec",
     "Isolation",
+    "described",
     "entry_file",
     "make_batches",
     "make_inputs",

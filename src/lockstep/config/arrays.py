@@ -19,7 +19,7 @@ from lockstep.ground.fill import hashed_uniform
 if TYPE_CHECKING:
     from lockstep.config.reading import Configuration
 
-_KEYS = ("shape", "dtype", "fill", "low", "high", "path", "key")
+_KEYS = ("shape", "dtype", "fill", "low", "high", "path", "key", "as")
 _FILLS = ("ones", "uniform", "normal")
 _REAL = ("float16", "bfloat16", "float32", "float64")
 _COMPLEX = ("complex64", "complex128")
@@ -44,6 +44,7 @@ class InputSpec:
         high: Where a uniform fill ends; this value itself is not among integers.
         path: The `.npy` or `.npz` file, or None.
         key: Which array of a `.npz` file; None: the one that bears the input's name, or the only one.
+        given_as: How a Keras model is given it: a position (`"0"`) or a name; None: that is found out.
     """
 
     place: str
@@ -54,6 +55,7 @@ class InputSpec:
     high: float = 1
     path: Path | None = None
     key: str | None = None
+    given_as: str | None = None
 
 
 def read_input(table: Table, folder: Path) -> InputSpec:
@@ -62,6 +64,12 @@ def read_input(table: Table, folder: Path) -> InputSpec:
     shape = _shape(table)
     dtype = table.choice("dtype", _DTYPES, "float32") if "dtype" in table.values else None
     path, key = table.text("path"), table.text("key")
+    given_as = table.text("as")
+    if given_as is not None and not (given_as.isdecimal() or given_as.isidentifier()):
+        raise InputError(
+            f'{table.place}: as is {quoted(given_as)}; it must be a position, as in "0", or the name of a keyword or '
+            "of an input of the model."
+        )
     if path is None:
         if key is not None:
             raise InputError(f"{table.place} has key, which names an array in a .npz file, and no path.")
@@ -71,7 +79,7 @@ def read_input(table: Table, folder: Path) -> InputSpec:
             )
         fill = table.choice("fill", _FILLS, "uniform")
         low, high = _range(table, dtype or "float32", fill)
-        return InputSpec(table.place, shape, dtype or "float32", fill, low, high)
+        return InputSpec(table.place, shape, dtype or "float32", fill, low, high, given_as=given_as)
     for word in ("fill", "low", "high"):
         if word in table.values:
             raise InputError(f"{table.place} has both path and {word}; a file's values are taken as they are.")
@@ -79,7 +87,7 @@ def read_input(table: Table, folder: Path) -> InputSpec:
         raise InputError(
             f"{table.place}: path {quoted(path)} leaves the folder of the configuration; move the file into it."
         )
-    return InputSpec(table.place, shape, dtype, path=folder / path, key=key)
+    return InputSpec(table.place, shape, dtype, path=folder / path, key=key, given_as=given_as)
 
 
 def make_inputs(configuration: Configuration) -> dict[str, np.ndarray]:

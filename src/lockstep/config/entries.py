@@ -67,7 +67,7 @@ def entry_file(table: Mapping[str, Any], folder: Path, side: str, key: str = "en
     return path
 
 
-def subject_from_table(
+def subject_from_table(  # noqa: PLR0913 - all that a configuration says of a side
     table: Mapping[str, Any],
     folder: Path,
     side: str,
@@ -75,6 +75,7 @@ def subject_from_table(
     isolation: Isolation | None = None,
     say: Callable[[str], None] | None = None,
     fresh: bool = False,
+    inputs_as: Mapping[str, str] | None = None,
 ) -> Subject:
     """Makes the subject that a table describes.
 
@@ -88,6 +89,7 @@ def subject_from_table(
         isolation: How the side is run; by default as its table says.
         say: Told what is being done where the side runs in an environment of its own.
         fresh: Whether such a side is run again though its trace has been kept.
+        inputs_as: Input -> how a Keras model is given it, where that is not to be found out.
 
     Raises:
         InputError: The table is wrong, or the file or the function does not exist.
@@ -102,6 +104,11 @@ def subject_from_table(
             entry_file(checked, folder, side, key)
     if isolation.environment is not None:
         entry_file(checked, folder, side)
+        if inputs_as and checked["runtime"] == "keras":
+            raise InputError(
+                f"{place}: how inputs are given (as) is said for models that run in this process; take as out of the "
+                "inputs, or python, requirements and interpreter out of the table."
+            )
         return _isolated(checked, folder, side, isolation, say=say, fresh=fresh)
     sources = Sources(str(folder))
     function = _function(checked, folder, side, "entry", sources)
@@ -111,7 +118,7 @@ def subject_from_table(
 
         return in_another_process(function, variables)
 
-    return runtimes.subject(checked["runtime"], function, checked["entry"], apart)
+    return runtimes.subject(checked["runtime"], function, checked["entry"], apart, inputs_as)
 
 
 def training_function(

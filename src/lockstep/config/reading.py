@@ -13,6 +13,7 @@ from lockstep.common import patterns
 from lockstep.common.errors import InputError
 from lockstep.common.values import bare, brief, quoted, shown
 from lockstep.compare.align import TransformRule, checked_ignore
+from lockstep.compare.outputs import OutputRules
 from lockstep.compare.tolerance import FixedTolerance
 from lockstep.config.arrays import MAX_BATCHES, InputSpec, read_input
 from lockstep.config.entries import check_entry, check_function
@@ -46,6 +47,7 @@ _TABLES = (
     "reference",
     "candidate",
     "inputs",
+    "outputs",
     "variables",
     "tolerance",
     "checkpoint",
@@ -73,6 +75,7 @@ class Configuration:
         trajectory: How many training steps are compared where there are a loss and optimizers; None: as Lockstep
             chooses.
         also_generic: Whether both sides are run on a second, generic input too.
+        outputs: Which output of the candidate is which of the reference, and which are not compared.
     """
 
     folder: Path
@@ -90,6 +93,12 @@ class Configuration:
     gradients: bool | None = None
     trajectory: int | None = None
     also_generic: bool = True
+    outputs: OutputRules = field(default_factory=OutputRules)
+
+    @property
+    def inputs_as(self) -> dict[str, str]:
+        """Input -> how a Keras model is given it, where the configuration says it."""
+        return {name: spec.given_as for name, spec in self.inputs.items() if spec.given_as is not None}
 
     @property
     def environments(self) -> dict[str, EnvironmentSpec | None]:
@@ -107,9 +116,22 @@ def read(path: Path) -> Configuration:
         path = path / "lockstep.toml"
     if kind_of("configuration", path) == "missing":
         raise InputError(f"{missing_file('configuration', path)} `lockstep init` writes one to start from.")
-    top = Table(path.name, parsed(path))
+    return described(parsed(path), path.absolute().parent, path.name)
+
+
+def described(tree: dict[str, Any], folder: Path, place: str) -> Configuration:
+    """Checks what a configuration says, wherever that is from.
+
+    Args:
+        tree: What it says, as a parser of TOML gives it.
+        folder: What its paths are relative to.
+        place: What messages call it.
+
+    Raises:
+        InputError: It holds something that Lockstep does not know.
+    """
+    top = Table(place, tree)
     top.refuse_unknown(_TABLES)
-    folder = path.absolute().parent
     return Configuration(
         folder=folder,
         reference=_side(top, "reference", folder),
@@ -126,6 +148,7 @@ def read(path: Path) -> Configuration:
         gradients=_flag(top, "gradients"),
         trajectory=_steps(top),
         also_generic=_also_generic(top.table("inputs")),
+        outputs=_outputs(top.table("outputs")),
     )
 
 
@@ -230,8 +253,17 @@ def _inputs(top: Table, folder: Path) -> dict[str, InputSpec]:
     return {name: read_input(inputs.table(name), folder) for name in described}
 
 
+def _outputs(outputs: Table) -> OutputRules:
+    outputs.refuse_unknown(("rename", "ignore"))
+    return OutputRules(_renames(outputs), _ignore(outputs))
+
+
 def _rename(variables: Table) -> tuple[tuple[str, str], ...]:
     variables.refuse_unknown(("rename", "transform", "parts", "ignore"))
+    return _renames(variables)
+
+
+def _renames(variables: Table) -> tuple[tuple[str, str], ...]:
     rules = variables.values.get("rename", [])
     form = 'it must be an array of [pattern, replacement] pairs, as in [["^old/(.*)$", "new/\\\\1"]]'
     if not isinstance(rules, list):

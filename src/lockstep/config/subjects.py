@@ -33,5 +33,6 @@ def subject_from_configuration(
         isolation=configuration.isolation.get(side),
         say=say,
         fresh=fresh,
+        inputs_as=configuration.inputs_as,
     )
     return in_parts(subject, configuration.parts) if side == "candidate" else subject

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +12,9 @@ from lockstep.check.steps import numbers
 from lockstep.check.verification import Progress, Reload, Rules, judge_reloaded
 from lockstep.common.arrays import Arrays
 from lockstep.common.errors import InputError
-from lockstep.compare.align import TransformRule
 from lockstep.compare.tolerance import FixedTolerance
-from lockstep.compare.transforms import Transform
 from lockstep.files.checkpoints.entries import Checkpoint, Kind
-from lockstep.files.checkpoints.mapping import Proposal, propose
+from lockstep.files.checkpoints.mapping import Proposal, exact_rules, propose
 from lockstep.results.model import Report
 from lockstep.subjects import INFERENCE, INITIAL, Instance, Setting, Subject
 from lockstep.subjects.variable_parts import in_parts
@@ -71,22 +68,8 @@ def built_inventory(candidate: Subject) -> tuple[VariableRecord, ...]:
 
 def rules_of(proposal: Proposal, given: Rules) -> Rules:
     """Returns a proposal as the rules that it is written as; the checkpoint is the one given."""
-    shared = {pair.entry.name for pair in proposal.pairs if "split(" in pair.transform}
-    rename = [
-        (f"^{re.escape(pair.entry.name)}$", pair.record.name.replace("\\", "\\\\"))
-        for pair in proposal.pairs
-        if pair.entry.name != pair.record.name and pair.entry.name not in shared
-    ]
-    transforms = [
-        TransformRule(
-            f"^{re.escape(pair.record.name)}$",
-            Transform.parse(pair.transform),
-            pair.entry.name.replace("\\", "\\\\") if pair.entry.name in shared else None,
-        )
-        for pair in proposal.pairs
-        if pair.transform
-    ]
-    return dataclasses.replace(given, rename=tuple(rename), transforms=tuple(transforms))
+    rename, transforms = exact_rules(proposal)
+    return dataclasses.replace(given, rename=rename, transforms=transforms)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,11 @@ RUNTIMES = tuple(_PACKAGES)
 
 
 def subject(
-    runtime: str, function: Callable[..., Any], label: str, apart: Callable[[Mapping[str, str]], Subject]
+    runtime: str,
+    function: Callable[..., Any],
+    label: str,
+    apart: Callable[[Mapping[str, str]], Subject],
+    inputs_as: Mapping[str, str] | None = None,
 ) -> Subject:
     """Makes the subject that a configuration describes.
 
@@ -34,8 +38,9 @@ def subject(
         function: The function that its entry names.
         label: What reports call it.
         apart: Makes it for a process of its own, which has these environment variables too.
+        inputs_as: Input -> how the model is given it, where that is not to be found out.
     """
-    made: Subject = _module(_PACKAGES[runtime], "subjects").named(runtime, function, label, apart)
+    made: Subject = _module(_PACKAGES[runtime], "subjects").named(runtime, function, label, apart, inputs_as)
     return made
 
 

@@ -193,6 +193,21 @@ class GraphModel:
             waiting = [entry for entry in waiting if entry[0].name not in done]
 
 
+class MissingInputError(KeyError):
+    """The user's function asks for an input that is not given."""
+
+    def __str__(self) -> str:
+        """The sentence as it is; a KeyError shows its representation."""
+        return str(self.args[0])
+
+
+class _Given(dict):  # type: ignore[type-arg]
+    """The inputs by name; of one that is missing it says which there are."""
+
+    def __missing__(self, name: Any) -> Any:
+        raise MissingInputError("no input is called %r; the inputs given are %s" % (name, ", ".join(self)))
+
+
 def build(
     forward: Callable[..., Any], inputs: Any, training: bool, seeds: Any
 ) -> GraphModel:  # fmt: skip
@@ -214,7 +229,7 @@ def build(
         if isinstance(inputs, Mapping):
             placeholders = {name: _placeholder(array, _scope_safe(name)) for name, array in inputs.items()}
             # `forward` may change the dict that it is given; the arrays of what it took out are fed all the same.
-            given: Any = dict(placeholders)
+            given: Any = _Given(placeholders)
         else:
             placeholders = {ONLY_INPUT: _placeholder(inputs, "input")}
             given = placeholders[ONLY_INPUT]

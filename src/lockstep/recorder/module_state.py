@@ -110,9 +110,13 @@ class _Walk:
 
     def _object(self, value: Any) -> None:
         for kinds, look in _WAYS:
-            if isinstance(value, kinds):
+            if issubclass(type(value), kinds):
                 look(self, value)
                 break
+            if isinstance(value, kinds):  # a proxy that says it is one, as TensorFlow's of a model's dicts and lists
+                self._identity(value)
+                self._all([getattr(value, "__wrapped__", None)])
+                return
         else:
             self._identity(value)
             self._instance(value)

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from lockstep.common.shown import shown
 from lockstep.report.headline import headline
+from lockstep.report.rules import proposed
 from lockstep.results import pitfalls
 from lockstep.results.model import Culprit, Report, StepReport, Verdict
 
@@ -69,12 +70,17 @@ def show_stripped(console: Console, blocks: Iterable[RenderableType]) -> None:
     """Prints blocks one below the other; without colours also without the blanks that fill lines up on the right."""
     if console.color_system is not None:
         for block in blocks:
-            console.print(_Shown(block))
+            _print(console, block)
         return
     with console.capture() as captured:
         for block in blocks:
-            console.print(_Shown(block))
+            _print(console, block)
     console.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def _print(console: Console, block: RenderableType) -> None:
+    whole = isinstance(block, Text) and block.no_wrap is True
+    console.print(_Shown(block), crop=not whole)
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,10 @@ def _blocks(report: Report, width: int, title: str, written_to: str | None) -> I
         if step.verdict in (Verdict.DIVERGED, Verdict.UNDECIDED) and step.details:
             yield from _details(step, lines)
     yield from _culprits(report.culprits)
+    for block in proposed(report):
+        yield Text(block.heading, style="bold")
+        # A line of TOML must stay one, or it could not be pasted.
+        yield from (Text(f"  {line}", no_wrap=True, overflow="ignore") for line in block.lines)
     last = Text.assemble(
         "verdict  ", (str(report.verdict), _STYLES[report.verdict]), f"   {_seconds(report.duration_s)}"
     )

@@ -99,6 +99,14 @@ def other_kernels() -> dict[str, str]:
     return {ONEDNN: "1" if os.environ.get(ONEDNN) == "0" else "0"}
 
 
+class SeenPaths(Protocol):
+    """Under which paths outputs are seen."""
+
+    def seen(self, values: Mapping[str, Any], /) -> dict[str, Any]:
+        """Returns values by those paths; what is left out is not among them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Objective:
     """What gradients are taken of, regularization losses added.
@@ -106,9 +114,11 @@ class Objective:
     Attributes:
         loss: The user's `loss(outputs, batch)`, which returns a scalar; None: the outputs weighted with cotangents
             that are a hash of their paths.
+        paths: Under which paths these outputs are seen, where those are not its own.
     """
 
     loss: Callable[[Any, Any], Any] | None = None
+    paths: SeenPaths | None = None
 
 
 class Instance(abc.ABC):

@@ -88,6 +88,12 @@ def in_parts(subject: Subject, rules: Sequence[PartRule]) -> Subject:
     return _CutSubject(subject, tuple(rules)) if rules else subject
 
 
+def cut_again(instance: Instance, trace: Trace, rules: Sequence[PartRule]) -> tuple[Instance, Trace]:
+    """Returns an instance that has been run, and what it did, cut by rules that were found since."""
+    cut = _CutInstance(instance, tuple(rules))
+    return cut, cut.cut(trace)
+
+
 def whole(instance: Instance, values: Mapping[str, np.ndarray]) -> tuple[Instance, dict[str, np.ndarray]]:
     """Returns the instance behind one whose variables are cut, and values of the parts as its own; as they are else."""
     return (instance.behind, instance.joined(values)) if isinstance(instance, _CutInstance) else (instance, {**values})
@@ -223,9 +229,7 @@ class _CutInstance(Instance):
         if setting.values and not self.behind.variables:
             self.behind.run(INITIAL, draws=())  # what is to be cut is known once there are variables
         joined = dataclasses.replace(setting, values=self.joined(setting.values)) if setting.values else setting
-        trace = self.behind.run(joined, **options)
-        self._before = trace.before
-        return self._cut(trace)
+        return self.cut(self.behind.run(joined, **options))
 
     def joined(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns values of the whole variables; a part that is not given stays as it was in the last run."""
@@ -240,7 +244,9 @@ class _CutInstance(Instance):
     def close(self) -> None:
         self.behind.close()
 
-    def _cut(self, trace: Trace) -> Trace:
+    def cut(self, trace: Trace) -> Trace:
+        """Returns what the instance behind did, in parts."""
+        self._before = trace.before
         cuts = self._cuts(trace.variables)
 
         def parts(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

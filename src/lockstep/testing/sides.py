@@ -12,7 +12,8 @@ from typing import Any
 from lockstep.check.verification import subject_of
 from lockstep.common.errors import InputError
 from lockstep.elsewhere.loading import load
-from lockstep.frameworks.tensorflow.subjects import keras, tf1_graph
+from lockstep.frameworks.tensorflow.subjects import keras as keras_subject
+from lockstep.frameworks.tensorflow.subjects import tf1_graph
 from lockstep.subjects import Subject
 
 __tracebackhide__ = True  # pytest shows the test's line, and not these
@@ -60,7 +61,7 @@ def _of_function(given: Callable[..., Any], side: str) -> Subject:
     required = [p for p in parameters if p.default is Parameter.empty and p.kind not in _OPTIONAL]
     positional = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
     if not required:
-        return keras(given)
+        return keras_subject(given)
     if not isinstance(given, type) and len(required) <= 2 <= len(positional) and positional[1].name in _TRAINING:
         return tf1_graph(given)
     if isinstance(given, type):
@@ -108,4 +109,4 @@ def _copied(model: Any, side: str) -> Subject:
         copy.set_weights(weights)
         return copy
 
-    return keras(build, label=label)
+    return keras_subject(build, label=label)

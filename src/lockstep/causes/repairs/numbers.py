@@ -65,10 +65,13 @@ def _told_of_number(
     theirs = group[0]
     read_by = {o.family for o in region.readers(theirs.outputs[0])}
     read_there = {o.family for o in region.reference.operations if not set(ours.outputs).isdisjoint(o.inputs)}
-    pitfall = _pitfall_of_number(theirs, read_by, number)
+    updates = theirs.outputs[0] in region.updating
+    pitfall: Slug = "momentum" if updates else _pitfall_of_number(theirs, read_by, number)
     what = pitfall if pitfall in ("epsilon", "momentum") else f"the constant of {theirs.type}"
     sentence = f"{what} is {short(found)}; with {short(number)} the difference vanishes"
     fix = f"{'epsilon=' if pitfall == 'epsilon' else 'use '}{short(number)}"
+    if updates:
+        sentence = f"the pace of a moving average is {short(found)}; with {short(number)} the difference vanishes"
     told = (f"{what.removeprefix('the ')}: {short(number)} against {short(found)}",)
     cause = Cause(sentence, pitfall, fix, told, (ours, theirs))
     reads = [(operation, slot) for operation in group]

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from lockstep.causes.repairs.counterfactual import Counterfactual
 from lockstep.localise.findings import Blame
+from lockstep.localise.forcing import updates_alone
 from lockstep.program import Operation, Program
 
 _STEPS = 16
@@ -26,12 +27,14 @@ class Region:
     Attributes:
         ours: The reference's operations, in the order of the run.
         theirs: The candidate's.
+        updating: The candidate's tensors that lead to nothing but the update of a variable.
     """
 
     def __init__(self, runs: Counterfactual, reference: Program, candidate: Program, blames: Sequence[Blame]) -> None:
         self.runs, self.reference, self.candidate = runs, reference, candidate
         self.ours = _near(reference, itertools.chain.from_iterable(_of_reference(reference, b) for b in blames))
         self.theirs = _near(candidate, itertools.chain.from_iterable(_of_candidate(candidate, b) for b in blames))
+        self.updating = updates_alone(candidate)
         self._readers: dict[int, list[Operation]] = defaultdict(list)
         for operation in candidate.operations:
             for tensor in operation.inputs:

@@ -14,6 +14,7 @@ from lockstep.causes.repairs import edit
 from lockstep.causes.repairs.edit import Edit
 from lockstep.causes.repairs.region import Region
 from lockstep.program import Operation, Program, Spec
+from lockstep.results.pitfalls import Slug
 
 _MOST_EXCHANGED = 60
 """Pairs of tensors that are tried for one another."""
@@ -94,9 +95,13 @@ def exchanged_tensors(region: Region) -> Iterator[Edit]:
     pairs = (pair for tensors in made.values() for pair in itertools.combinations(tensors, 2))
     for one, other in itertools.islice(pairs, _MOST_EXCHANGED):
         told = " and ".join(sorted(_told_apart(program, (one, other))))
+        pitfall: Slug = "wrong-input"
+        made_by = program.producers[one]
+        if made_by is program.producers[other]:
+            told, pitfall = f"two pieces of {made_by.place.name}", "gate-order"
         cause = Cause(
             f"{told} are exchanged; read the other way round, the difference vanishes",
-            "wrong-input",
+            pitfall,
             f"exchange {told}",
             operations=(None, next(iter(region.readers(one)), None)),
         )

@@ -48,7 +48,7 @@ def outputs(reference: Trace, candidate: Trace, tolerance: FixedTolerance, budge
     if comparison.missing or comparison.extra:
         phrase = (
             f"the outputs differ in structure: {len(comparison.missing)} only in the reference, "
-            f"{len(comparison.extra)} only in the candidate"
+            f"{len(comparison.extra)} only in the candidate; [outputs] rename or ignore says which is which"
         )
         return Finding(Verdict.UNDECIDED, phrase, tuple(_structure(comparison)), figures)
     vacuous = [pair.name for pair in comparison.pairs if pair.vacuous]

@@ -29,5 +29,5 @@ def judge(reference: Trace, candidate: Trace, initial: Finding) -> list[Finding]
                 "which of them are right cannot be told here; name the file that they come from as [checkpoint] path, "
                 "or leave the loading out of what is checked. What follows was run from the reference's values"
             )
-            found.append(Finding(Verdict.UNDECIDED, phrase, (phrase, hint)))
+            found.append(Finding(Verdict.UNDECIDED, phrase, (phrase, hint, *trace.notes)))
     return found

@@ -2,12 +2,13 @@
 
 Nothing here is sure but what is said to be; a proposal is written as rules for a person to review. Entries and
 variables are put into groups of one shape and one role (kernel, bias, moving mean, ...). Within a group the names
-decide, and where they do not the order: that of the names with their numbers counted (`block_2` before `block_10`), as
-a checkpoint does not keep the order in which its variables were made.
+decide (`naming.likeness`), and where they do not the order: for a checkpoint, which does not keep the order in which
+its variables were made, that of the names with their numbers counted (`block_2` before `block_10`).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -16,31 +17,17 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from lockstep.common.shown import shown_in_json
+from lockstep.compare.align import Rename, TransformRule
+from lockstep.compare.transforms import Transform
 from lockstep.files.checkpoints.entries import Entry
+from lockstep.naming.likeness import Ground, counted, may_be_one, pair_names, role
 from lockstep.subjects.variable_parts import PartRule, cut_by, records_of
 from lockstep.traces.trace import VariableRecord
 
-_COMPARED = 64  # in larger groups comparing each name with each would take longer than reading the checkpoint
 _SIZE = "(in + units, 4 x units)"
 FORGET_BIAS = 1.0
 """What `tf.nn.rnn_cell.LSTMCell` adds to its forget gate by default; the checkpoint does not hold it."""
 
-# What TF1 code, tf_slim, tf.layers and Keras call one and the same thing.
-_ROLES = {
-    "kernel": "kernel", "weights": "kernel", "weight": "kernel", "w": "kernel", "filter": "kernel", "filters": "kernel",
-    "bias": "bias", "biases": "bias", "b": "bias",
-    "embeddings": "embedding", "embedding": "embedding", "lookup_table": "embedding",
-    "moving_variance": "variance", "moving_var": "variance", "moving_mean": "mean", "moving_avg": "mean",
-    "gamma": "gamma", "scale": "gamma", "beta": "beta", "offset": "beta",
-    "depthwise_kernel": "depthwise", "depthwise_weights": "depthwise",
-    "pointwise_kernel": "pointwise", "pointwise_weights": "pointwise",
-    "recurrent_kernel": "recurrent",
-}  # fmt: skip
-_SAME_WORD = {
-    "batchnorm": "norm", "batch_normalization": "norm", "batchnormalization": "norm", "bn": "norm", "norm": "norm",
-    "normalise": "norm", "normalize": "norm", "normalization": "norm", "layernorm": "norm", "convolution": "conv",
-    "conv2d": "conv", "fully_connected": "dense", "fc": "dense", "linear": "dense",
-}  # fmt: skip
 _Item = TypeVar("_Item", Entry, VariableRecord)
 
 
@@ -54,6 +41,7 @@ class Pair:
         reason: Why: `"same name"`, `"the only kernel of its shape"`, ...
         sure: Whether nothing else came into question.
         transform: How the candidate's value is made; empty where it is the same.
+        ground: What it rests on.
     """
 
     entry: Entry
@@ -61,6 +49,7 @@ class Pair:
     reason: str
     sure: bool
     transform: str = ""
+    ground: Ground = Ground.LIKENESS
 
 
 @dataclass(frozen=True)
@@ -110,30 +99,54 @@ class _Left:
             self.pairs.append(pair)
 
 
-def propose(entries: Sequence[Entry], records: Sequence[VariableRecord]) -> Proposal:
+def propose(entries: Sequence[Entry], records: Sequence[VariableRecord], *, ordered: bool = False) -> Proposal:
     """Proposes a mapping.
 
     Args:
         entries: The checkpoint's variables; slots, moving averages and counters are no part of a rewrite.
         records: The candidate's variables, in the order in which they were made.
+        ordered: Whether the entries' order means something too, as that of a model's variables does.
     """
-    left = _Left({e.name: e for e in sorted(entries, key=lambda e: natural(e.name))}, {r.key: r for r in records})
+    listed = entries if ordered else sorted(entries, key=lambda e: natural(e.name))
+    left = _Left({e.name: e for e in listed}, {r.key: r for r in records})
     left.take(
         [
-            Pair(entry, left.records[name], "same name", sure=True)
+            Pair(entry, left.records[name], "same name", sure=True, ground=Ground.NAME)
             for name, entry in left.entries.items()
             if name in left.records and tuple(left.records[name].shape) == entry.shape
         ]
     )
     left.take(_lstm(left))
     left.take(_gru(left))
-    for transposed in (False, True):
-        left.take(_grouped(left, by_role=True, transposed=transposed))
-        left.take(_grouped(left, by_role=False, transposed=transposed))
+    for by_order in (False, True):  # what the order alone tells comes last
+        for transposed, by_role in itertools.product((False, True), (True, False)):
+            found = _grouped(left, by_role=by_role, transposed=transposed)
+            left.take([pair for pair in found if by_order or pair.ground > Ground.ORDER])
+            left.take(_of_paired_layers(left))
     cut = cut_by(tuple(left.parts), records)
     order = {record.key: place for place, record in enumerate(cut)}
     pairs = tuple(sorted(left.pairs, key=lambda pair: order[pair.record.key]))
     return Proposal(pairs, tuple(left.entries.values()), tuple(left.records.values()), tuple(left.parts))
+
+
+def exact_rules(proposal: Proposal) -> tuple[tuple[Rename, ...], tuple[TransformRule, ...]]:
+    """Returns a proposal as rename and transform rules, one for each name."""
+    shared = {pair.entry.name for pair in proposal.pairs if "split(" in pair.transform}
+    rename = [
+        (f"^{re.escape(pair.entry.name)}$", _replacement(pair.record.name))
+        for pair in proposal.pairs
+        if pair.entry.name != pair.record.name and pair.entry.name not in shared
+    ]
+    transforms = [
+        TransformRule(
+            f"^{re.escape(pair.record.name)}$",
+            Transform.parse(pair.transform),
+            _replacement(pair.entry.name) if pair.entry.name in shared else None,
+        )
+        for pair in proposal.pairs
+        if pair.transform
+    ]
+    return tuple(rename), tuple(transforms)
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -144,20 +157,10 @@ def natural(name: str) -> list[tuple[int, str]]:
     """
     parts: list[tuple[int, str]] = []
     for scope in name.split("/"):
-        word, number = _counted(scope)
+        word, number = counted(scope)
         parts.append((-1, word))
         parts.append((int(number) if number else -1, ""))
     return parts
-
-
-def role(name: str) -> str:
-    """Tells what a variable is for by the last part of its name; the part itself where it is none of the known.
-
-    >>> role("net/conv1/weights"), role("net/conv/kernel"), role("net/table")
-    ('kernel', 'kernel', 'table')
-    """
-    last = re.sub(r"_[0-9]+$", "", name.rpartition("/")[2].lower())
-    return _ROLES.get(last, last)
 
 
 def _grouped(left: _Left, *, by_role: bool, transposed: bool) -> list[Pair]:
@@ -176,6 +179,38 @@ def _grouped(left: _Left, *, by_role: bool, transposed: bool) -> list[Pair]:
     return pairs
 
 
+def _of_paired_layers(left: _Left) -> list[Pair]:
+    """Pairs what is left of a layer with what is left of the layer that its other variables are paired with."""
+    layers: dict[str, dict[str, Ground]] = defaultdict(dict)
+    for pair in left.pairs:
+        layer, partner = (name.rpartition("/")[0] for name in (pair.entry.name, pair.record.name))
+        layers[layer][partner] = min(pair.ground, layers[layer].get(partner, Ground.GROUP))
+    ours = _by_layer(left.entries.values())
+    theirs = _by_layer(left.records.values())
+    found = []
+    for layer, partners in layers.items():
+        ((partner, ground), *others) = partners.items()
+        if others or not layer or not partner:
+            continue
+        for entry in ours.get(layer, ()):
+            fit = [r for r in theirs.get(partner, ()) if _fit(entry, r)]
+            alike = [e for e in ours[layer] if fit and _fit(e, fit[0])]
+            if len(fit) == len(alike) == 1:
+                found.append(_pair(entry, fit[0], f"of the layer of {partner}", sure=True, ground=ground))
+    return found
+
+
+def _by_layer(items: Iterable[_Item]) -> dict[str, list[_Item]]:
+    found: dict[str, list[_Item]] = defaultdict(list)
+    for item in items:
+        found[item.name.rpartition("/")[0]].append(item)
+    return found
+
+
+def _fit(entry: Entry, record: VariableRecord) -> bool:
+    return entry.shape == tuple(record.shape) and entry.dtype == record.dtype and may_be_one(entry.name, record.name)
+
+
 def _group(name: str, shape: tuple[int, ...], dtype: str, *, by_role: bool, transposed: bool) -> object:
     sizes: object = tuple(sorted(size for size in shape if size != 1)) if transposed else shape
     return sizes, dtype, role(name) if by_role else ""
@@ -185,89 +220,32 @@ def _paired(
     entries: list[Entry], records: list[VariableRecord], what: str, shaped: str, *, sure: bool
 ) -> Iterator[Pair]:
     if len(entries) == len(records) == 1:
-        yield _pair(entries[0], records[0], f"the only {what} of {shaped}", sure=sure)
+        if may_be_one(entries[0].name, records[0].name):
+            yield _pair(entries[0], records[0], f"the only {what} of {shaped}", sure=sure, ground=Ground.GROUP)
         return
-    by_names = _by_names(entries, records)
-    for entry, record in by_names:
-        yield _pair(entry, record, f"closest name of the {len(records):,} of {shaped} ({what})", sure=sure)
-    taken = {entry.name for entry, _ in by_names}, {record.key for _, record in by_names}
-    ours = [entry for entry in entries if entry.name not in taken[0]]
-    theirs = [record for record in records if record.key not in taken[1]]
-    if len(ours) != len(theirs):
-        return  # which of them have no partner cannot be told
-    counted = _by_number(ours, theirs)
-    for entry, record in counted or zip(ours, theirs, strict=True):
-        reason = f"{'same number' if counted else 'order'} among {len(ours):,} of {shaped} ({what})"
-        yield _pair(entry, record, reason, sure=sure and (bool(counted) or len(ours) == 1))
+    for pair in pair_names([entry.name for entry in entries], [record.name for record in records]):
+        entry, record = entries[pair.reference], records[pair.candidate]
+        if may_be_one(entry.name, record.name):
+            reason = f"{pair.reason} among {len(entries):,} of {shaped} ({what})"
+            yield _pair(entry, record, reason, sure=sure, ground=pair.ground)
 
 
-def _pair(entry: Entry, record: VariableRecord, reason: str, *, sure: bool) -> Pair:
+def _pair(entry: Entry, record: VariableRecord, reason: str, *, sure: bool, ground: Ground) -> Pair:
     shapes = entry.shape, tuple(record.shape)
+    ground = ground if sure else min(ground, Ground.LIKENESS)
     if shapes[0] == shapes[1]:
-        return Pair(entry, record, reason, sure)
+        return Pair(entry, record, reason, sure and ground >= Ground.LIKENESS, ground=ground)
     plain = [tuple(size for size in shape if size != 1) for shape in shapes]
     if plain[0] == plain[1]:
-        return Pair(entry, record, reason, sure=False, transform=f"reshape({','.join(map(str, shapes[1]))})")
+        return Pair(entry, record, reason, False, f"reshape({','.join(map(str, shapes[1]))})", ground)
     axes, free = [], list(range(len(shapes[0])))
     if len(shapes[0]) == len(shapes[1]):
         for size in shapes[1]:
             axes.append(next(axis for axis in free if shapes[0][axis] == size))
             free.remove(axes[-1])
-        return Pair(entry, record, reason, sure=False, transform=f"transpose({','.join(map(str, axes))})")
+        return Pair(entry, record, reason, False, f"transpose({','.join(map(str, axes))})", ground)
     sizes = ",".join(map(str, shapes[1]))
-    return Pair(entry, record, f"{reason}; the order of the axes is a guess", False, f"reshape({sizes})")
-
-
-def _by_names(entries: list[Entry], records: list[VariableRecord]) -> list[tuple[Entry, VariableRecord]]:
-    """Pairs those that are each other's single closest by the words in their scopes."""
-    if len(entries) > _COMPARED or len(records) > _COMPARED:
-        return []
-    words = [_words(entry.name) for entry in entries], [_words(record.name) for record in records]
-    likeness = [[len(a & b) / max(1, len(a | b)) for b in words[1]] for a in words[0]]
-    columns = list(zip(*likeness, strict=True))
-    found = []
-    for i, entry in enumerate(entries):
-        j = _single_best(likeness[i])
-        if j is not None and likeness[i][j] > 0 and _single_best(columns[j]) == i:
-            found.append((entry, records[j]))
-    return found
-
-
-def _single_best(values: Sequence[float]) -> int | None:
-    best = max(values)
-    return list(values).index(best) if list(values).count(best) == 1 else None
-
-
-def _words(name: str) -> set[str]:
-    scope, _, last = name.lower().rpartition("/")
-    if role(name) not in _ROLES.values():
-        scope = f"{scope}/{last}"  # a name that says nothing of the role says which layer it is
-    found: set[str] = set()
-    for part in scope.split("/"):
-        word, number = _counted(part)
-        same = _SAME_WORD.get(word, word)
-        found |= {f"{same}{number}", same, *same.split("_")}
-    return found - {""}
-
-
-def _counted(part: str) -> tuple[str, str]:
-    """Takes the number off the end of a word: `block_2` and `block2` are block, 2."""
-    digits = len(part) - len(part.rstrip("0123456789"))
-    word, number = part[: len(part) - digits], part[len(part) - digits :]
-    return word.removesuffix("_") if number else word, number
-
-
-def _by_number(entries: list[Entry], records: list[VariableRecord]) -> list[tuple[Entry, VariableRecord]]:
-    """Pairs by the numbers in the scopes, where both sides have the same ones, each once."""
-    ours = {_numbers(entry.name): entry for entry in entries}
-    theirs = {_numbers(record.name): record for record in records}
-    if ours.keys() != theirs.keys() or len(ours) != len(entries) or len(theirs) != len(records):
-        return []
-    return [(entry, theirs[numbers]) for numbers, entry in ours.items()]
-
-
-def _numbers(name: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"[0-9]+", name.rpartition("/")[0]))
+    return Pair(entry, record, f"{reason}; the order of the axes is a guess", False, f"reshape({sizes})", ground)
 
 
 def _lstm(left: _Left) -> list[Pair]:

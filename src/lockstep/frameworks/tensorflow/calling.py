@@ -6,7 +6,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import keras
@@ -40,12 +40,13 @@ _TENSOR = Form("one tensor", lambda inputs: (tuple(inputs.values()), {}))
 _KEYWORDS = Form("keyword arguments", lambda inputs: ((), dict(inputs)))
 
 
-def forms(model: Any, inputs: Any) -> tuple[Form, ...]:
+def forms(model: Any, inputs: Any, told: Mapping[str, str] = MappingProxyType({})) -> tuple[Form, ...]:
     """Returns the ways in which a model may want its inputs, the likeliest first.
 
     Args:
         model: A Keras layer or model, or something else that can be called.
         inputs: Input name -> tensor; or one tensor, which is handed over as it is.
+        told: Input name -> how the user says it is given: a position (`"0"`) or a name; empty: that is found out.
 
     Raises:
         InputError: The model says what it takes, and it is something else.
@@ -53,11 +54,56 @@ def forms(model: Any, inputs: Any) -> tuple[Form, ...]:
     if not isinstance(inputs, Mapping) or not inputs:  # without any the model is looked at, not called
         return (AS_GIVEN,)
     declared = _declared(model)
+    if told:
+        return (_as_told(model, declared, inputs, told),)
     if declared is not None:
         return (_of_declared(declared, inputs),)
     if isinstance(model, keras.Sequential):
         return (_TENSOR,) if len(inputs) == 1 else (_DICT,)
     return _of_signature(model, inputs)
+
+
+def _as_told(model: Any, declared: Any, inputs: Mapping[str, Any], told: Mapping[str, str]) -> Form:
+    """Returns the form that the user says.
+
+    Raises:
+        InputError: The model does not take the inputs so.
+    """
+    if set(told) != set(inputs):
+        without = ", ".join(sorted(set(inputs) - set(told)))
+        raise InputError(f"as is said of {', '.join(told)} and not of {without}; say it of every input, or of none.")
+    if len(set(told.values())) < len(told):
+        raise InputError(f"as gives two inputs the same place: {_listed(told)}.")
+    placed = {int(place): name for name, place in told.items() if place.isdecimal()}
+    if sorted(placed) != list(range(len(placed))):
+        raise InputError(f"as leaves a position out: {_listed(told)}; positions begin with 0 and go on by one.")
+    named = {place: name for name, place in told.items() if not place.isdecimal()}
+    if declared is not None and named and not placed:
+        form = _of_declared(declared, {place: inputs[name] for place, name in named.items()})
+        return Form(form.told, lambda given: form.arguments({place: given[name] for place, name in named.items()}))
+    known = _parameters(model)
+    if known is not None and (unknown := [place for place in named if place not in known]):
+        raise InputError(f"as names {', '.join(unknown)}, and the model's call takes {', '.join(known)}.")
+    return Form(
+        f"as its configuration says ({_listed(told)})",
+        lambda given: (
+            tuple(given[placed[place]] for place in sorted(placed)),
+            {place: given[name] for place, name in named.items()},
+        ),
+    )
+
+
+def _listed(told: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} as {place}" for name, place in told.items())
+
+
+def _parameters(model: Any) -> list[str] | None:
+    """Returns the names of what a model's call takes; None where it takes any keyword."""
+    call = model.call if isinstance(model, keras.layers.Layer) else model.__call__
+    parameters = inspect.signature(call).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return [name for name in parameters if name not in ("self", "training")]
 
 
 def furthest(model: Any, failures: Sequence[BaseException]) -> int:
@@ -80,6 +126,21 @@ def _frames(failure: BaseException) -> Iterator[tuple[FrameType, int]]:
     while place is not None:
         yield place.tb_frame, place.tb_lasti
         place = place.tb_next
+
+
+def declared_inputs(model: Any) -> dict[str, tuple[tuple[int | None, ...], str]]:
+    """Returns what a model says of its inputs: name -> shape, with None for any size, and dtype; empty of most."""
+    declared = _declared(model)
+    if declared is None:
+        return {}
+    if isinstance(declared, Mapping):
+        named = dict(declared)
+    else:
+        named = {tensor.name: tensor for tensor in (declared if isinstance(declared, Sequence) else [declared])}
+    return {
+        str(name): (tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
+        for name, tensor in named.items()
+    }
 
 
 def _declared(model: Any) -> Any:

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import keras
@@ -46,6 +47,7 @@ from lockstep.subjects import (
     Mode,
     Objective,
     Offers,
+    SeenPaths,
     Setting,
     Subject,
     Wanted,
@@ -59,6 +61,10 @@ from lockstep.traces.trace import ForwardDraw, LossRecord, Trace, VariableRecord
 _Asked = tuple[tuple[ForwardDraw | None, ...], tuple[ForwardDraw | None, ...]]
 """For each seed that a call asks for: the draw of another side that it is to be, and what it is asked for."""
 _Result = TypeVar("_Result")
+_READY = (
+    "the model is made while its module is imported, where its random numbers cannot be aligned; to compare initial "
+    "values, name a function that makes it"
+)
 _MOST_BRANCHES = 5
 """How many draws, one behind the other, may decide what is drawn next."""
 
@@ -66,8 +72,19 @@ _MOST_BRANCHES = 5
 class KerasEager(Subject):
     """A function `build()` that makes a layer, a model or a module, as a subject."""
 
-    def __init__(self, build: Callable[[], Any], label: str, apart: Apart | None = None) -> None:
-        self._build = build
+    def __init__(
+        self,
+        build: Callable[[], Any],
+        label: str,
+        inputs_as: Mapping[str, str] = MappingProxyType({}),
+        apart: Apart | None = None,
+    ) -> None:
+        if isinstance(build, keras.layers.Layer):
+            raise InputError(
+                f"lockstep.keras was given the {type(build).__name__} {build.name!r}; it takes a function that makes "
+                "a new one each time it is called."
+            )
+        self._build, self._inputs_as = build, inputs_as
         self.label = label
         self._apart = apart  # None of a function that Lockstep was handed: it is known to this process alone
         self._called_as: list[Form] = []  # found by the first call of all
@@ -105,7 +122,7 @@ class KerasEager(Subject):
     def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Makes the model; its variables come with the first run."""
         del wanted  # it runs as it is asked
-        return EagerInstance(self.label, self._build, mode, inputs, self._called_as)
+        return EagerInstance(self.label, self._build, mode, inputs, self._called_as, self._inputs_as)
 
     def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
@@ -120,9 +137,16 @@ class EagerInstance(Instance):
     """One model; `called_as` is the form that it is called in, empty until a call of its like has succeeded."""
 
     def __init__(
-        self, label: str, build: Callable[[], Any], mode: Mode, inputs: Arrays, called_as: list[Form] | None = None
+        self,
+        label: str,
+        build: Callable[[], Any],
+        mode: Mode,
+        inputs: Arrays,
+        called_as: list[Form] | None = None,
+        inputs_as: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._label, self._mode, self._build, self._given = label, mode, build, inputs
+        self._inputs_as = inputs_as
         self._called_as = [] if called_as is None else called_as
         self._forms: tuple[Form, ...] = ()
         self._make()
@@ -148,10 +172,17 @@ class EagerInstance(Instance):
         private.reset_automatic_names()
         with self._running(self._tool, self._generators):
             with self._users_code("building"), self._lines.noting(), self._loads.noting():
-                self._layer = self._used.function()
+                made = self._used.function
+                # A model of a module's own is made when the module is imported, anew for each build.
+                self._is_ready = isinstance(made, keras.layers.Layer)
+                if self._is_ready:
+                    self._notes = (*self._notes, _READY)
+                self._layer = made if self._is_ready else made()
             if not callable(self._layer):
                 raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
-            self._forms = tuple(self._called_as) or self._forms or calling.forms(self._layer, self._inputs)
+            self._forms = (
+                tuple(self._called_as) or self._forms or calling.forms(self._layer, self._inputs, self._inputs_as)
+            )
             self._model = self._layer
             if mode.functional:
                 with self._users_code("building"):
@@ -504,7 +535,7 @@ class EagerInstance(Instance):
     def _training_loss(self, objective: Objective, returned: Any) -> Any:
         """Computes what gradients are taken of, on the tape that is recording."""
         if objective.loss is None:
-            loss = _weighted(returned)
+            loss = _weighted(returned, objective.paths)
         else:
             with self._users_code("computing loss(outputs, batch)"):
                 loss = tf.convert_to_tensor(objective.loss(returned, self._inputs))
@@ -569,7 +600,8 @@ class EagerInstance(Instance):
             if now is None:
                 set_within = not self._mode.training and not isinstance(variable, AdoptedVariable)
                 now = _numpy(variable) if made is None or set_within else made
-            if made is not None and not same_bits(made, now) and takes_values(_dtype_name(variable)):
+            moved = self._is_ready if made is None else not same_bits(made, now)
+            if moved and takes_values(_dtype_name(variable)):
                 overwritten.append(key)
             values[key] = now
         return values, tuple(overwritten)
@@ -735,8 +767,9 @@ def _arrays(outputs: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _weighted(returned: Any) -> Any:
-    floating = [(path, tf.convert_to_tensor(leaf)) for path, leaf in flatten(returned)]
+def _weighted(returned: Any, paths: SeenPaths | None) -> Any:
+    leaves = dict(flatten(returned))
+    floating = [(n, tf.convert_to_tensor(leaf)) for n, leaf in (paths.seen(leaves) if paths else leaves).items()]
     terms = [
         tf.cast(tf.reduce_sum(tensor * cotangent(path, tuple(tensor.shape), tensor.dtype.as_numpy_dtype)), tf.float32)
         for path, tensor in floating

@@ -29,20 +29,24 @@ def tf1_graph(forward: Callable[..., Any], *, label: str | None = None) -> Subje
     return TF1Graph(forward, label or _name_of(forward))
 
 
-def keras(build: Callable[[], Any], *, label: str | None = None) -> Subject:
+def keras(build: Callable[[], Any], *, label: str | None = None, inputs_as: Mapping[str, str] | None = None) -> Subject:
     """Wraps a function that makes a Keras layer or model (or a callable `tf.Module`) as a subject, run eagerly.
 
     Args:
         build: `build() -> layer or model`, called as `model(inputs, training=...)`; it must make a new one each time.
         label: What reports call it; its module and name by default.
+        inputs_as: Input -> how the model is given it: `"0"`, `"1"` for a position, or the name of a keyword or of an
+            input of the model; by default that is found out.
     """
     _require_callable(build, "keras", "a function build() that returns a layer or model")
     from lockstep.frameworks.tensorflow.keras_eager import KerasEager
 
-    return KerasEager(build, label or _name_of(build))
+    return KerasEager(build, label or _name_of(build), inputs_as or {})
 
 
-def named(runtime: str, function: Callable[..., Any], label: str, apart: Apart) -> Subject:
+def named(
+    runtime: str, function: Callable[..., Any], label: str, apart: Apart, inputs_as: Mapping[str, str] | None = None
+) -> Subject:
     """Makes the subject that a configuration describes.
 
     Args:
@@ -50,12 +54,13 @@ def named(runtime: str, function: Callable[..., Any], label: str, apart: Apart) 
         function: The function that its entry names.
         label: What reports call it.
         apart: Makes it for a process of its own.
+        inputs_as: As of `keras`.
     """
     if runtime == "tf1":
         return tf1_graph(function, label=label)
     from lockstep.frameworks.tensorflow.keras_eager import KerasEager
 
-    return KerasEager(function, label, apart)
+    return KerasEager(function, label, inputs_as or {}, apart)
 
 
 def _require_callable(value: object, wrapper: str, expected: str) -> None:

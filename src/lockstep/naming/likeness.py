@@ -1,0 +1,240 @@
+"""Pairs the names of variables that are of one shape and role, and says what each pair rests on."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+# What TF1 code, tf_slim, tf.layers and Keras call one and the same thing.
+ROLES = {
+    "kernel": "kernel", "weights": "kernel", "weight": "kernel", "w": "kernel", "filter": "kernel", "filters": "kernel",
+    "bias": "bias", "biases": "bias", "b": "bias",
+    "embeddings": "embedding", "embedding": "embedding", "lookup_table": "embedding",
+    "moving_variance": "variance", "moving_var": "variance", "moving_mean": "mean", "moving_avg": "mean",
+    "gamma": "gamma", "scale": "gamma", "beta": "beta", "offset": "beta",
+    "depthwise_kernel": "depthwise", "depthwise_weights": "depthwise",
+    "pointwise_kernel": "pointwise", "pointwise_weights": "pointwise",
+    "recurrent_kernel": "recurrent",
+}  # fmt: skip
+_KNOWN = frozenset(ROLES.values())
+_SAME_USE = {"embedding": "kernel", "depthwise": "kernel", "pointwise": "kernel", "beta": "bias"}
+_SAME_WORD = {
+    "batchnorm": "norm", "batch_normalization": "norm", "batchnormalization": "norm", "bn": "norm", "norm": "norm",
+    "normalise": "norm", "normalize": "norm", "normalization": "norm", "layernorm": "norm",
+    "layer_normalization": "norm", "convolution": "conv", "conv2d": "conv", "fully_connected": "dense", "fc": "dense",
+    "linear": "dense", "q": "query", "k": "key", "v": "value", "proj": "projection",
+}  # fmt: skip
+_AUTOMATIC = re.compile(
+    r"(separable_|depthwise_)?conv([123]d)?(_transpose)?|fully_connected|dense|batch_?norm(alization)?|embedding|lstm|gru|"
+    r"(simple_)?rnn|layer_?norm(alization)?|variable|sequential|functional|model|net|einsum_dense|multi_head_attention|"
+    r"(lstm|gru|basic_lstm|basic_rnn|multi_rnn)_cell|cell",
+    re.IGNORECASE,
+)
+"""Names that TensorFlow and Keras give by themselves, numbered as layers are made: they tell no layer from another."""
+
+
+class Ground(enum.IntEnum):
+    """What a pair rests on, the weakest first."""
+
+    ORDER = 1
+    RANK = 2
+    LIKENESS = 3
+    GROUP = 4
+    NAME = 5
+
+
+@dataclass(frozen=True)
+class NamePair:
+    """One pair of names, by their places in both lists."""
+
+    reference: int
+    candidate: int
+    ground: Ground
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A name taken apart: the words of its scope, a number (or -1) for each."""
+
+    stem: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, name: str) -> _Name:
+        scope, _, last = name.rpartition("/")
+        # A name that says nothing of the role says which layer it is.
+        components = [part for part in (scope if role(name) in _KNOWN else f"{scope}/{last}").split("/") if part]
+        pairs = [counted(part) for part in components]
+        return cls(tuple(word for word, _ in pairs), tuple(int(number or -1) for _, number in pairs))
+
+    @property
+    def words(self) -> frozenset[str]:
+        found: set[str] = set()
+        for word in self.stem:
+            lower = word.lower()
+            pieces = [lower, *re.split(r"[_.\-]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).lower())]
+            found |= {_SAME_WORD.get(piece, piece) for piece in pieces}
+        return frozenset(found - {""})
+
+
+def role(name: str) -> str:
+    """Tells what a variable is for by the last part of its name; the part itself where it is none of the known.
+
+    >>> role("net/conv1/weights"), role("net/conv/kernel"), role("net/table")
+    ('kernel', 'kernel', 'table')
+    """
+    last = re.sub(r"_[0-9]+$", "", name.rpartition("/")[2].lower())
+    return ROLES.get(last, last)
+
+
+def may_be_one(reference: str, candidate: str) -> bool:
+    """Tells whether two names may be of one variable: two known roles are two, but for what is used alike.
+
+    >>> may_be_one("a/gamma", "a/beta"), may_be_one("a/biases", "a/offset"), may_be_one("a/table", "a/kernel")
+    (False, True, True)
+    """
+    ours, theirs = (_SAME_USE.get(role(name), role(name)) for name in (reference, candidate))
+    return ours == theirs or ours not in _KNOWN or theirs not in _KNOWN
+
+
+def counted(part: str) -> tuple[str, str]:
+    """Takes the number off the end of a word: `block_2` and `block2` are block, 2."""
+    digits = len(part) - len(part.rstrip("0123456789"))
+    word, number = part[: len(part) - digits], part[len(part) - digits :]
+    return word.removesuffix("_") if number else word, number
+
+
+def pair_names(reference: Sequence[str], candidate: Sequence[str]) -> list[NamePair]:
+    """Pairs names, each of the reference with one of the candidate at most; what cannot be told has no partner.
+
+    Names are first put together by what they say but for their numbers, then by these. What the words do not tell the
+    order does, where both sides have as many left.
+
+    Args:
+        reference: Names of variables of one shape and role, in the order that counts where nothing else does.
+        candidate: Of the other side, likewise.
+
+    >>> [(p.reference, p.candidate, p.ground.name) for p in pair_names(["a/query/w", "a/key/w"], ["n/key/w", "n/q/w"])]
+    [(0, 1, 'LIKENESS'), (1, 0, 'NAME')]
+    """
+    if len(reference) == len(candidate) == 1:
+        return [NamePair(0, 0, Ground.GROUP, "")]
+    names = [_Name.of(name) for name in reference], [_Name.of(name) for name in candidate]
+    stems = _by_stem(names[0]), _by_stem(names[1])
+    found: list[NamePair] = []
+    left: tuple[set[int], set[int]] = set(range(len(reference))), set(range(len(candidate)))
+    for ours, theirs, ground, reason in _paired_stems(*stems):
+        for a, b, certain, numbered in _by_number(names, stems[0][ours], stems[1][theirs]):
+            told = ", ".join(part for part in (reason, numbered) if part)
+            found.append(NamePair(a, b, min(ground, certain), told))
+            left[0].discard(a)
+            left[1].discard(b)
+    if len(left[0]) == len(left[1]):
+        alone = len(left[0]) == 1
+        for a, b in zip(sorted(left[0]), sorted(left[1]), strict=True):
+            ground, reason = (Ground.LIKENESS, "the only one left") if alone else (Ground.ORDER, "order")
+            found.append(NamePair(a, b, ground, reason))
+    return sorted(found, key=lambda pair: pair.reference)
+
+
+_Stems = dict[tuple[str, ...], list[int]]
+
+
+def _by_stem(names: Sequence[_Name]) -> _Stems:
+    stems: _Stems = defaultdict(list)
+    for place, name in enumerate(names):
+        stems[name.stem].append(place)
+    return dict(stems)
+
+
+def _paired_stems(ours: _Stems, theirs: _Stems) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Ground, str]]:
+    """Yields stems that are each other's single closest, the closest first; after each the others are seen anew."""
+    left = list(ours), list(theirs)
+    while left[0] and left[1]:
+        if len(left[0]) == len(left[1]) == 1:
+            (a,), (b,) = left
+            if len(ours[a]) != len(theirs[b]) and not _suffix(a, b):
+                return
+            whole = len(ours) == len(theirs) == 1
+            suffix = _suffix(a, b)
+            ground = Ground.NAME if suffix and suffix[0] and not whole else Ground.LIKENESS
+            yield a, b, ground, "same name" if ground is Ground.NAME else "" if whole else "the only name left"
+            return
+        common = [frozenset.intersection(*(_Name(stem, ()).words for stem in side)) for side in left]
+        scores = {(a, b): _score(a, b, common) for a in left[0] for b in left[1]}
+        best = [
+            (score, a, b)
+            for (a, b), score in scores.items()
+            if score > (0, 0, 0.0)
+            and sum(scores[a, other] >= score for other in left[1]) == 1
+            and sum(scores[other, b] >= score for other in left[0]) == 1
+        ]
+        if not best:
+            return
+        score, a, b = max(best, key=lambda entry: entry[0])
+        named = bool(score[0])
+        yield a, b, Ground.NAME if named else Ground.LIKENESS, "same name" if named else "closest name"
+        left[0].remove(a)
+        left[1].remove(b)
+
+
+def _score(a: tuple[str, ...], b: tuple[str, ...], common: Sequence[frozenset[str]]) -> tuple[int, int, float]:
+    telling, plain = _suffix(a, b) or (0, 0)
+    words = _Name(a, ()).words - common[0], _Name(b, ()).words - common[1]
+    both = words[0] & words[1]
+    return telling, plain if both else 0, round(len(both) / max(1, len(words[0] | words[1])), 6)
+
+
+def _suffix(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, int] | None:
+    """Counts the components that two names end with alike: 1 or 0 for a telling last one, and all; None without any."""
+    count = 0
+    for ours, theirs in zip(reversed(a), reversed(b), strict=False):
+        if ours.lower() != theirs.lower():
+            break
+        count += 1
+    return None if not count else (int(not _AUTOMATIC.fullmatch(a[-1])) * count, count)
+
+
+def _by_number(
+    names: tuple[Sequence[_Name], Sequence[_Name]], ours: Sequence[int], theirs: Sequence[int]
+) -> Iterator[tuple[int, int, Ground, str]]:
+    """Pairs the names of two stems by the numbers in which they differ: equal ones, else by rank, else by order."""
+    if len(ours) == len(theirs) == 1:
+        yield ours[0], theirs[0], Ground.NAME, ""
+        return
+    numbers = _varying([names[0][place] for place in ours]), _varying([names[1][place] for place in theirs])
+    keyed = [dict(zip(keys, places, strict=True)) for keys, places in zip(numbers, (ours, theirs), strict=True)]
+    clear = all(len(keys) == len(places) for keys, places in zip(keyed, (ours, theirs), strict=True))
+    if clear and (keyed[0].keys() == keyed[1].keys() or len(ours) != len(theirs)):
+        for key, place in keyed[0].items():
+            if key in keyed[1]:
+                yield place, keyed[1][key], Ground.NAME, "same number"
+        return
+    if len(ours) != len(theirs):
+        return
+    sides = list(zip(numbers, (ours, theirs), strict=True))
+    ranks = [dict(zip(_ranked(keys), places, strict=True)) for keys, places in sides]
+    last = [word for side, places in ((0, ours), (1, theirs)) for word in names[side][places[0]].stem[-1:]]
+    automatic = any(_AUTOMATIC.fullmatch(word) for word in last)
+    if clear and ranks[0].keys() == ranks[1].keys() and not automatic:
+        for key, place in ranks[0].items():
+            yield place, ranks[1][key], Ground.RANK, "order of the numbers"
+        return
+    for a, b in zip(ours, theirs, strict=True):
+        yield a, b, Ground.ORDER, "order"
+
+
+def _varying(names: Sequence[_Name]) -> list[tuple[int, ...]]:
+    """Returns each name's numbers without those that all of them have."""
+    columns = [column for column in zip(*(name.numbers for name in names), strict=True) if len(set(column)) > 1]
+    return list(zip(*columns, strict=True)) if columns else [() for _ in names]
+
+
+def _ranked(numbers: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    columns = [sorted(set(column)) for column in zip(*numbers, strict=True)]
+    places = [{number: rank for rank, number in enumerate(column)} for column in columns]
+    return [tuple(ranks[n] for ranks, n in zip(places, entry, strict=True)) for entry in numbers]
