@@ -290,7 +290,7 @@ def wrapped(monkeypatch):
     """Takes the place of the frameworks, so that no TensorFlow is needed: gives back what was to be wrapped."""
     from lockstep.frameworks import runtimes
 
-    monkeypatch.setattr(runtimes, "subject", lambda name, function, label, apart: (name, function, label))
+    monkeypatch.setattr(runtimes, "subject", lambda name, function, label, *_: (name, function, label))
 
 
 def subject(folder, entry="legacy_model.py:forward", runtime="tf1", side="reference"):

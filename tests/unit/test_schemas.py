@@ -15,8 +15,9 @@ from lockstep import config
 from lockstep.check.provenance import digest_of, provenance_of
 from lockstep.common.errors import InputError
 from lockstep.compare.tolerance import FixedTolerance
-from lockstep.config import arrays, entries, reading
+from lockstep.config import arrays, reading
 from lockstep.config.tables import Table
+from lockstep.frameworks import runtimes
 from lockstep.report import json as rendering
 from lockstep.results import step_names
 from lockstep.results.model import Culprit, Provenance, Report, StepReport, Verdict, merged
@@ -41,7 +42,7 @@ TABLES = {
     ("reference",): CONFIGURATION["$defs"]["side"],
     ("candidate",): CONFIGURATION["$defs"]["side"],
     ("inputs", "x"): CONFIGURATION["$defs"]["input"],
-    **{(name,): CONFIGURATION["properties"][name] for name in ("variables", "tolerance", "checkpoint")},
+    **{(name,): CONFIGURATION["properties"][name] for name in ("variables", "outputs", "tolerance", "checkpoint")},
 }
 """Path of a table -> its schema."""
 ALONG = {
@@ -120,7 +121,9 @@ def test_every_key_that_the_reader_knows_is_in_the_schema_and_no_other(read, mon
         known.setdefault(self.place, set()).update(keys)
 
     monkeypatch.setattr(Table, "refuse_unknown", noted)
-    assert read({**LEAST, "variables": {}, "tolerance": {}, "checkpoint": {"path": "model.ckpt"}}) is None
+    assert (
+        read({**LEAST, "variables": {}, "outputs": {}, "tolerance": {}, "checkpoint": {"path": "model.ckpt"}}) is None
+    )
     found = {place.partition(": ")[2].strip("[]"): keys for place, keys in known.items()}
     assert found == {".".join(path): set(schema["properties"]) for path, schema in TABLES.items()}
 
@@ -150,7 +153,7 @@ def test_the_example_of_every_key_is_accepted_by_both(read, path, key):
 def test_a_value_of_the_wrong_type_is_refused_by_both(read, path, key):
     for value in ({"no": "such"}, [[[]]], "") if key not in ("reference", "candidate", "inputs") else ("", 3):
         tree = with_key(path, key, value)
-        if value == {"no": "such"} and path == () and key in ("variables", "tolerance", "checkpoint"):
+        if value == {"no": "such"} and path == () and key in ("variables", "outputs", "tolerance", "checkpoint"):
             assert "unknown key" in read(tree) or "no path" in read(tree)
         assert read(tree) is not None, (path, key, value)
         assert not valid(tree), (path, key, value)
@@ -158,7 +161,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_both(read, path, key):
 
 def test_words_and_bounds_are_the_readers():
     side, given = CONFIGURATION["$defs"]["side"]["properties"], CONFIGURATION["$defs"]["input"]["properties"]
-    assert side["runtime"]["enum"] == list(entries._RUNTIMES)
+    assert side["runtime"]["enum"] == list(runtimes.RUNTIMES)
     assert given["dtype"]["enum"] == list(arrays._DTYPES)
     assert given["fill"]["enum"] == list(arrays._FILLS)
     assert CONFIGURATION["properties"]["batches"]["maximum"] == arrays.MAX_BATCHES

@@ -225,8 +225,8 @@ class Report:
     culprits: tuple[Culprit, ...]
     environments: Mapping[str, Mapping[str, str]]
     duration_s: float
-    evidence: Evidence | None = field(default=None, repr=False)
     provenance: Provenance | None = None
+    evidence: Evidence | None = field(default=None, repr=False)
 
     def to_html(self, *, title: str = "lockstep check") -> str:
         """Returns the report as one self-contained HTML page; `docs/html_report.md` says what is on it.
