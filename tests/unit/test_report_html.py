@@ -77,7 +77,7 @@ def report(verdict=Verdict.DIVERGED, name="net/a/mul", collected=True, **changes
         "reference": {"subject": "legacy.py:forward", "tensorflow": "1.15.5"},
         "candidate": {"subject": "migrated.py:build", "tensorflow": "2.21.0"},
     }
-    made = Report(verdict, steps, (culprit,), environments, 2.0, kept if collected else None)
+    made = Report(verdict, steps, (culprit,), environments, 2.0, evidence=kept if collected else None)
     return dataclasses.replace(made, **changes)
 
 
@@ -86,7 +86,7 @@ def report(verdict=Verdict.DIVERGED, name="net/a/mul", collected=True, **changes
 
 def test_the_page_says_verdict_reason_and_what_to_write_instead():
     text = report().to_html()
-    assert "One place is to blame: model/net/a/mul: the constant factor is 0.11." in text
+    assert "operation model/net/a/mul: the constant factor is 0.11" in text
     assert "use 0.1" in text
     assert "64,528" not in text  # the ratio of the culprit is error over budget where no larger one is known
     assert "500,000 ×" in text
@@ -189,14 +189,14 @@ def test_drift_is_drawn_beside_the_reference_s_own():
 
 
 @pytest.mark.parametrize(
-    ("verdict", "begins"),
+    ("verdict", "ends"),
     [
-        (Verdict.EQUIVALENT, "The step that was asked agrees: what differs is within tolerance."),
-        (Verdict.UNDECIDED, "inference-fixed: 1 of 2 outputs differ."),
+        (Verdict.EQUIVALENT, "in the one step that was asked for; what differs is within tolerance."),
+        (Verdict.UNDECIDED, "whether both compute the same: inference-fixed: 1 of 2 outputs differ."),
     ],
 )
-def test_the_sentence_says_why(verdict, begins):
-    assert view.sentence(report(verdict, culprits=())) == begins
+def test_the_sentence_says_why(verdict, ends):
+    assert view.sentence(report(verdict, culprits=())).endswith(ends)
 
 
 def test_a_difference_of_the_runtimes_alone_is_told_as_that():

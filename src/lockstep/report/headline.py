@@ -19,7 +19,7 @@ def headline(report: Report) -> str:
         >>> headline(Report(Verdict.UNDECIDED, (step,), (), {}, 0.0))
         'undecided: it could not be judged whether both compute the same: inference-fixed: no output at all'
     """
-    return " ".join(f"{report.verdict}: {_reason(report)}".split())
+    return " ".join(f"{report.verdict}: {reason(report)}".split())
 
 
 def culprit_sentence(culprit: Culprit) -> str:
@@ -33,7 +33,8 @@ def culprit_sentence(culprit: Culprit) -> str:
     return f"{kind} {culprit.candidate or culprit.reference or '(unnamed)'}: {culprit.cause}{fix}"
 
 
-def _reason(report: Report) -> str:
+def reason(report: Report) -> str:
+    """Returns why the verdict is what it is, as a clause."""
     asked = [step for step in report.steps if step.verdict is not Verdict.NOT_ASKED]
     if report.verdict is Verdict.EQUIVALENT:
         steps = "the one step that was" if len(asked) == 1 else f"all {len(asked)} steps that were"

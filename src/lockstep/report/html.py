@@ -12,7 +12,6 @@ import hashlib
 import json
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -22,10 +21,11 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from lockstep.common.errors import nearest
+from lockstep.common.errors import InputError, nearest
 from lockstep.common.shown import shown
 from lockstep.report import view
 from lockstep.report.view import CodeLine
+from lockstep.results import pages
 from lockstep.results.pitfalls import SLUGS
 
 if TYPE_CHECKING:
@@ -75,12 +75,10 @@ def pitfall_page(slug: str) -> str:
     """
     if slug not in SLUGS:
         raise ValueError(f"there is no pitfall {slug!r}{nearest(slug, SLUGS)}")
-    package = Path(str(resources.files("lockstep")))
-    for folder in (package / "docs", package.parents[1] / "docs"):
-        page = folder / "pitfalls" / f"{slug}.md"
-        if page.is_file():
-            return page.read_text(encoding="utf-8")
-    return ""
+    try:
+        return pages.page(slug).text()
+    except InputError:
+        return ""
 
 
 def _page(template: str, **values: Any) -> str:

@@ -14,6 +14,7 @@ from lockstep.common.shown import shown
 from lockstep.localise.budget import FACTOR
 from lockstep.report import charts
 from lockstep.report.charts import Histogram, LineChart, Series
+from lockstep.report.headline import reason
 from lockstep.results import pitfalls
 from lockstep.results.evidence import Evidence, ProgramPair, Row, VariablePair
 from lockstep.results.model import Culprit, Report, StepReport, Verdict
@@ -215,21 +216,11 @@ def view_of(report: Report, *, title: str) -> CheckView:
 
 
 def sentence(report: Report) -> str:
-    """Says why the verdict is what it is."""
-    steps = [step for step in report.steps if step.verdict is not Verdict.NOT_ASKED]
+    """Says why the verdict is what it is, and how far both sides agree where nothing diverged."""
+    why = " ".join(_short(reason(report)).split())
     if report.verdict is Verdict.EQUIVALENT:
-        many = f"All {len(steps)} steps that were asked agree" if len(steps) != 1 else "The step that was asked agrees"
-        return f"{many}: {_agreement(report, steps)}."
-    first = next((step for step in steps if step.verdict is report.verdict), None)
-    if report.verdict is Verdict.DIVERGED and report.culprits:
-        count = len(report.culprits)
-        worst = report.culprits[0]
-        name = worst.candidate or worst.reference or "?"
-        head = f"{count} places are to blame, the first of them" if count > 1 else "One place is to blame:"
-        return f"{head} {name}: {_short(worst.cause)}."
-    if first is None:
-        return "No step could be judged."
-    return f"{first.name}: {first.summary}."
+        why += f"; {_agreement(report, [step for step in report.steps if step.verdict is not Verdict.NOT_ASKED])}"
+    return f"{why[0].upper()}{why[1:]}."
 
 
 def _agreement(report: Report, steps: Sequence[StepReport]) -> str:
