@@ -310,6 +310,9 @@ class _Check:
         self.also_generic = True
         self._positive: frozenset[str] = frozenset()
         self._chosen: tuple[str, ...] = step_names.NAMES
+        self._opened: Checkpoint | None = None
+        self._output_rules = OutputRules()
+        self._outputs_told = ""
 
     def choose(self, steps: Sequence[str]) -> None:
         """Has the check take some steps alone, and not do what the others need; none chooses all."""
@@ -325,9 +328,6 @@ class _Check:
     def _asking(self, step: str) -> None:
         if self._collector is not None:
             self._collector.step = step
-        self._opened: Checkpoint | None = None
-        self._output_rules = OutputRules()
-        self._outputs_told = ""
 
     def heed(self, outputs: OutputRules) -> None:
         """Says which outputs are which; see `verify`."""
