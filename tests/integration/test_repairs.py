@@ -60,6 +60,63 @@ def recurrence(gate, rounds=6):
     return forward
 
 
+def exchanged_gate(rounds=6):
+    """The same unit, in which the gate and 1 minus it have changed places."""
+
+    def forward(x, training):
+        state = tf.zeros([6, 5])
+        for _ in range(rounds):
+            with v1.variable_scope("cell", reuse=v1.AUTO_REUSE):
+                forget = tf.sigmoid(layers.dense(tf.concat([x, state], 1), 5, name="forget"))
+                new = tf.tanh(layers.dense(tf.concat([x, forget * state], 1), 5, name="new"))
+                state = forget * state + (1.0 - forget) * new
+        return state
+
+    return forward
+
+
+def pooled(axis):
+    """Attention over six places, whose weights sum to 1 along one axis or the other."""
+
+    def forward(x, training):
+        places = tf.reshape(layers.dense(x, 8, name="places"), [2, 6, 8])
+        scores = layers.dense(tf.tanh(places), 6, name="scores")
+        return tf.matmul(tf.nn.softmax(scores, axis=axis), places)
+
+    return forward
+
+
+def gain(axis):
+    """A gain for each row or for each column of a square picture."""
+
+    def forward(x, training):
+        picture = tf.reshape(layers.dense(x, 6, name="picture"), [2, 6, 6])
+        factor = tf.reshape(tf.reduce_max(tf.reshape(x, [2, 6, 8]), 2), [2, 6, 1] if axis == 1 else [2, 1, 6])
+        return layers.dense(picture * factor, 3, name="head")
+
+    return forward
+
+
+def cross_entropy(*, of_logits):
+    def forward(x, training):
+        logits = layers.dense(x, 1, name="logits")
+        wanted = tf.cast(x[:, :1] > 0, tf.float32)
+        if of_logits:
+            return tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits)
+        kept = tf.clip_by_value(logits, 1e-7, 1 - 1e-7)
+        return -(wanted * tf.math.log(kept) + (1 - wanted) * tf.math.log(1 - kept))
+
+    return forward
+
+
+def short_elu(x):
+    return tf.where(x > 0, x, 0.25 * (tf.exp(tf.minimum(x, 0.0)) - 1.0))
+
+
+def sharp_softplus(x):
+    return tf.math.log(1.0 + tf.exp(3.0 * x)) / 3.0
+
+
 def hard_gate(x):
     return tf.clip_by_value(0.2 * x + 0.5, 0.0, 1.0)
 
@@ -93,6 +150,21 @@ ONE_MISTAKE = {
         Pair(recurrence(hard_gate), recurrence(tf.sigmoid)),
         "wrong-activation",
         "hard sigmoid",
+    ),
+    "a function with a number": (Pair(two_layers(short_elu), two_layers(tf.nn.elu)), "wrong-activation", "alpha 0.25"),
+    "a function that is steeper": (
+        Pair(two_layers(sharp_softplus), two_layers(tf.nn.softplus)),
+        "wrong-activation",
+        "softplus (beta 3)",
+    ),
+    "a form of a function": (Pair(two_layers(quick_gelu), two_layers(tf.nn.gelu)), "gelu-form", "quick gelu"),
+    "a gate and its complement": (Pair(recurrence(tf.sigmoid), exchanged_gate()), "gate-order", "1 minus it"),
+    "the axis of a softmax": (Pair(pooled(1), pooled(2), (12, 8)), "wrong-axis", "axis=1"),
+    "the axis that is broadcast": (Pair(gain(1), gain(2), (12, 8)), "wrong-axis", "axis 1"),
+    "logits taken for probabilities": (
+        Pair(cross_entropy(of_logits=True), cross_entropy(of_logits=False)),
+        "missing-activation",
+        "from_logits",
     ),
     "tensors exchanged": (
         Pair(attention(), attention(exchanged=True), (12, 8)),

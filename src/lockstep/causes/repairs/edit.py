@@ -24,15 +24,20 @@ class InNumpy:
     Attributes:
         compute: Makes the output: of the inputs, or of the output of `of`.
         of: The operation that runs first; None where the inputs are enough.
+        before: One of its inputs, and what is made of it before it is read.
     """
 
     compute: Computed
     of: Operation | None = None
+    before: tuple[int, Callable[[np.ndarray], np.ndarray]] | None = None
 
     def run(self, kernels: Kernels, inputs: Sequence[Any], run: Callable[[Operation, Sequence[Any]], list[Any]]) -> Any:
         """Computes the output; what does not fit is a `KernelError`, as it is of any other kernel."""
-        given = inputs if self.of is None else run(self.of, inputs)[:1]
         try:
+            if self.before is not None:
+                slot, how = self.before
+                inputs = [how(kernels.numpy(v)) if place == slot else v for place, v in enumerate(inputs)]
+            given = inputs if self.of is None else run(self.of, inputs)[:1]
             return self.compute([kernels.numpy(value) for value in given])
         except (ValueError, IndexError, TypeError) as error:  # NumPy's own: shapes or dtypes that do not fit
             raise KernelError(str(error)) from error
@@ -103,3 +108,29 @@ def both(one: Edit, other: Edit) -> Edit:
     }
     sources = {fresh.get(tensor, tensor): value for tensor, value in other.sources.items()}
     return Edit(one.cause, {**one.operations, **moved}, {**one.sources, **sources})
+
+
+def reading(
+    program: Program, operation: Operation, slot: int, how: Callable[[np.ndarray], np.ndarray], cause: Cause
+) -> Edit:
+    """Has one operation, wherever it runs again, read one of its inputs otherwise: turned, say."""
+    alike = [o for o in program.operations if (o.type, o.place) == (operation.type, operation.place)]
+    return Edit(cause, {o.index: reading_once(o, slot, how) for o in alike})
+
+
+def reading_once(operation: Operation, slot: int, how: Callable[[np.ndarray], np.ndarray]) -> Operation:
+    """Returns an operation that reads one of its inputs otherwise."""
+    return replace(operation, call=InNumpy(_first, operation, (slot, how)))
+
+
+def along(softmax: Operation, axis: int) -> Operation:
+    """Returns a softmax, or its logarithm, along another axis than the last."""
+
+    def turned(value: np.ndarray) -> np.ndarray:
+        return np.swapaxes(value, axis, -1)
+
+    return replace(softmax, call=InNumpy(lambda made: turned(made[0]), softmax, (0, turned)))
+
+
+def _first(made: Sequence[np.ndarray]) -> np.ndarray:
+    return made[0]

@@ -14,9 +14,13 @@ PROPOSALS: tuple[Callable[[Region], Iterator[Edit]], ...] = (
     numbers.other_numbers,
     numbers.other_paces,
     functions.other_functions,
+    wiring.complements,
     wiring.masks_turned_over,
     wiring.zeros_where_masked,
+    wiring.masks_along_another_axis,
+    wiring.softmaxes_along_another_axis,
     wiring.exchanged_tensors,
+    functions.left_out,
 )
 
 

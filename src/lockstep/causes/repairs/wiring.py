@@ -18,6 +18,7 @@ from lockstep.results.pitfalls import Slug
 
 _MOST_EXCHANGED = 60
 """Pairs of tensors that are tried for one another."""
+_BROADCASTING = frozenset({"Add", "Mul", "Select", "Sub", "LogicalAnd", "Maximum", "Minimum", "RealDiv"})
 _NEAR = 40
 """Operations among which the layers are looked for that a tensor comes of."""
 
@@ -85,19 +86,22 @@ def _name(program: Program, tensor: int) -> str:
 
 
 def exchanged_tensors(region: Region) -> Iterator[Edit]:
-    """Two tensors of one shape, made alike, have changed places: query and key, two gates, two states."""
+    """Two tensors of one shape have changed places: query and key, two gates, two states, two inputs."""
     program = region.candidate
-    made: dict[tuple[str, Spec], list[int]] = defaultdict(list)
-    for operation in reversed(region.theirs):
-        for tensor in operation.outputs:
-            if program.specs[tensor].floating and region.readers(tensor):
-                made[operation.family, program.specs[tensor]].append(tensor)
-    pairs = (pair for tensors in made.values() for pair in itertools.combinations(tensors, 2))
+    alike: dict[tuple[str, Spec], list[int]] = defaultdict(list)
+    shaped: dict[Spec, list[int]] = defaultdict(list)
+    for tensor in _read_there(region):
+        made_by = program.producers.get(tensor)
+        alike[made_by.family if made_by is not None else "", program.specs[tensor]].append(tensor)
+        shaped[program.specs[tensor]].append(tensor)
+    pairs = dict.fromkeys(
+        pair for tensors in (*alike.values(), *shaped.values()) for pair in itertools.combinations(tensors, 2)
+    )
     for one, other in itertools.islice(pairs, _MOST_EXCHANGED):
         told = " and ".join(sorted(_told_apart(program, (one, other))))
         pitfall: Slug = "wrong-input"
-        made_by = program.producers[one]
-        if made_by is program.producers[other]:
+        made_by = program.producers.get(one)
+        if made_by is not None and made_by is program.producers.get(other):
             told, pitfall = f"two pieces of {made_by.place.name}", "gate-order"
         cause = Cause(
             f"{told} are exchanged; read the other way round, the difference vanishes",
@@ -108,6 +112,94 @@ def exchanged_tensors(region: Region) -> Iterator[Edit]:
         found = edit.exchanged(program, one, other, cause)
         if found is not None:
             yield found
+
+
+def _read_there(region: Region) -> list[int]:
+    """Returns the floating tensors that are made in the region, the last first, and the inputs that it reads."""
+    program = region.candidate
+    made = [tensor for operation in reversed(region.theirs) for tensor in operation.outputs]
+    inputs = [t for o in region.theirs for t in o.inputs if t in program.sources and program.sources[t].kind == "input"]
+    found = dict.fromkeys([*made, *inputs])
+    return [tensor for tensor in found if program.specs[tensor].floating and region.readers(tensor)]
+
+
+def complements(region: Region) -> Iterator[Edit]:
+    """A gate and 1 minus it have changed places in what they weight, in every round: `z * old + (1 - z) * new`."""
+    program = region.candidate
+    taken = [
+        operation
+        for operation in program.operations
+        if operation.family == "Sub" and program.is_constant(operation.inputs[0])
+        and np.all(program.constant(operation.inputs[0]) == 1)
+    ]  # fmt: skip
+    near = {operation.place for operation in region.theirs}
+    for group in region.alike(operation for operation in taken if operation.place in near):
+        cause = Cause(
+            "a gate and 1 minus it are exchanged; with each in the other's place the difference vanishes",
+            "gate-order",
+            "exchange the gate and 1 minus it",
+            operations=(None, group[0]),
+        )
+        weighted = {
+            product.index: edit.reading_once(product, slot, turned_over)
+            for complement in group
+            for product, slot in _weighted_by(region, complement)
+        }
+        if weighted:
+            yield Edit(cause, weighted)
+
+
+def _weighted_by(region: Region, complement: Operation) -> Iterator[tuple[Operation, int]]:
+    """Yields the products of a gate, and of 1 minus it, that are then added, with the input that the gate is."""
+    gate, rest = complement.inputs[1], complement.outputs[0]
+    sides = [[o for o in region.readers(tensor) if o.family == "Mul"] for tensor in (gate, rest)]
+    for one, other in itertools.product(*sides):
+        if any(o.family == "Add" and other.outputs[0] in o.inputs for o in region.readers(one.outputs[0])):
+            yield one, one.inputs.index(gate)
+            yield other, other.inputs.index(rest)
+
+
+def masks_along_another_axis(region: Region) -> Iterator[Edit]:
+    """What is broadcast lies along another axis of the same size: keys are masked where queries should be."""
+    program = region.candidate
+    for operation in region.theirs:
+        if operation.family not in _BROADCASTING:
+            continue
+        for slot, tensor in enumerate(operation.inputs):
+            shape, made = program.specs[tensor].shape, program.specs[operation.outputs[0]].shape
+            if len(shape) != len(made) or 1 not in shape or math.prod(shape) < 2:
+                continue
+            for axis, other in itertools.permutations(range(len(shape)), 2):
+                if shape[axis] != 1 and shape[other] == 1 and made[other] == shape[axis]:
+                    cause = Cause(
+                        f"{_name(program, tensor)} is broadcast along axis {axis}; along axis {other} the difference "
+                        "vanishes",
+                        "wrong-axis",
+                        f"lay it along axis {other}",
+                        operations=(None, operation),
+                    )
+                    yield edit.reading(program, operation, slot, _moved(axis, other), cause)
+
+
+def _moved(axis: int, other: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda value: np.swapaxes(value, axis, other)
+
+
+def softmaxes_along_another_axis(region: Region) -> Iterator[Edit]:
+    """A softmax sums to 1 along another axis."""
+    for operation in region.theirs:
+        if operation.family not in ("Softmax", "LogSoftmax"):
+            continue
+        rank = len(region.candidate.specs[operation.outputs[0]].shape)
+        for axis in range(rank - 1):
+            cause = Cause(
+                f"the softmax is along axis {rank - 1}; along axis {axis} the difference vanishes",
+                "wrong-axis",
+                f"axis={axis}",
+                operations=(None, operation),
+            )
+            alike = [o for o in region.candidate.operations if (o.type, o.place) == (operation.type, operation.place)]
+            yield Edit(cause, {o.index: edit.along(o, axis) for o in alike})
 
 
 def _told_apart(program: Program, tensors: Sequence[int]) -> Sequence[str]:
