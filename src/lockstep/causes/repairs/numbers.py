@@ -70,9 +70,12 @@ def _told_of_number(
     what = pitfall if pitfall in ("epsilon", "momentum") else f"the constant of {theirs.type}"
     sentence = f"{what} is {short(found)}; with {short(number)} the difference vanishes"
     fix = f"{'epsilon=' if pitfall == 'epsilon' else 'use '}{short(number)}"
-    if updates:
-        sentence = f"the pace of a moving average is {short(found)}; with {short(number)} the difference vanishes"
     told = (f"{what.removeprefix('the ')}: {short(number)} against {short(found)}",)
+    if updates:
+        keeps = bool(region.candidate.variables_read(theirs))  # else it is what is taken in of what is new
+        told_as = [short(value if keeps else 1.0 - value) for value in (found, number)]
+        sentence, fix = f"momentum is {told_as[0]}; with {told_as[1]} the difference vanishes", f"momentum={told_as[1]}"
+        told = (f"momentum: {told_as[1]} against {told_as[0]}",)
     cause = Cause(sentence, pitfall, fix, told, (ours, theirs))
     reads = [(operation, slot) for operation in group]
     return 0 if read_by & read_there else 1, edit.with_constants(region.candidate, reads, number, cause)

@@ -102,7 +102,8 @@ def exchanged_tensors(region: Region) -> Iterator[Edit]:
         pitfall: Slug = "wrong-input"
         made_by = program.producers.get(one)
         if made_by is not None and made_by is program.producers.get(other):
-            told, pitfall = f"two pieces of {made_by.place.name}", "gate-order"
+            first, second = sorted(made_by.outputs.index(tensor) for tensor in (one, other))
+            told, pitfall = f"pieces {first} and {second} of {made_by.place.name}", "gate-order"
         cause = Cause(
             f"{told} are exchanged; read the other way round, the difference vanishes",
             pitfall,
