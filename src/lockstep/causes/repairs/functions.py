@@ -136,6 +136,8 @@ def _leaky(x: np.ndarray, y: np.ndarray) -> tuple[str, Function] | None:
     if x[at] >= 0.0:
         return None
     slope = _rounded(y[at] / x[at])
+    if not 0.0 < slope < 1.0:
+        return None
     return f"leaky relu (slope {short(slope)})", lambda v: np.where(v > 0, v, slope * v)
 
 
@@ -144,6 +146,8 @@ def _elu(x: np.ndarray, y: np.ndarray) -> tuple[str, Function] | None:
     if x[at] >= 0.0:
         return None
     alpha = _rounded(y[at] / math.expm1(x[at]))
+    if alpha <= 0.0:
+        return None
     return f"elu (alpha {short(alpha)})", lambda v: np.where(v > 0, v, alpha * np.expm1(np.minimum(v, 0.0)))
 
 
@@ -154,6 +158,8 @@ def _gated(x: np.ndarray, y: np.ndarray) -> tuple[str, Function] | None:
     if not 0.0 < ratio[at] < 1.0 or not x[at]:
         return None
     factor = _rounded(math.log(ratio[at] / (1.0 - ratio[at])) / x[at])
+    if factor <= 0.0:
+        return None
     named = "quick gelu" if factor == _QUICK else "x * sigmoid"
     return f"{named} ({short(factor)} x)", lambda v: v / (1.0 + np.exp(-factor * v))
 
