@@ -25,8 +25,9 @@ _MANY = 3
 """Places from which on one mistake is looked for first that explains them all: to explain each takes longer."""
 _BY_DEFINITION = frozenset({"", "missing-operation", "extra-operation", "wrong-operation"})
 """What can be said of any place: one side has something there that the other has not."""
-_SAYS_LITTLE = _BY_DEFINITION | {"flatten-order"}
-"""What leaves open why: the same values in another order, too, may come of other indices."""
+_SAYS_LITTLE = _BY_DEFINITION | {"flatten-order", "missing-scale"}
+"""What leaves open why: the same values in another order, too, may come of other indices, and a factor that is lacking
+may be part of a function, as an ELU's alpha is."""
 _FUNCTIONS = frozenset({"wrong-activation", "gelu-form"})
 """What is told where both sides compute a function that has a name."""
 

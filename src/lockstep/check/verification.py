@@ -68,15 +68,7 @@ from lockstep.subjects.variable_parts import PartRule, cut_again, in_parts
 from lockstep.traces.trace import Trace
 
 _FURTHER_CALLS = 2
-_AFTER_NAMES = (
-    "inference-fixed",
-    "inference-random",
-    "training-random",
-    "checkpoint",
-    "gradients",
-    "optimizer",
-    "trajectory",
-)
+_AFTER_NAMES = step_names.NAMES[step_names.NAMES.index("variables-match") + 1 :]
 _NAMES_FIRST = Finding(Verdict.NOT_ASKED, "which variable is which comes first")
 
 
