@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from lockstep.causes.hypotheses.case import Cause
-from lockstep.causes.repairs import edit, wiring
+from lockstep.causes.repairs import edit, search, wiring
 from lockstep.causes.repairs.counterfactual import Agreement, Counterfactual
+from lockstep.common.errors import FaultWarning
+from lockstep.localise.findings import Localisation
 from lockstep.program import Place, ProgramBuilder, Spec
 
 
@@ -81,3 +83,17 @@ def test_a_mask_that_is_turned_over_twice_is_itself():
         turned = wiring.turned_over(wiring.turned_over(mask))
         assert turned.dtype == mask.dtype
         assert np.array_equal(turned, mask)
+
+
+def test_a_bug_in_a_proposal_is_told_as_a_fault_and_takes_nothing_else(monkeypatch):
+    both, theirs = runs(2.0, 3.0)
+    del both
+    ours = linear(2.0)
+    found = Localisation(blames=[object()], ends=[(theirs.outputs["y"], ours.outputs["y"])])
+
+    def broken(*_):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(search, "Region", broken)
+    with pytest.warns(FaultWarning, match="ZeroDivisionError: a bug"):
+        assert search.sought(found, ours, theirs, NumpyKernels()) is None

@@ -12,7 +12,7 @@ from lockstep.causes.repairs import proposals
 from lockstep.causes.repairs.counterfactual import Agreement, Counterfactual
 from lockstep.causes.repairs.edit import Edit
 from lockstep.causes.repairs.region import Region
-from lockstep.common.errors import KernelError
+from lockstep.common.errors import KernelError, told_as_fault
 from lockstep.localise.findings import Blame, Localisation
 from lockstep.program import Program
 from lockstep.program.kernels import Kernels
@@ -60,12 +60,16 @@ def sought(found: Localisation, reference: Program, candidate: Program, kernels:
         repairing = _best(runs, itertools.islice(proposals.all_of_them(region), most))
     except KernelError:
         return None
+    except Exception as error:  # a bug here takes nothing from what is said of each place
+        told_as_fault(error)
+        return None
     if repairing is None:
         return None
     edit, wrong = repairing
     keys = {key for key, tensor in reference.writes.items() if tensor in wrong}
     left = tuple(blame for blame in found.blames if blame.updates in keys)
-    return Repair(edit.cause, _nearest([blame for blame in found.blames if blame not in left], edit.cause), left)
+    repaired = [blame for blame in found.blames if blame.updates not in keys]
+    return Repair(edit.cause, _nearest(repaired, edit.cause), left) if repaired else None
 
 
 def _best(runs: Counterfactual, edits: Iterable[Edit]) -> tuple[Edit, frozenset[int]] | None:
@@ -90,7 +94,7 @@ def _best(runs: Counterfactual, edits: Iterable[Edit]) -> tuple[Edit, frozenset[
 def _nearest(blames: Sequence[Blame], cause: Cause) -> Blame:
     """Returns what was blamed behind an edit, or else what is off by most."""
     theirs = cause.operations[1]
-    within = [blame for blame in blames if theirs is not None and theirs in blame.theirs.operations]
+    within = [blame for blame in blames if any(operation is theirs for operation in blame.theirs.operations)]
     return max(within or blames, key=lambda blame: blame.judged.ratio)
 
 
