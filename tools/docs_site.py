@@ -23,6 +23,7 @@ API = {
         "lockstep.check.verification.verify",
         "lockstep.results.model",
         "lockstep.compare.tolerance.FixedTolerance",
+        "lockstep.compare.outputs.OutputRules",
     ),
     "Subjects": (
         "lockstep.frameworks.tensorflow.subjects.tf1_graph",
@@ -35,6 +36,7 @@ API = {
         "lockstep.frameworks.tensorflow.randomness.DeterministicRandomTestTool",
         "lockstep.frameworks.tensorflow.guards.assert_no_variable_creations",
         "lockstep.frameworks.tensorflow.guards.catch_and_raise_created_variables",
+        "lockstep.frameworks.tensorflow.guards.VariableCreationError",
     ),
     "TF1 code on Keras 3": (
         "lockstep.tf1.tracking.track_tf1_style_variables",
