@@ -85,7 +85,7 @@ def _pitfall_of_number(theirs: Operation, read_by: set[str], number: float) -> S
     if theirs.family == "Add" and (read_by & {"Rsqrt", "Sqrt", "RealDiv", "Log"} or 0.0 < number < arguments.SMALL):
         return "epsilon"
     if theirs.family in ("Add", "Sub"):
-        return "offset"
+        return "forget-bias" if "Sigmoid" in read_by else "offset"
     if theirs.family in ("Maximum", "Minimum", "ClipByValue"):
         return "clip-value"
     return "constant-factor" if theirs.family in ("Mul", "RealDiv") else "constant"
