@@ -9,7 +9,8 @@ sys.path.insert(0, sys.argv[1])  # this file's own folder is there already
 import bootstrap
 
 bootstrap.load()
-from lockstep_recorder import optimizing, trials  # noqa: E402
+from lockstep_recorder.ground import trials  # noqa: E402
+from lockstep_recorder.recorder import optimizing  # noqa: E402
 from optimizer_cases import CASES, SHAPES  # noqa: E402
 
 shapes = {key: (shape, np.dtype("float32")) for key, shape in SHAPES.items()}
