@@ -93,7 +93,7 @@ def evaluate(
             if not double:
                 raise
             outputs = kernels.run(
-                operation, [_as_it_was(program, kernels, *pair) for pair in zip(operation.inputs, inputs, strict=True)]
+                operation, [as_it_was(program, kernels, *pair) for pair in zip(operation.inputs, inputs, strict=True)]
             )
             narrow = True
         if observe is not None:
@@ -112,7 +112,7 @@ def source_name(program: Program, tensor: int) -> str:
     return f"{source.kind}/{source.name or tensor}"
 
 
-def _as_it_was(program: Program, kernels: Kernels, tensor: int, value: Any) -> Any:
+def as_it_was(program: Program, kernels: Kernels, tensor: int, value: Any) -> Any:
     """Returns a value in the dtype that it has in the program."""
     array, dtype = kernels.numpy(value), program.specs[tensor].dtype
     return array.astype(np.dtype(dtype)) if array.dtype == np.float64 and dtype in ("float32", "float16") else value

@@ -16,10 +16,8 @@ from lockstep.ground.fill import jittered
 from lockstep.localise import effects
 from lockstep.localise.budget import largest_ordinary, shaped
 from lockstep.program import Operation, Program
-from lockstep.program.evaluating import Ran, evaluate
+from lockstep.program.evaluating import Ran, as_it_was, evaluate
 from lockstep.program.kernels import Kernels
-
-_NARROW = ("float32", "float16")
 
 
 class Agreement(enum.IntEnum):
@@ -149,9 +147,8 @@ class Counterfactual:
             )
 
     def _as_it_was(self, tensor: int, value: Any) -> Any:
-        array = self._kernels.numpy(value)
-        dtype = self._c.specs[tensor].dtype if tensor < len(self._c.specs) else array.dtype.name
-        return array.astype(dtype) if array.dtype == np.float64 and dtype in _NARROW else value
+        """Returns a value in the dtype that it has in the program; a constant of an edit is in its own."""
+        return as_it_was(self._c, self._kernels, tensor, value) if tensor < len(self._c.specs) else value
 
     def _source(self, tensor: int, known: Mapping[int, int]) -> Any:
         source, other = self._c.sources[tensor], self._r.sources.get(known.get(tensor, -1))
