@@ -3,16 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+TORCH_VERSION := 2.13.0
+TF_KERAS_VERSION := 2.21.0
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-# A file's tests stay together, for what they share; the files are taken in order, the long ones come first. Each process
-# takes a GB or more. JOBS=0 runs all in one process, as a debugger wants it.
+# A file's tests stay together, for what they share; the files are taken in order, the long ones come first (see
+# tests/conftest.py). Each process takes a GB or more. JOBS=0 runs all in one process, as a debugger wants it.
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast test-corpora matrix lint format bench zoo soundness fuzz kills docs clean
+.PHONY: setup demo test test-slow test-corpora test-release matrix lint format bench zoo soundness fuzz kills docs clean
 
 setup: $(STAMP)
 
@@ -22,20 +24,31 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	@# Compiled now: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every import of TensorFlow would do it again.
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[tensorflow-cpu,slim,dev]'
+	@# PyTorch for its tests. By pip, which takes the build for CPUs of the index; uv would take one for CUDA, of several GB.
+	@# Where there is no wheel for this Python, the tests that need it are skipped.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==$(TORCH_VERSION) || echo "make: no PyTorch $(TORCH_VERSION) for this Python; its tests are skipped"
+	@# Keras 2 for its tests. Alone: it asks for the package tensorflow, whose files are those of tensorflow-cpu.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps tf_keras==$(TF_KERAS_VERSION)
 	@touch $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/lockstep demo
 
+# What tells most in a quarter of an hour on two cores.
 test: $(STAMP)
-	$(PYTEST) -m 'not corpus'
+	$(PYTEST) -m 'not slow and not corpus and not release'
 
-test-fast: $(STAMP)
-	$(PYTEST) -m 'not slow and not corpus'
+# Environments of their own, TensorFlow 1.15, the guide's network.
+test-slow: $(STAMP)
+	$(PYTEST) -m 'slow and not corpus and not release'
 
 # Corpora of right pairs and packages that others wrote, with what tells that they are right.
 test-corpora: $(STAMP)
-	$(PYTEST) -m corpus
+	$(PYTEST) -m 'corpus and not release'
+
+# What takes long and changes rarely: before a release, and after a change of what it is about.
+test-release: $(STAMP)
+	$(PYTEST) -m 'release'
 
 # make matrix ONLY=oldest runs one row of tools/matrix.py; FAST=1 leaves out the slow tests.
 matrix: $(STAMP)

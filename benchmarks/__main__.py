@@ -10,13 +10,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import bench_check
 import bench_checkpoints
 import bench_localise
 import bench_metrics
 import bench_shim
 import bench_traces
+import bench_weights
 
 ELEMENTS = 50_000_000
+
+
+def check(*, small: bool) -> None:
+    """A whole small check against the import of TensorFlow."""
+    bench_check.main(1 if small else bench_check.REPEATS)
 
 
 def metrics(*, small: bool) -> None:
@@ -38,6 +45,11 @@ def checkpoints(*, small: bool) -> None:
     bench_checkpoints.main(*((100, 1) if small else ()))
 
 
+def weights(*, small: bool) -> None:
+    """Reading files of weights."""
+    bench_weights.main(*((2,) if small else ()))
+
+
 def shim(*, small: bool) -> None:
     """TF1 code through the shim."""
     bench_shim.main("quickstart" if small else "inception_resnet_v2", small=small)
@@ -49,7 +61,7 @@ def localise(*, small: bool) -> None:
 
 
 PARTS: Mapping[str, Callable[..., None]] = {
-    part.__name__: part for part in (metrics, traces, checkpoints, shim, localise)
+    part.__name__: part for part in (check, metrics, traces, checkpoints, weights, shim, localise)
 }
 
 

@@ -28,6 +28,8 @@ API = {
     "Subjects": (
         "lockstep.frameworks.tensorflow.subjects.tf1_graph",
         "lockstep.frameworks.tensorflow.subjects.keras",
+        "lockstep.frameworks.torch.subjects.torch",
+        "lockstep.frameworks.keras2.subjects.keras2",
         "lockstep.elsewhere.loading.load",
     ),
     "In tests": ("lockstep.testing.equivalence.assert_equivalent", "lockstep.testing.goldens.assert_golden"),

@@ -48,7 +48,7 @@ ROWS = (
     Row("newest", "3.13", "constraints.txt"),
 )
 
-# What uses the shim: patterns below tests/integration, and the guide's own code block by block.
+# What uses the shim: patterns below tests/integration. `test_guide.py` runs the guide's own code, block by block.
 TESTS = (
     "test_tf1_*.py",
     "test_guards.py",
@@ -61,7 +61,7 @@ TESTS = (
 OF_ONE_VERSION = ("test_tf1_tf_keras.py",)
 # As `make test` has them, see the Makefile.
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
-GUIDE = "examples/guide/validate_correctness.py"
+CHOSEN = {True: "not release", False: "not slow and not release"}
 
 
 @dataclass(frozen=True)
@@ -153,24 +153,19 @@ def files_of_tests(only: str) -> list[str]:
 
 
 def run(row: Row, files: list[str], more: list[str], slow: bool) -> Outcome:
-    """Runs the tests of one row, and the guide's script; the output goes to `.matrix/<row>.log`."""
+    """Runs the tests of one row; the output goes to `.matrix/<row>.log`."""
     started = time.monotonic()
     try:
         python = environment(row)
     except RuntimeError as error:
         return Outcome(row, {}, (), time.monotonic() - started, str(error))
-    chosen = [] if slow else ["-m", "not slow"]
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *PARALLEL, *chosen, *more, *files]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *PARALLEL]
+    command += ["-m", CHOSEN[slow], *more, *files]
     environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     failures = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
     trouble = "" if done.returncode in {0, 1} else f"pytest ended with status {done.returncode}: {output[-500:]}"
-    if slow and not trouble:
-        guide = subprocess.run([str(python), GUIDE], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
-        output += f"\n=== {GUIDE}, status {guide.returncode}\n{guide.stdout}{guide.stderr}"
-        if guide.returncode:
-            failures.append(f"FAILED {GUIDE} - {(guide.stderr.strip().splitlines() or ['no message'])[-1]}")
     (PLACE / f"{row.name}.log").write_text(output)
     return Outcome(row, counts(done.stdout), tuple(failures), time.monotonic() - started, trouble)
 
@@ -207,7 +202,7 @@ def main() -> int:
     names = [row.name for row in ROWS]
     parser.add_argument("--only", action="append", choices=names, help="a row; may be repeated; default: all")
     parser.add_argument("--tests", default="", help="a part of the names of the test files to run")
-    parser.add_argument("--fast", action="store_true", help="leave out what takes more than seconds, and the guide")
+    parser.add_argument("--fast", action="store_true", help="leave out what takes more than seconds")
     parser.add_argument("pytest", nargs="*", help="further arguments for pytest, behind --")
     options = parser.parse_args()
     files = files_of_tests(options.tests)

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bugs=not options.no_bugs,
         wanted=lambda name: wanted.search(name) is not None,
         zoo=options.zoo,
+        unseen=not options.seen,
     )
     if not plan.pairs() or not (plan.settings or plan.planted()):
         print("nothing in the zoo is asked for", file=sys.stderr)
@@ -73,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         "--setting", action="append", choices=("default", "ones", "one-thread", "no-onednn"),
         help="check the right migrations under this setting only",
     )  # fmt: skip
+    parser.add_argument(
+        "--seen", action="store_true", help="leave out bugs that are not looked at while rules are made"
+    )
     parser.add_argument("--no-bugs", action="store_true", help="check the right migrations only")
     parser.add_argument("--no-right", action="store_true", help="check the planted bugs only")
     parser.add_argument("--no-slow", action="store_true", help="leave out families whose checks take minutes")

@@ -7,6 +7,7 @@ and three modules beside it: `reference.py` with the TF1 function `forward(input
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 import sys
@@ -129,6 +130,7 @@ class Family:
         reference: `file.py:function`, relative to the family's folder.
         requirements: What the reference needs in an environment of its own.
         slow: Whether a check takes more than seconds.
+        unseen: Names of bugs that nobody looks at while rules are made; their figures are given apart.
     """
 
     inputs: Callable[[np.random.Generator], Mapping[str, np.ndarray]]
@@ -139,6 +141,7 @@ class Family:
     reference: str = "reference.py:forward"
     requirements: tuple[str, ...] = ("tensorflow==1.15.5",)
     slow: bool = False
+    unseen: tuple[str, ...] = ()
 
     def faults(self, migration: str) -> dict[str, Fault]:
         """Returns the faults of one migration by name."""
@@ -152,6 +155,7 @@ class Bug:
     family: str
     migration: str
     faults: tuple[Fault, ...]
+    unseen: bool = False
 
     @property
     def name(self) -> str:
@@ -208,7 +212,8 @@ class Exhibit:
             raise ZooError(f"{self.name}: a pair for {migration} names {missing[0]!r}, which is no fault of it.")
         planted: list[tuple[Fault, ...]] = [(fault,) for fault in known.values()]
         planted += [tuple(known[name] for name in pair) for pair in pairs]
-        return [Bug(self.name, migration, faults) for faults in planted]
+        bugs = [Bug(self.name, migration, faults) for faults in planted]
+        return [dataclasses.replace(bug, unseen=bug.name in self.family.unseen) for bug in bugs]
 
 
 def load(folder: Path = BUILT_IN) -> dict[str, Exhibit]:

@@ -109,6 +109,7 @@ class Plan:
         bugs: Whether the planted bugs are checked.
         wanted: Which of the bugs, by `family/migration/name`.
         zoo: The folder that the families are in, for processes of their own.
+        unseen: Whether bugs are checked that nobody looks at while rules are made.
     """
 
     exhibits: Sequence[Exhibit]
@@ -117,6 +118,7 @@ class Plan:
     bugs: bool = True
     wanted: Callable[[str], bool] = lambda _: True
     zoo: Path | None = None
+    unseen: bool = True
 
     def pairs(self) -> list[tuple[Exhibit, str]]:
         """Returns every family with every migration that there is of it."""
@@ -126,7 +128,8 @@ class Plan:
         """Returns the bugs to be checked."""
         if not self.bugs:
             return []
-        return [(e, m, bug) for e, m in self.pairs() for bug in e.bugs(m) if self.wanted(str(bug))]
+        planted = [(e, m, bug) for e, m in self.pairs() for bug in e.bugs(m) if self.wanted(str(bug))]
+        return [(e, m, bug) for e, m, bug in planted if self.unseen or not bug.unseen]
 
 
 def run(plan: Plan, runner: Runner, say: Progress) -> Iterator[Outcome]:

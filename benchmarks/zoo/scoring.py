@@ -125,6 +125,7 @@ class Score:
         pairs_named: In how many of them both were named.
         causes: `"right"`, `"wrong"`, `"none"` -> number of faults.
         durations_s: Of each check.
+        told: Culprits for each fault, of each check.
     """
 
     bugs: int = 0
@@ -138,6 +139,7 @@ class Score:
     pairs_named: int = 0
     causes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("right", "wrong", "none"), 0))
     durations_s: list[float] = field(default_factory=list)
+    told: list[float] = field(default_factory=list)
 
     @classmethod
     def over(cls, outcomes: Iterable[Outcome]) -> Score:
@@ -159,12 +161,23 @@ class Score:
             for cause in outcome.causes():
                 score.causes[cause] += 1
             score.durations_s.append(outcome.duration_s)
+            score.told.append(len(outcome.named) / len(outcome.faults))
         return score
 
     @property
     def seconds(self) -> float:
         """The median time of a check; 0 where there was none."""
         return statistics.median(self.durations_s) if self.durations_s else 0.0
+
+    @property
+    def per_mistake(self) -> float:
+        """The median of culprits for each fault; 0 where there was none."""
+        return statistics.median(self.told) if self.told else 0.0
+
+    @property
+    def most_per_mistake(self) -> float:
+        """The most culprits for each fault; 0 where there was none."""
+        return max(self.told, default=0.0)
 
     def as_json(self) -> dict[str, object]:
         """Returns the sums and the shares that they make."""
@@ -177,6 +190,7 @@ class Score:
             "pairs": self.pairs,
             "pairs_both_named": share(self.pairs_named, self.pairs),
             "causes": dict(self.causes),
+            "culprits_per_mistake": {"median": self.per_mistake, "most": self.most_per_mistake},
             "median_duration_s": round(self.seconds, 3),
         }
 

@@ -8,7 +8,7 @@ from benchmarks.zoo.scoring import Outcome, Score, false_alarms
 
 _HEAD = (
     f"{'family':<22} {'migration':<9} {'bugs':>4} {'detected':>9} {'top-1':>9} {'recall':>9} {'precision':>9} "
-    f"{'pairs':>7} {'cause right/wrong/none':>22} {'s/check':>8}"
+    f"{'pairs':>7} {'cause right/wrong/none':>22} {'per mistake':>11} {'s/check':>8}"
 )
 
 
@@ -24,6 +24,10 @@ def lines(outcomes: Sequence[Outcome], *, misses: bool = True) -> Iterator[str]:
             chosen = [o for o in planted if (o.family, o.migration) == (family, migration)]
             yield _row(family, migration, Score.over(chosen))
         yield _row("all", "", Score.over(planted))
+        unseen = [outcome for outcome in planted if outcome.bug is not None and outcome.bug.unseen]
+        if 0 < len(unseen) < len(planted):
+            yield _row("seen", "", Score.over(outcome for outcome in planted if outcome not in unseen))
+            yield _row("unseen", "", Score.over(unseen))
     if misses:
         yield from _missed(planted)
 
@@ -49,7 +53,7 @@ def _row(family: str, migration: str, score: Score) -> str:
         f"{family:<22} {migration:<9} {score.bugs:>4} {_of(score.detected, score.bugs):>9} "
         f"{_of(score.first_right, score.bugs):>9} {_of(score.places_named, score.places):>9} "
         f"{_of(score.named_rightly, score.named):>9} {score.pairs_named:>3}/{score.pairs:<3} {causes:>22} "
-        f"{score.seconds:>8.1f}"
+        f"{score.per_mistake:>5.2g} {score.most_per_mistake:>5.2g} {score.seconds:>8.1f}"
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from lockstep.compare.outputs import OutputRules
     from lockstep.elsewhere.loading import load
+    from lockstep.frameworks.keras2.subjects import keras2
     from lockstep.frameworks.tensorflow.guards import (
         VariableCreationError,
         assert_no_variable_creations,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
     from lockstep.frameworks.tensorflow.randomness import DeterministicRandomTestTool
     from lockstep.frameworks.tensorflow.subjects import keras, tf1_graph
+    from lockstep.frameworks.torch.subjects import torch
     from lockstep.switching.asking import switches
 
 __version__ = "0.1.0.dev0"
@@ -45,11 +47,13 @@ __all__ = [
     "assert_no_variable_creations",
     "catch_and_raise_created_variables",
     "keras",
+    "keras2",
     "load",
     "switches",
     "testing",
     "tf1",
     "tf1_graph",
+    "torch",
     "verify",
 ]
 
@@ -66,9 +70,11 @@ _HOMES = {
     "assert_no_variable_creations": "lockstep.frameworks.tensorflow.guards",
     "catch_and_raise_created_variables": "lockstep.frameworks.tensorflow.guards",
     "keras": "lockstep.frameworks.tensorflow.subjects",
+    "keras2": "lockstep.frameworks.keras2.subjects",
     "load": "lockstep.elsewhere.loading",
     "switches": "lockstep.switching.asking",
     "tf1_graph": "lockstep.frameworks.tensorflow.subjects",
+    "torch": "lockstep.frameworks.torch.subjects",
     "verify": "lockstep.check.verification",
 }
 

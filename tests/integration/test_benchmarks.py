@@ -4,12 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PRINTED = {
+    "check": "`lockstep check` of the quickstart",
     "metrics": "100,000 float32 pairs",
     "traces": "two traces of 20 tensors",
     "traces, a network": "quickstart, training mode",
     "checkpoints": "checkpoint of 100 variables",
+    "weights": "weights of 2 MB in 8 tensors",
     "shim": "quickstart, inference; medians of 2 turns",
     "shim, growth": "growth with the number of variables",
     "shim, memory": "memory over 20 calls",
@@ -19,6 +23,7 @@ PRINTED = {
 }
 
 
+@pytest.mark.slow
 def test_every_part_of_make_bench_runs_to_its_end():
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--small"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -299,10 +299,9 @@ def test_the_shards_of_a_checkpoint_belong_together_and_a_lost_one_is_named(tmp_
         open_checkpoint(tmp_path / "model.ckpt")
 
 
-def test_an_object_based_checkpoint_a_typo_and_a_folder_without_state_are_refused(folder, tmp_path):
+def test_a_typo_and_a_folder_without_state_are_refused_and_objects_are_read_by_their_attributes(folder, tmp_path):
     tf.train.Checkpoint(v=tf.Variable(1.0)).write(str(tmp_path / "objects"))
     for path, told in [
-        (tmp_path / "objects", "is an object-based one"),
         (folder / "modle.ckpt", "did you mean 'model.ckpt'"),
         (folder / "nowhere" / "model.ckpt", "there is no folder"),
         (tmp_path, "has no file 'checkpoint'"),
@@ -311,8 +310,8 @@ def test_an_object_based_checkpoint_a_typo_and_a_folder_without_state_are_refuse
             open_checkpoint(path)
     assert open_checkpoint(folder).path.name == "part.ckpt"  # the latest, as the file 'checkpoint' says
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/somewhere/else/objects"\n')
-    with pytest.raises(InputError, match="is an object-based one"):  # in this folder, wherever it was written
-        open_checkpoint(tmp_path)
+    found = open_checkpoint(tmp_path)  # in this folder, wherever it was written
+    assert [(entry.name, entry.place) for entry in found.entries.values()] == [("Variable", "v")]
 
 
 def run(*arguments):

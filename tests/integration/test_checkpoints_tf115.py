@@ -3,10 +3,10 @@
 import json
 import shutil
 import subprocess
-import sys
 import textwrap
 
 import pytest
+from tests.commands import lockstep
 
 from lockstep.common.errors import UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, provide
@@ -121,9 +121,8 @@ def folder(tmp_path_factory):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "lockstep", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
-    return done.returncode, done.stdout, done.stderr
+    done = lockstep(*arguments)
+    return done.status, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("checkpoint", ["model.ckpt", "v1.ckpt"])

@@ -1,36 +1,16 @@
-"""`python -m lockstep check` as a person runs it: exit statuses 0, 1 and 2, and what they see."""
+"""`lockstep check` as a person runs it: exit statuses 0, 1 and 2, and what they see."""
 
 import json
-import re
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.commands import Outcome, lockstep, lockstep_alone
 
-pytestmark = pytest.mark.slow
+from lockstep.cli import main
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    status: int
-    stdout: str
-    stderr: str
-
-
-PROGRESS = re.compile(r"^lockstep: +\d+ s   .*\n", re.MULTILINE)
-
-
-def lockstep(*arguments: object, cwd: Path) -> Outcome:
-    """Runs a command; what is kept of standard error is all but the lines of progress, which a slow machine has."""
-    command = [sys.executable, "-m", "lockstep", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-    return Outcome(done.returncode, done.stdout, PROGRESS.sub("", done.stderr))
 
 
 @pytest.fixture
@@ -48,7 +28,7 @@ def change(path: Path, old: str, new: str) -> None:
 
 
 def test_the_quickstart_is_equivalent(quickstart):
-    outcome = lockstep("check", "--json", "out.json", cwd=quickstart)
+    outcome = lockstep_alone("check", "--json", "out.json", cwd=quickstart)
     assert outcome.stderr == ""  # no chatter of TensorFlow
     assert outcome.status == 0
     assert outcome.stdout.splitlines()[-1].startswith("verdict  equivalent")
@@ -222,3 +202,10 @@ def test_quiet_says_one_sentence(quickstart):
         "",
     )
     assert lockstep("check", "-q", "lockstep-broken.toml", cwd=quickstart).stdout.startswith("diverged: ")
+
+
+@pytest.mark.parametrize("command", main.list_commands(None))
+def test_every_command_answers_in_a_process_of_its_own(command, tmp_path):
+    outcome = lockstep_alone(command, "--help", cwd=tmp_path)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert outcome.stdout.startswith(f"Usage: lockstep {command} ")

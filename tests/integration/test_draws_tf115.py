@@ -1,10 +1,9 @@
 """Draws of real TensorFlow 1.15: its loops, and what it draws nothing for."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from tests.commands import lockstep
 
 from lockstep.common.errors import UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, provide
@@ -89,9 +88,8 @@ def check(folder, code, kept):
         "lockstep.toml": TOML,
     }.items():
         (folder / name).write_text(content)
-    command = [sys.executable, "-m", "lockstep", "check", str(folder / "lockstep.toml"), "--json", "-"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
-    assert done.returncode in (0, 1, 2), done.stderr
+    done = lockstep("check", folder / "lockstep.toml", "--json", "-")
+    assert done.status in (0, 1, 2), done.stderr
     return json.loads(done.stdout)
 
 

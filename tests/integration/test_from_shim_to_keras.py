@@ -3,13 +3,10 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-pytestmark = pytest.mark.slow
+from tests.commands import lockstep
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "from_shim_to_keras"
 STAGES = sorted(path.stem.removeprefix("lockstep-stage-") for path in EXAMPLE.glob("lockstep-stage-*.toml"))
@@ -17,10 +14,9 @@ LAST = STAGES[-1]
 
 
 def check(configuration):
-    command = [sys.executable, "-m", "lockstep", "check", str(configuration), "--json", "-"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = lockstep("check", configuration, "--json", "-")
     assert done.stdout, done.stderr
-    return json.loads(done.stdout), done.returncode
+    return json.loads(done.stdout), done.status
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from lockstep.common.errors import InputError, SubjectError
 from lockstep.config import make_inputs, read, subject_from_table
 from lockstep.ground.fill import cotangent
 from lockstep.report.json import from_json
+from lockstep.subjects import Ask, Mode, Objective, Setting
 
 v1 = tf.compat.v1
 GENERATOR = np.random.default_rng(5)
@@ -86,30 +87,26 @@ def test_a_right_rewrite_is_equivalent(options):
 def test_gradients_are_those_of_the_framework_itself():
     """What is compared is what `tf.gradients` gives, regularization included, in the place of the same variable."""
     smooth = lockstep.tf1_graph(functools.partial(forward, stop=tf.identity))
-    instance = smooth.build(lockstep.subjects.declared.Mode(True, "num_random_ops"), BATCH)
-    trace = instance.run(
-        lockstep.subjects.declared.Setting("initial"), objective=lockstep.subjects.declared.Objective(mean_loss)
-    )
+    instance = smooth.build(Mode(True, "num_random_ops"), BATCH)
+    trace = instance.run(Setting("initial"), Ask(objective=Objective(mean_loss)))
     assert trace.training_loss > trace.total_loss > 0
     kernel = trace.before["first/kernel"]
-    plain = instance.run(lockstep.subjects.declared.Setting("initial"))
+    plain = instance.run(Setting("initial"))
     assert plain.training_loss is None
     for name, value in plain.outputs.items():
         np.testing.assert_array_equal(trace.outputs[name], value)
     sides = []
     for step_size in (1e-3, -1e-3):
         shifted = {"first/kernel": kernel + step_size * np.sign(trace.gradients["first/kernel"])}
-        setting = lockstep.subjects.declared.Setting("given", shifted)
-        sides.append(instance.run(setting, objective=lockstep.subjects.declared.Objective(mean_loss)).training_loss)
+        setting = Setting("given", shifted)
+        sides.append(instance.run(setting, Ask(objective=Objective(mean_loss))).training_loss)
     slope = (sides[0] - sides[1]) / 2e-3
     np.testing.assert_allclose(slope, np.abs(trace.gradients["first/kernel"]).sum(), rtol=0.05)
 
 
 def test_a_bias_in_front_of_a_normalisation_has_a_gradient_of_rounding_alone():
-    instance = lockstep.tf1_graph(forward).build(lockstep.subjects.declared.Mode(True, "num_random_ops"), BATCH)
-    trace = instance.run(
-        lockstep.subjects.declared.Setting("initial"), objective=lockstep.subjects.declared.Objective(mean_loss)
-    )
+    instance = lockstep.tf1_graph(forward).build(Mode(True, "num_random_ops"), BATCH)
+    trace = instance.run(Setting("initial"), Ask(objective=Objective(mean_loss)))
     bias, all_of_it = trace.gradients["first/bias"], max(np.abs(g).max() for g in trace.gradients.values())
     assert np.abs(bias).max() < 1e-6 * all_of_it
 
@@ -147,11 +144,26 @@ def test_a_stop_gradient_too_many_and_one_lost_leave_a_side_without_gradient():
 
 
 def test_a_loss_averaged_for_summed_is_told_by_its_size():
-    culprits = only_gradients_diverge(check(loss=(sum_loss, mean_loss)))
-    assert culprits[0].kind in ("loss", "gradient")
-    assert all("the size of the batch (16): the reference sums the loss" in c.cause for c in culprits)
-    back = only_gradients_diverge(check(loss=(mean_loss, sum_loss)))
-    assert "the reference averages the loss, the candidate sums it" in back[0].cause
+    (culprit,) = only_gradients_diverge(check(loss=(sum_loss, mean_loss)))
+    assert (culprit.kind, culprit.operations) == ("operation", (("Sum",), ("Mean",)))
+    assert "the size of the batch (16): the reference sums the loss" in culprit.cause
+    assert culprit.source.endswith(f"test_gradients.py:{mean_loss.__code__.co_firstlineno + 1}")
+    (back,) = only_gradients_diverge(check(loss=(mean_loss, sum_loss)))
+    assert "the reference averages the loss, the candidate sums it" in back.cause
+
+
+def test_what_is_wrong_in_a_loss_is_named_there_and_the_gradients_follow():
+    def smoothed(by):
+        def loss(outputs, batch):
+            labels = (1.0 - by) * tf.one_hot(batch["label"], 4) + by / 4
+            return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, outputs["logits"]))
+
+        return loss
+
+    (culprit,) = only_gradients_diverge(check(loss=(smoothed(0.1), smoothed(0.2))))
+    assert culprit.kind == "operation"
+    assert culprit.consequences > 0
+    assert f"test_gradients.py:{smoothed.__code__.co_firstlineno + 2}" in culprit.source
 
 
 def test_gradients_that_are_not_finite_prove_nothing():
@@ -173,7 +185,7 @@ def test_gradients_are_asked_for_unless_they_are_declined():
     [
         ((mean_loss, None), InputError, "the reference has a loss and the candidate has none"),
         ("mean", InputError, r"loss must be a function loss\(outputs, batch\)"),
-        (lambda outputs, batch: outputs["logits"], InputError, "must return a floating scalar"),
+        (lambda outputs, batch: outputs["logits"], InputError, "it must be a floating scalar"),
         (lambda outputs, batch: outputs["probabilities"], SubjectError, "KeyError"),
     ],
 )

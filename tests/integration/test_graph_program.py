@@ -14,7 +14,7 @@ import tf_slim as slim
 
 import lockstep
 from lockstep import tf1
-from lockstep.common.errors import ProgramError
+from lockstep.common.errors import KernelError, ProgramError
 from lockstep.frameworks.tensorflow import kernels
 from lockstep.frameworks.tensorflow.graph_program import program_of
 from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels
@@ -37,6 +37,14 @@ def values_of(built):
     """A value away from the initial one for every floating variable, the same for every run."""
     return {r.key: some(r.shape, len(r.key)) * 0.5 if r.dtype == "float32" else np.ones(r.shape, r.dtype)
             for r in built.variables}  # fmt: skip
+
+
+def test_an_attribute_that_an_operation_does_not_have_is_an_error():
+    one = [tf.ones((2,))]
+    with pytest.raises(KernelError, match="TensorFlow's Sigmoid has no attribute alpha; it has T"):
+        kernels.call("Sigmoid", {"alpha": 0.5}, one, 1)
+    noted = kernels.call("LeakyRelu", {"alpha": 0.5, "_output_shapes": [], "axis": None}, one, 1)
+    assert kernels.plain_attributes("LeakyRelu", noted) == {"alpha": 0.5}
 
 
 def rerun(program):

@@ -13,7 +13,7 @@ EXAMPLE = ROOT / "examples" / "inception_resnet_v2"
 pytestmark = pytest.mark.slow
 
 
-def run(*arguments, timeout_s=600):
+def run(*arguments, timeout_s=1800):
     return subprocess.run(
         [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s, check=False
     )
@@ -46,6 +46,8 @@ def test_the_demo_is_equivalent_and_every_figure_agrees_with_the_guide(demo):
         assert any(printed in line for line in figures)
 
 
+# With TensorFlow 1.15 as the reference test_tf115.py has the same, with its culprits.
+@pytest.mark.release
 def test_a_residual_scale_of_0_11_for_0_10_is_diverged(tmp_path):
     for file in ("legacy_model.py", "lockstep.toml"):
         (tmp_path / file).write_text((EXAMPLE / file).read_text())

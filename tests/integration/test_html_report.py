@@ -1,5 +1,6 @@
 """The page of a real check, in a real browser: nothing in the console, and everything does what it says."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 
 import lockstep
 from lockstep import config
+from lockstep.cli import session
+from lockstep.common.errors import InputError
 from lockstep.results.model import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -291,3 +294,26 @@ def test_the_page_of_the_guide_s_network_with_a_mistake_names_it_and_is_small(op
     assert "block17_7" in page.locator(".culprit summary").first.inner_text()
     page.locator("#culprit-1 .to-map").click()
     assert "mul" in page.locator(".row.chosen").inner_text().lower()
+
+
+# --- the same for Model Explorer
+
+
+def test_model_explorer_is_given_both_programs_with_the_culprits_in_colour(broken, tmp_path):
+    session.write_graphs(broken, tmp_path / "graphs")
+    files = {path.name: json.loads(path.read_text()) for path in (tmp_path / "graphs").iterdir()}
+    graphs = {graph["id"]: graph["nodes"] for graph in files["candidate.json"]["graphs"]}
+    assert list(graphs) == ["inference", "training"]
+    nodes = {node["id"]: node for node in graphs["inference"]}
+    read = {edge["sourceNodeId"] for node in nodes.values() for edge in node["incomingEdges"]}
+    assert read < set(nodes)
+    assert len(read) == len(nodes) - 1  # all but the last operation lead to another one
+    results = files["candidate_errors.json"]["inference"]["results"]
+    orange = {nodes[name]["label"] for name, result in results.items() if result["value"] > 1}
+    assert orange == {"Mul", "AddV2"}
+
+
+def test_a_folder_that_cannot_be_made_is_told(broken, tmp_path):
+    (tmp_path / "graphs").write_text("a file")
+    with pytest.raises(InputError, match="cannot be made"):
+        session.write_graphs(broken, tmp_path / "graphs")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tests import commands
 
 import lockstep
 from lockstep.common import cache
@@ -82,6 +83,7 @@ def test_what_a_child_recorded_is_what_this_process_computes(folder, monkeypatch
     sys.modules.pop("model"), sys.modules.pop("parts")
 
 
+@pytest.mark.slow  # seven recordings
 def test_a_kept_trace_is_used_until_something_that_it_rests_on_changes(folder, monkeypatch):
     said = []
 
@@ -141,17 +143,26 @@ def test_the_cache_keeps_within_its_limit_and_drops_what_was_used_longest_ago(tm
     [
         (("[4, SIZE]", "[4, SIZE + 'x']"), SubjectError, "failed while building"),
         (("def forward", "def other"), InputError, "has no function forward"),
-        (('"y": tf.nn.relu(net)', '"y": object()'), InputError, "output y is a object"),
-        (("from parts import SIZE", "import nothing_of_this_name"), SubjectError, "failed while importing model.py"),
         (("    with tf", "    import os; os.kill(os.getpid(), 9)\n    with tf"), InputError, "was killed"),
-        (
-            ("    with tf", "    import os; print('my last words'); os.abort()\n    with tf"),
-            InputError,
-            "my last words",
-        ),
         (("    with tf", "    import os; os._exit(0)\n    with tf"), SubjectError, "building .*ProcessEnded: os._exit"),
-        (("    with tf", "    raise SystemExit(0)\n    with tf"), SubjectError, "building .*SystemExit: 0"),
-        (("def forward", "raise GeneratorExit\ndef forward"), SubjectError, "importing model.py: GeneratorExit"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (('"y": tf.nn.relu(net)', '"y": object()'), InputError, "output y is a object"),
+                (("from parts import SIZE", "import of_no_such_name"), SubjectError, "failed while importing model.py"),
+                (
+                    ("    with tf", "    import os; print('my last words'); os.abort()\n    with tf"),
+                    InputError,
+                    "my last words",
+                ),
+                (("    with tf", "    raise SystemExit(0)\n    with tf"), SubjectError, "building .*SystemExit: 0"),
+                (
+                    ("def forward", "raise GeneratorExit\ndef forward"),
+                    SubjectError,
+                    "importing model.py: GeneratorExit",
+                ),
+            )
+        ),
     ],
 )
 def test_what_goes_wrong_in_the_child_is_told(folder, change, error, told):
@@ -167,7 +178,9 @@ def test_what_goes_wrong_in_the_child_is_told(folder, change, error, told):
     assert not traces.exists() or list(traces.iterdir()) == [], "what a killed recording left is swept away"
 
 
-@pytest.mark.parametrize("ending", ["import sys; sys.exit(0)", "tf.compat.v1.app.run(lambda _: 0)"])
+@pytest.mark.parametrize(
+    "ending", ["import sys; sys.exit(0)", pytest.param("tf.compat.v1.app.run(lambda _: 0)", marks=pytest.mark.slow)]
+)
 def test_a_script_that_ends_is_never_answered_by_an_older_trace(folder, ending):
     subject(folder).build(TRAINING, INPUTS)
     (folder / "model.py").write_text(f"{MODEL}\n{ending}\n")
@@ -379,33 +392,27 @@ def test_forward_passes_leave_variables_reads_out():
     assert names == ["product"]
 
 
-def lockstep_command(*arguments, **options):
-    command = [sys.executable, "-m", "lockstep", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
-
-
 def test_record_compare_and_show_from_the_command_line(tmp_path):
     example = Path(__file__).parents[2] / "examples" / "mlp"
     shutil.copytree(example, tmp_path / "mlp")
     a, b = tmp_path / "a", tmp_path / "b"
-    recorded = lockstep_command("record", tmp_path / "mlp", "--to", a, "--taps", "hidden")
-    assert (recorded.returncode, recorded.stdout) == (0, "")
-    assert (
-        lockstep_command("record", tmp_path / "mlp", "--side", "candidate", "--reference", a, "--to", b).returncode == 0
-    )
-    compared = lockstep_command("compare", a, b)
-    assert compared.returncode == 0, compared.stderr
+    recorded = commands.lockstep_alone("record", tmp_path / "mlp", "--to", a, "--taps", "hidden")
+    assert (recorded.status, recorded.stdout) == (0, "")
+    candidate = ("--side", "candidate", "--reference", a, "--to", b)
+    assert commands.lockstep("record", tmp_path / "mlp", *candidate).status == 0
+    compared = commands.lockstep("compare", a, b)
+    assert compared.status == 0, compared.stderr
     assert "lockstep compare" in compared.stdout
-    shown = lockstep_command("show", a, "--verify")
-    assert shown.returncode == 0
+    shown = commands.lockstep("show", a, "--verify")
+    assert shown.status == 0
     assert "files are what was written" in shown.stdout
-    assert "scorer/hidden_0/Elu:0" in lockstep_command("show", a, "--taps").stdout
-    again = lockstep_command("record", tmp_path / "mlp", "--to", a)
-    assert again.returncode == 2
+    assert "scorer/hidden_0/Elu:0" in commands.lockstep("show", a, "--taps").stdout
+    again = commands.lockstep("record", tmp_path / "mlp", "--to", a)
+    assert again.status == 2
     assert "exists already" in again.stderr
     (a / "tensors-0000.safetensors").write_bytes(b"")
-    damaged = lockstep_command("compare", a, b)
-    assert damaged.returncode == 2
+    damaged = commands.lockstep("compare", a, b)
+    assert damaged.status == 2
     assert damaged.stderr.startswith("lockstep: ")
 
 

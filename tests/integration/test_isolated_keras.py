@@ -15,7 +15,7 @@ from lockstep.common.errors import InputError, SubjectError, UnavailableEnvironm
 from lockstep.elsewhere import live_recording
 from lockstep.elsewhere.isolated_keras import IsolatedKeras
 from lockstep.environments import Environment, EnvironmentSpec, find_interpreter
-from lockstep.subjects import INITIAL, Mode, Setting
+from lockstep.subjects import INITIAL, Ask, Mode, Setting
 
 v1 = tf.compat.v1
 ROWS = np.random.default_rng(4).normal(size=(16, 6)).astype(np.float32)
@@ -106,7 +106,7 @@ def test_it_computes_what_this_process_computes(right, folder, monkeypatch, mode
     built = [side.build(mode, {"x": ROWS}) for side in (lockstep.keras(model.build), right[0])]
     given = Setting("given", {"net/hidden/kernel": np.full((6, 12), 0.25, np.float32)})
     for setting in (INITIAL, given):
-        expected, found = (instance.run(setting, repeats=1) for instance in built)
+        expected, found = (instance.run(setting, Ask(repeats=1)) for instance in built)
         assert found.variables == expected.variables
         assert (found.calls, found.draws, found.created) == (expected.calls, expected.draws, expected.created)
         assert [loss.variable for loss in found.losses] == [loss.variable for loss in expected.losses] != []

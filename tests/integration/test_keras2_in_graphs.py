@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tests.commands import lockstep
 
 from lockstep import tf1
 from lockstep.common.errors import UnavailableEnvironmentError
@@ -50,8 +49,7 @@ def check(folder, environment, build):
     shutil.copytree(MODELS, folder / "models", ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "models" / "lockstep.toml"
     file.write_text(CONFIGURATION.format(python=python, requirements=json.dumps(requirements), build=build))
-    command = [sys.executable, "-m", "lockstep", "check", str(file), "--json", "-"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
+    done = lockstep("check", file, "--json", "-")
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
@@ -219,7 +217,7 @@ def test_a_loss_in_a_function_is_refused_with_the_way_out(keras2):
 
 
 def test_keras_is_left_as_it_was(keras2):
-    (layer, *_), _ = next(k for k in keras_layers._installed_keras() if k.layers)
+    (layer, *_), _ = next(k for k in keras_layers.installed() if k.layers)
     before = layer.__call__, layer.__init__
 
     def forward(inputs, training):

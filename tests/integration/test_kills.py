@@ -63,7 +63,7 @@ def test_what_is_wrong_with_an_end_is_told(kills):
     assert conduct(143, "Traceback (most recent call last)") == ["a traceback after SIGTERM"]
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_it_can_fail(tmp_path, monkeypatch):
     # Without the mend: nobody removes what was killed.
     program = (

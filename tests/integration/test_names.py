@@ -250,6 +250,63 @@ def test_a_lost_bias_is_not_made_up_by_an_unused_variable_of_its_shape():
     assert "layer/bias: the candidate has no" in "\n".join(step(report).details)
 
 
+@pytest.mark.parametrize("names", [("w1", "w2"), ("encoder_w", "decoder_w"), ("first", "second")])
+def test_a_mistake_elsewhere_leaves_the_only_pairs_of_their_shapes(names):
+    """Names of one's own say no role: where shapes leave one pairing, a wrong activation is what is told, alone."""
+
+    def forward(inputs, training):
+        first = v1.get_variable("projection_vars/weights", [8, 5])
+        second = v1.get_variable("projection_1_vars/weights", [5, 3])
+        return v1.matmul(v1.nn.relu(v1.matmul(inputs["x"], first)), second)
+
+    class Custom(keras.layers.Layer):
+        def build(self, shape):
+            self.first = self.add_weight(name=names[0], shape=(8, 5), initializer="glorot_uniform")
+            self.second = self.add_weight(name=names[1], shape=(5, 3), initializer="glorot_uniform")
+
+        def call(self, x):
+            return ops.matmul(ops.elu(ops.matmul(x, self.first)), self.second)
+
+    def make(self):
+        self.layer = Custom(name="layer")
+        return self.layer
+
+    report = check(forward, model(make))
+    assert report.verdict == "diverged"
+    assert step(report).verdict == "undecided"
+    assert [culprit.kind for culprit in report.culprits] == ["operation"]
+    assert "relu" in report.culprits[0].cause
+
+
+def test_pairs_that_operations_agree_by_stay_pairs_though_a_mistake_lets_the_outputs_differ():
+    """Three matrices of one shape, in names that say nothing: what reads each is right with its partner's values."""
+
+    def forward(inputs, training):
+        h = inputs["x"]
+        for name in ("wte", "wpe", "wxe"):
+            h = v1.nn.relu(v1.matmul(h, v1.get_variable(name, [8, 8])))
+        return v1.nn.softmax(h, axis=-1)
+
+    class Custom(keras.layers.Layer):
+        def build(self, shape):
+            self.all = [self.add_weight(name=name, shape=(8, 8), initializer="glorot_uniform") for name in "pqr"]
+
+        def call(self, x):
+            for weight in self.all:
+                x = ops.relu(ops.matmul(x, weight))
+            return ops.softmax(2.0 * x, axis=-1)
+
+    def make(self):
+        self.layer = Custom(name="layer")
+        return self.layer
+
+    report = check(forward, model(make))
+    assert report.verdict == "diverged"
+    assert step(report).figures["proposed_pairs"] == 3
+    assert [culprit.kind for culprit in report.culprits] == ["operation"]
+    assert report.culprits[0].pitfall in ("extra-operation", "constant-factor", "missing-scale")
+
+
 def test_one_layer_used_twice_is_not_two_layers():
     def make(self):
         self.one = layer("one")

@@ -34,6 +34,13 @@ def findings(reference, candidate, *, eagerly=True):
     return found
 
 
+class Linear(schedules.LearningRateSchedule):
+    """A schedule for training alone: it cannot be saved, as it says no configuration."""
+
+    def __call__(self, step):
+        return 0.1 / (1.0 + 0.01 * tf.cast(step, tf.float32))
+
+
 def global_step():
     return train.get_or_create_global_step()
 
@@ -102,6 +109,9 @@ RIGHT = {
     "cosine decay": (
         scheduled(lambda: train.cosine_decay(0.1, global_step(), 900, alpha=0.1)),
         lambda: optimizers.SGD(schedules.CosineDecay(0.1, 900, alpha=0.1)),
+    ),
+    "a schedule of one's own": (
+        scheduled(lambda: train.inverse_time_decay(0.1, global_step(), 1, 0.01)), lambda: optimizers.SGD(Linear())
     ),
     "piecewise constant": (
         scheduled(lambda: train.piecewise_constant(global_step(), [1234, 4567], [0.1, 0.02, 0.01])),

@@ -89,6 +89,62 @@ class TestKinks:
         assert fixed.figures["kink_sides_not_met"] == 2  # on either side
 
 
+def dropped(rate):
+    def forward(inputs, training):
+        y = dense(inputs["x"], 4, "a")
+        return {"y": y * tf.cast(tf.random.uniform(tf.shape(y)) >= rate, tf.float32) if training else y}
+
+    return forward
+
+
+def normalized(spread):
+    def forward(inputs, _training):
+        y = dense(inputs["x"], 4, "a")
+        variance = tf.get_variable("moving_variance", [4], initializer=tf.ones_initializer(), trainable=False)
+        return {"y": tf.tanh(y) * tf.rsqrt(4.0 * variance + spread)}
+
+    return forward
+
+
+def unit(bound):
+    return of(lambda y: y * tf.rsqrt(tf.maximum(tf.reduce_sum(tf.square(y), -1, keepdims=True), bound)))
+
+
+class TestOtherNumbers:
+    """A number that differs is a difference, though nothing that was tried shows it."""
+
+    @pytest.mark.parametrize(
+        ("right", "wrong", "said"),
+        [
+            (dropped(0.5), dropped(0.50005), "it compares what is drawn with 0.50005, the reference with 0.5"),
+            (normalized(1e-3), normalized(1.0001e-3), "0.0010001"),
+            (unit(1e-12), unit(1e-10), "1e-10; with 1e-12 the difference vanishes"),
+        ],
+        ids=["a mask's threshold", "an epsilon", "a bound that keeps from zero"],
+    )
+    def test_values_are_chosen_that_show_it(self, right, wrong, said):
+        report = check(right, wrong)
+        assert report.verdict == "diverged"
+        assert len(report.culprits) == 1
+        assert said in report.culprits[0].cause
+        assert check(right, right).verdict == "equivalent"
+
+    def test_what_no_value_shows_is_undecided(self):
+        def above(threshold):
+            return of(lambda y: y * tf.cast(y > threshold, tf.float32))
+
+        report = check(above(0.1), above(0.1000001))
+        assert report.verdict == "undecided"
+        said = "compares with 0.1000001, the reference with 0.1; no value that was tried lies between"
+        assert said in step(report, "inference-fixed").summary
+
+    def test_one_number_rounded_twice_is_one(self):
+        def scaled(rate):
+            return of(lambda y: y * tf.cast(y > rate, tf.float32))
+
+        assert check(scaled(0.1), scaled(np.float32(0.1))).verdict == "equivalent"
+
+
 class TestDependence:
     @pytest.mark.parametrize("offset", [-100.0, -1e4], ids=["reached by wider values", "not reached"])
     def test_an_output_that_is_always_the_same_proves_nothing(self, offset):

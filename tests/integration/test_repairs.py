@@ -135,6 +135,118 @@ def attention(*, exchanged=False, turned=False, scale=0.5):
     return forward
 
 
+def reset(*, after, rounds=4):
+    """A GRU by hand, whose reset gate is applied before or after the product."""
+
+    def forward(x, training):
+        state = tf.zeros([6, 5])
+        for _ in range(rounds):
+            with v1.variable_scope("cell", reuse=v1.AUTO_REUSE):
+                gate = tf.sigmoid(layers.dense(tf.concat([x, state], 1), 5, name="reset"))
+                kernel = v1.get_variable("kernel", [5, 5])
+                carried = gate * tf.matmul(state, kernel) if after else tf.matmul(gate * state, kernel)
+                state = tf.tanh(layers.dense(x, 5, name="new") + carried)
+        return state
+
+    return forward
+
+
+def long_memory(*, order=(0, 1, 2, 3), bias=1.0, rounds=4, end=tf.identity):
+    """An LSTM by hand."""
+
+    def forward(x, training):
+        memory = state = tf.zeros([6, 5])
+        for _ in range(rounds):
+            with v1.variable_scope("cell", reuse=v1.AUTO_REUSE):
+                pieces = tf.split(layers.dense(tf.concat([x, state], 1), 20, name="gates"), 4, axis=1)
+                taken, kept, new, given = (pieces[place] for place in order)
+                kept = kept + bias if bias else kept
+                memory = tf.sigmoid(kept) * memory + tf.sigmoid(taken) * tf.tanh(new)
+                state = tf.sigmoid(given) * tf.tanh(memory)
+        return end(layers.dense(state, 3, name="head"))
+
+    return forward
+
+
+def norm_of(x, axes, name, *, centred=True, groups=0, squeezed=False):
+    with v1.variable_scope(name):
+        shape = [int(size) for size in x.shape]
+        pieces = tf.reshape(x, [*shape[:-1], groups, shape[-1] // groups]) if groups else x
+        around = pieces - tf.reduce_mean(pieces, axes, keepdims=True) if centred else pieces
+        square = tf.reduce_mean(tf.square(around), axes, keepdims=True) + 1e-3
+        made = around / tf.sqrt(square) if squeezed else around * tf.math.rsqrt(square)
+        return tf.reshape(made, shape) * v1.get_variable("gain", shape[-1:])
+
+
+def normalized(**options):
+    """A norm between two dense layers, over pictures (2, 6, 8)."""
+
+    def forward(x, training):
+        picture = tf.reshape(layers.dense(x, 8, name="first"), [2, 6, 8])
+        return layers.dense(norm_of(picture, name="norm", **options), 3, name="last")
+
+    return forward
+
+
+def many_heads(*, inner=False, scale=0.5, function=tf.tanh):
+    def forward(x, training):
+        places = norm_of(tf.reshape(layers.dense(x, 8, name="places"), [2, 6, 8]), [2], "norm")
+
+        def heads(name):
+            made = layers.dense(places, 8, name=name)
+            if inner:
+                return tf.transpose(tf.reshape(made, [2, 6, 4, 2]), [0, 3, 1, 2])
+            return tf.transpose(tf.reshape(made, [2, 6, 2, 4]), [0, 2, 1, 3])
+
+        query, key, value = map(heads, ("query", "key", "value"))
+        scores = tf.matmul(query, key, transpose_b=True)
+        scores = scores * scale if scale else scores
+        mixed = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [0, 2, 1, 3])
+        wide = function(layers.dense(tf.reshape(mixed, [2, 6, 8]), 12, name="wide"))
+        return layers.dense(wide, 8, name="narrow")
+
+    return forward
+
+
+def classified(*, smoothed=0.0, mean=False):
+    def forward(x, training):
+        logits = layers.dense(x, 5, name="logits")
+        labels = tf.one_hot(tf.argmax(x, axis=1) % 5, 5)
+        labels = labels * (1.0 - smoothed) + smoothed / 5 if smoothed else labels
+        each = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=1)
+        weights = tf.cast(x[:, 0] > 0, tf.float32)
+        total = tf.reduce_sum(weights * each)
+        return tf.reduce_mean(weights * each) if mean else total / (tf.reduce_sum(weights) + 1e-5)
+
+    return forward
+
+
+def spelled_mish(x):
+    return x * tf.tanh(tf.math.log(1.0 + tf.exp(x)))
+
+
+def nameless(x):
+    return x / (1.0 + tf.abs(x)) - tf.square(x)
+
+
+def another_nameless(x):
+    return x / (1.0 + tf.square(x)) + tf.abs(x)
+
+
+def read_along(*, backwards=False):
+    """Sums up what six steps leave behind, each with what came before."""
+
+    def forward(x, training):
+        steps = tf.unstack(tf.reshape(layers.dense(x, 8, name="places"), [2, 6, 8]), axis=1)
+        state = tf.zeros([2, 8])
+        for step in reversed(steps) if backwards else steps:
+            with v1.variable_scope("cell", reuse=v1.AUTO_REUSE):
+                state = tf.tanh(layers.dense(state, 8, name="carry") + step)
+        return state
+
+    return forward
+
+
 ONE_MISTAKE = {
     "epsilon of a norm that is spelled otherwise": (
         Pair(rms_norm(1e-6), rms_norm(1e-3, fused=True)),
@@ -160,6 +272,8 @@ ONE_MISTAKE = {
     "a form of a function": (Pair(two_layers(quick_gelu), two_layers(tf.nn.gelu)), "gelu-form", "quick gelu"),
     "a gate and its complement": (Pair(recurrence(tf.sigmoid), exchanged_gate()), "gate-order", "1 minus it"),
     "the axis of a softmax": (Pair(pooled(1), pooled(2), (12, 8)), "wrong-axis", "axis=1"),
+    # TensorFlow transposes for an axis that is not the last one: the fix counts axes as the code does.
+    "the axis of a softmax that is transposed for it": (Pair(pooled(2), pooled(1), (12, 8)), "wrong-axis", "axis=2"),
     "the axis that is broadcast": (Pair(gain(1), gain(2), (12, 8)), "wrong-axis", "axis 1"),
     "logits taken for probabilities": (
         Pair(cross_entropy(of_logits=True), cross_entropy(of_logits=False)),
@@ -170,6 +284,49 @@ ONE_MISTAKE = {
         Pair(attention(), attention(exchanged=True), (12, 8)),
         "wrong-input",
         "net/key and migrated/net/value",
+    ),
+    "a reset gate behind the product": (Pair(reset(after=False), reset(after=True)), "operation-order", "before"),
+    "a reset gate before the product": (Pair(reset(after=True), reset(after=False)), "operation-order", "after"),
+    "gates in another order": (
+        Pair(long_memory(), long_memory(order=(0, 1, 3, 2))),
+        "gate-order",
+        "(0, 1, 3, 2)",
+    ),
+    "gates in an order of their own": (Pair(long_memory(), long_memory(order=(1, 2, 0, 3))), "gate-order", "order"),
+    "no forget bias": (Pair(long_memory(), long_memory(bias=0.0)), "forget-bias", "add 1"),
+    "a norm's axes": (
+        Pair(normalized(axes=[2]), normalized(axes=[1, 2], squeezed=True), (12, 8)),
+        "wrong-axis",
+        "axis 2",
+    ),
+    "a norm's groups": (
+        Pair(normalized(axes=[1, 3], groups=4), normalized(axes=[1, 3], groups=2, squeezed=True), (12, 8)),
+        "wrong-axis",
+        "4 groups",
+    ),
+    "a norm that is not centred": (
+        Pair(normalized(axes=[2], centred=False), normalized(axes=[2], squeezed=True), (12, 8)),
+        "wrong-operation",
+        "RMS",
+    ),
+    "a norm that is centred": (
+        Pair(normalized(axes=[2], squeezed=True), normalized(axes=[2], centred=False), (12, 8)),
+        "wrong-operation",
+        "subtract the mean",
+    ),
+    "how heads are split": (Pair(many_heads(), many_heads(inner=True), (12, 8)), "head-order", "arrange"),
+    "scores that are not scaled": (Pair(many_heads(), many_heads(scale=None), (12, 8)), "missing-scale", "0.5"),
+    "smoothed labels": (Pair(classified(), classified(smoothed=0.1)), "wrong-operation", "smooth"),
+    "a loss's reduction": (Pair(classified(), classified(mean=True)), "wrong-operation", "divide"),
+    "a function without a name": (
+        Pair(two_layers(nameless), two_layers(another_nameless)),
+        "wrong-activation",
+        "come to",
+    ),
+    "a sequence read from its end": (
+        Pair(read_along(), read_along(backwards=True), (12, 8)),
+        "wrong-input",
+        "other end",
     ),
     "a mask turned over": (Pair(attention(), attention(turned=True), (12, 8)), "mask", "1 - "),
 }
@@ -195,6 +352,34 @@ def test_two_mistakes_are_not_told_as_one():
     }
     assert "constant-factor" in causes
     assert len(causes) > 1
+
+
+TWO_MISTAKES = {
+    "a norm and a function": (
+        many_heads(function=spelled_silu),
+        many_heads(function=tf.nn.gelu, scale=0.25),
+        {"constant-factor", "wrong-activation"},
+    ),
+    "heads and a function": (
+        many_heads(function=spelled_silu),
+        many_heads(function=tf.nn.gelu, inner=True),
+        {"head-order", "wrong-activation"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TWO_MISTAKES)
+def test_two_mistakes_in_one_output_are_two_culprits(name):
+    reference, candidate, pitfalls = TWO_MISTAKES[name]
+    found = Pair(reference, candidate, (12, 8)).culprits()
+    assert {culprit.pitfall for culprit in found} == pitfalls
+    assert len(found) == 2
+
+
+def test_a_mistake_in_a_loop_and_one_behind_it_are_two_culprits():
+    reference = long_memory(end=lambda x: tf.nn.softmax(spelled_mish(x)))
+    candidate = long_memory(order=(0, 1, 3, 2), end=lambda x: tf.nn.softmax(spelled_silu(x)))
+    assert {culprit.pitfall for culprit in Pair(reference, candidate).culprits()} == {"gate-order", "wrong-activation"}
 
 
 def test_what_is_right_has_no_culprit_however_it_is_spelled():

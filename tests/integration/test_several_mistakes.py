@@ -56,8 +56,7 @@ VARIANCE = ("norm/moving_variance", "unbiased-variance")  # TF1's fused batch no
             {
                 ("conv/Relu", "wrong-activation"),
                 ("norm/FusedBatchNormV3", "epsilon"),
-                ("norm/moving_mean", "momentum"),
-                ("norm/moving_variance", "momentum"),
+                ("norm/moving_mean", "momentum"),  # of both averages: one argument, which is told once
             },
         ),
     ],

@@ -1,13 +1,13 @@
 """The original in real TensorFlow 1.15, in an environment of its own, wherever a Python 3.7 can be had."""
 
 import json
+import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.commands import lockstep
 
 from lockstep.common.errors import InputError, UnavailableEnvironmentError
 from lockstep.elsewhere.isolated import IsolatedSubject, Taps
@@ -29,16 +29,18 @@ def environment():
         pytest.skip(f"no TensorFlow 1.15 can be had here: {error}")
 
 
-@pytest.fixture(autouse=True)
-def own_traces(tmp_path, monkeypatch):
-    """Traces of this test alone, environments shared."""
-    monkeypatch.setattr("lockstep.elsewhere.trace_cache.traces_folder", lambda: tmp_path / "traces")
+@pytest.fixture(scope="module", autouse=True)
+def own_traces(tmp_path_factory):
+    """Traces of these tests alone, each recorded once; environments are shared with everybody."""
+    folder = tmp_path_factory.mktemp("traces")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lockstep.elsewhere.trace_cache.traces_folder", lambda: folder)
+        yield
 
 
 def check(configuration, *options):
-    command = [sys.executable, "-m", "lockstep", "check", str(configuration), "--json", "-", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
-    return done.returncode, json.loads(done.stdout) if done.returncode in (0, 1) else done.stderr
+    done = lockstep("check", configuration, "--json", "-", *options)
+    return done.status, json.loads(done.stdout) if done.status in (0, 1) else done.stderr
 
 
 @pytest.mark.parametrize("example", ["mlp", "lstm_text", "decoder"])
@@ -83,6 +85,8 @@ def plant(folder, right, wrong):
     migrated.write_text(migrated.read_text().replace("legacy_model", "wrong_model"))
 
 
+# That it is equivalent the demo's test sees, and that a mistake in it is named the page's.
+@pytest.mark.release
 def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
     folder = tmp_path / "network"
     shutil.copytree(EXAMPLES / "inception_resnet_v2", folder)
@@ -97,12 +101,15 @@ def test_the_guides_network_is_equivalent_and_a_changed_scale_is_not(tmp_path):
     status, report = check(folder / "lockstep-tf115.toml")
     assert status == 1
     assert report["environments"]["reference"]["trace"] in ("from the cache", "recorded now")
-    blocks = {f"InceptionResnetV2/Repeat_1/block17_{number}/mul" for number in range(1, 21)}
-    assert {culprit["reference"] for culprit in report["culprits"]} == blocks
-    assert {culprit["pitfall"] for culprit in report["culprits"]} == {"constant-factor"}
-    assert all("legacy_model.py:" in culprit["reference_source"] for culprit in report["culprits"])
+    (culprit,) = report["culprits"]  # one line, which all twenty blocks have run
+    assert re.fullmatch("InceptionResnetV2/Repeat_1/block17_[0-9]+/mul", culprit["reference"])
+    assert culprit["pitfall"] == "constant-factor"
+    # From constant activations the first block's mistake shows in inference alone, the others' in training too.
+    assert culprit["consequences"] in (18, 19)
+    assert "legacy_model.py:" in culprit["reference_source"]
 
 
+@pytest.mark.release
 def test_another_epsilon_in_the_guides_network_names_every_batch_normalisation_that_has_it(tmp_path):
     folder = tmp_path / "network"
     shutil.copytree(EXAMPLES / "inception_resnet_v2", folder)
@@ -114,7 +121,8 @@ def test_another_epsilon_in_the_guides_network_names_every_batch_normalisation_t
     assert report["environments"]["reference"]["tensorflow"] == "1.15.5"
     updated = next(step for step in report["steps"] if step["name"] == "training-random")["figures"]["state_variables"]
     assert updated == 412  # a moving mean and a moving variance for each of them
-    assert len({culprit["scopes"]["reference"] for culprit in report["culprits"]}) == updated / 2
+    # Each line once, with the count of the others that it has made.
+    assert sum(1 + culprit["consequences"] for culprit in report["culprits"]) >= updated / 2
     for culprit in report["culprits"]:
         assert "/BatchNorm" in culprit["reference"], culprit
         assert culprit["pitfall"] == "epsilon"

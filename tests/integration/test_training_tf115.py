@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import lockstep
 
 from lockstep.common.errors import UnavailableEnvironmentError
 from lockstep.environments import EnvironmentSpec, provide
@@ -30,9 +29,8 @@ def folder(tmp_path):
 
 
 def check(folder):
-    command = [sys.executable, "-m", "lockstep", "check", str(folder / "lockstep-training.toml"), "--json", "-"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
-    assert done.returncode in (0, 1), done.stderr
+    done = lockstep("check", folder / "lockstep-training.toml", "--json", "-")
+    assert done.status in (0, 1), done.stderr
     return json.loads(done.stdout)
 
 

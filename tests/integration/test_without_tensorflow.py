@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.commands import lockstep
 
 pytestmark = pytest.mark.slow
 
@@ -29,19 +30,19 @@ def traces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("traces") / "quickstart"
     shutil.copytree(ROOT / "examples" / "quickstart", folder)
 
-    def lockstep(*arguments):
-        command = [sys.executable, "-m", "lockstep", *arguments]
-        subprocess.run(command, cwd=folder, check=True, timeout=300, capture_output=True)
+    def record(*arguments):
+        done = lockstep("record", *arguments, cwd=folder)
+        assert done.status == 0, done.stderr
 
-    lockstep("record", "--to", "A")
-    candidate = ("record", "--side", "candidate", "--reference", "A", "--to")
-    lockstep(*candidate, "B")
+    record("--to", "A")
+    candidate = ("--side", "candidate", "--reference", "A", "--to")
+    record(*candidate, "B")
     model = folder / "migrated_model.py"
     text = model.read_text()
     assert "return forward(inputs, training)" in text
     changed = 'result = forward(inputs, training)\n        return {"logits": 1.5 * result["logits"]}'
     model.write_text(text.replace("return forward(inputs, training)", changed))
-    lockstep(*candidate, "C")
+    record(*candidate, "C")
     return folder
 
 

@@ -290,7 +290,7 @@ def wrapped(monkeypatch):
     """Takes the place of the frameworks, so that no TensorFlow is needed: gives back what was to be wrapped."""
     from lockstep.frameworks import runtimes
 
-    monkeypatch.setattr(runtimes, "subject", lambda name, function, label, *_: (name, function, label))
+    monkeypatch.setattr(runtimes, "subject", lambda told: (told.runtime, told.function, told.label))
 
 
 def subject(folder, entry="legacy_model.py:forward", runtime="tf1", side="reference"):
@@ -373,3 +373,22 @@ def test_a_file_that_fails_at_import_is_the_subjects_error_and_can_be_tried_agai
     assert "part" not in sys.modules
     (folder / "legacy_model.py").write_text("import part\ndef forward(): return part.value + 1  # mended\n")
     assert subject(folder)[1]() == 2
+
+
+def test_steps_are_read_in_their_order(folder):
+    assert read(folder, SIDES + INPUT).steps == ()
+    text = 'steps = ["inference-fixed", "variables-match"]\n'
+    assert read(folder, text + SIDES + INPUT).steps == ("variables-match", "inference-fixed")
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ('["variable-match"]', "there is no step 'variable-match'; did you mean 'variables-match'?"),
+        ("[]", "steps is []; it must be an array of names of steps"),
+        ('"gradients"', "steps is 'gradients'; it must be an array of names of steps"),
+        ("[1]", "steps is [1]; it must be an array of names of steps"),
+    ],
+)
+def test_steps_that_are_none_are_refused(folder, steps, said):
+    assert said in refused(folder, f"steps = {steps}\n{SIDES}{INPUT}")

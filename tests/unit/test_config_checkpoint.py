@@ -45,9 +45,19 @@ def test_both_are_read(tmp_path):
     assert [rule.source_of("l/w") for rule in found.transforms] == [None, "rnn/w"]
 
 
+def test_the_candidates_own_file_and_who_loads_are_read(tmp_path):
+    found = read(tmp_path, '[checkpoint]\ncandidate = "new.h5"\nloaded = ["candidate"]')
+    assert found.checkpoint == CheckpointSettings(None, candidate=tmp_path / "new.h5", loaded=("candidate",))
+    assert read(tmp_path, '[checkpoint]\npath = "m"\nloaded = []').checkpoint.loaded == ()
+    assert read(tmp_path, '[checkpoint]\npath = "m"').checkpoint.loaded is None
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ('[checkpoint]\ncandidate = "../m.h5"', "leaves the folder of the configuration"),
+        ('[checkpoint]\npath = "m"\nloaded = ["both"]', """loaded is ['both']; it must be an array of"""),
+        ('[checkpoint]\npath = "m"\nloaded = "candidate"', "it must be an array of"),
         ("[checkpoint]", "[checkpoint] has no path"),
         ('[checkpoint]\npaht = "m"', "unknown key 'paht'; did you mean 'path'"),
         ("[checkpoint]\npath = 3", "path is 3; it must be a string"),

@@ -7,10 +7,10 @@ import pytest
 
 from lockstep.check.steps import gradients
 from lockstep.compare.align import TransformRule, align
-from lockstep.compare.sensitivity import TRAINING_LOSS
 from lockstep.compare.tolerance import FixedTolerance
 from lockstep.compare.transforms import Transform
 from lockstep.results.model import Verdict
+from lockstep.subjects import TRAINING_LOSS
 from lockstep.traces.trace import Trace, VariableRecord
 
 GENERATOR = np.random.default_rng(1)

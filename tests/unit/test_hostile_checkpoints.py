@@ -225,6 +225,7 @@ TABLES = {
     "rank 300": ({"described": meta((1,) * 300)}, "300 dimensions"),
     "a reference": ({"described": meta(dtype=101)}, "dtype 101 is none"),
     "dtype 0": ({"described": meta(dtype=0)}, "dtype 0 is none"),
+    "a dtype of later years": ({"described": meta(dtype=24)}, "its dtype float8_e5m2 came after this format"),
     "nothing": ({"described": b""}, "dtype 0 is none"),
     "no slices": ({"described": field(1, b"net/w") + field(2, shape(2, 3)) + field(3, 1)}, "no tensor has"),
     "a slice outside": ({"described": meta(part=((0, 3), (0, 3)))}, "outside of its tensor"),

@@ -9,7 +9,7 @@ import pytest
 
 import lockstep
 
-FRAMEWORKS = ("tensorflow", "keras", "tf_slim")
+FRAMEWORKS = ("tensorflow", "keras", "tf_slim", "torch")
 ROOT = Path(lockstep.__file__).parent
 CORE = (
     "causes",
@@ -49,6 +49,7 @@ def _loaded_after(statement: str) -> set[str]:
         "import lockstep.check.verification",
         "import lockstep.subjects.declared",
         "import lockstep.switching.asking",
+        "import lockstep; lockstep.torch",
     ],
 )
 def test_importing_lockstep_imports_no_framework(statement):

@@ -13,6 +13,7 @@ from lockstep.causes.causes import cause_of
 from lockstep.causes.culprits import culprits
 from lockstep.check.steps import forced
 from lockstep.common.errors import FaultWarning, KernelError
+from lockstep.common.search_time import SearchTime
 from lockstep.localise import budget, effects, forcing, written_otherwise
 from lockstep.localise.findings import Blame
 from lockstep.localise.forcing import localise
@@ -246,6 +247,8 @@ def test_one_minus_a_decay_in_float32_is_no_other_pace():
     result, named = found(averaging(0.997, pace=pace, scale=1e3), averaging(0.997, scale=1e3))
     assert [blame.updates for blame in result.blames] == ["bias"]
     assert named == ()
+    sides = averaging(0.997, pace=pace, scale=1e3), averaging(0.997, scale=1e3)
+    assert culprits(result, *sides, NumpyKernels(), SearchTime(0.0)) == (), "no verdict depends on the time"
     _, named = found(averaging(0.997, scale=1e3), averaging(0.997, pace=0.0030001, scale=1e3))
     assert [culprit.pitfall for culprit in named] == ["momentum"]
 

@@ -57,6 +57,18 @@ def test_where_all_values_are_one_no_cause_is_told_and_another_filling_tells_it(
         assert (one.pitfall, one.error) == ("regularizer-kind", untold[0].error)
 
 
+def test_what_one_line_gets_wrong_in_one_way_is_one_culprit_and_another_line_another():
+    def at(operation, line, pitfall="wrong-axis", consequences=0):
+        return Culprit(operation, operation, "operation", "", source=line, pitfall=pitfall, consequences=consequences)
+
+    told = gathered(
+        [at("max", "a.py:3"), at("sum", "a.py:3", consequences=4), at("max", "a.py:4"), at("x", "a.py:3", "")]
+    )
+    assert [(c.reference, c.consequences) for c in told] == [("sum", 4), ("max", 0), ("x", 0)]
+    without_a_line = [at("max", None), at("sum", None)]
+    assert list(gathered(without_a_line)) == without_a_line
+
+
 def test_the_regularizer_is_not_blamed_for_other_values():
     finding = judged(trace(l2(0.001)), trace(l2(0.001), VALUE * 2))
     assert finding.verdict is Verdict.DIVERGED

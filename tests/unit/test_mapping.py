@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lockstep.check.verification import Rules
+from lockstep.check.sides import Rules
 from lockstep.compare.align import align
 from lockstep.convert.proposing import rules_of
 from lockstep.files.checkpoints.entries import Entry

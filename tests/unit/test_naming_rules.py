@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.check.proposed_rules import fewest_patterns, fewest_renames
@@ -64,6 +64,7 @@ NAMES = st.lists(
 ).map(lambda parts: ["/".join(part) for part in parts])
 
 
+@settings(deadline=None)
 @given(NAMES, NAMES, st.randoms(use_true_random=False))
 def test_rules_are_right_whatever_the_names(ours, theirs, random):
     random.shuffle(theirs)

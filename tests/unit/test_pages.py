@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from lockstep.cli import main
 from lockstep.common.errors import InputError
 from lockstep.results import pages
+from lockstep.results.model import Verdict
 from lockstep.results.pitfalls import SLUGS, told
 
 
@@ -61,3 +62,9 @@ def test_an_installation_without_pages_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(pages, "__file__", str(tmp_path / "a" / "b" / "pages.py"))
     with pytest.raises(InputError, match="came without its documentation"):
         pages.pages()
+
+
+def test_the_words_of_a_report_are_in_the_glossary():
+    text = explain("glossary").stdout
+    said = [*map(str, Verdict), "culprit", "cause", "ratio", "noise budget", "consequence", "forced lockstep"]
+    assert [word for word in said if word not in text] == []

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lockstep.causes.hypotheses.case import Cause
-from lockstep.causes.repairs import edit, search, wiring
+from lockstep.causes.repairs import edit, search, together, wiring
 from lockstep.causes.repairs.counterfactual import Agreement, Counterfactual
+from lockstep.causes.repairs.shaking import shaken
 from lockstep.common.errors import FaultWarning
 from lockstep.localise.findings import Localisation
 from lockstep.program import Place, ProgramBuilder, Spec
@@ -76,6 +77,35 @@ def test_two_edits_with_constants_of_their_own_stay_apart():
     assert len(together.sources) == 2
     assert both.outcome(together).outputs is Agreement.EXACT
     assert dataclasses.replace(together, sources={}).operations
+
+
+def test_what_agrees_at_one_set_of_values_alone_is_no_repair():
+    """2 x + 1 is 3 at x = 1; so is a constant 3, and 3 x."""
+    ours, theirs = linear(2.0), linear(3.0)
+    ends = [(theirs.outputs["y"], ours.outputs["y"])]
+    known = {tensor: tensor for tensor, source in theirs.sources.items() if source.kind == "input"}
+    values = np.array([1.25, 2.5, 3.75], np.float32)
+    for program in (ours, theirs):
+        (x,) = known
+        program.sources[x] = dataclasses.replace(program.sources[x], value=values)
+
+    def both(moved=None):
+        return Counterfactual(ours, theirs, ends, known, NumpyKernels(), moved)
+
+    constant = edit.changed_all(theirs.operations[1:], lambda given: 2.0 * values + 1.0, Cause(""))
+    factor = edit.with_constants(theirs, [(theirs.operations[0], 1)], 2.0, Cause(""))
+    assert both().outcome(constant).outputs is Agreement.EXACT
+    assert not together.holds_again([constant], lambda: both(shaken), frozenset())
+    assert together.holds_again([factor], lambda: both(shaken), frozenset())
+
+
+def test_edits_are_made_one_after_the_other_and_their_constants_stay_apart():
+    both, theirs = runs(2.0, 3.0)
+    factor = edit.with_constants(theirs, [(theirs.operations[0], 1)], 5.0, Cause(""))
+    offset = edit.with_constants(theirs, [(theirs.operations[1], 1)], 7.0, Cause(""))
+    settled = both.settled(factor).settled(offset)
+    assert settled.value(theirs.outputs["y"]).tolist() == [12.0, 17.0, 22.0]
+    assert both.value(theirs.outputs["y"]).tolist() == [4.0, 7.0, 10.0]
 
 
 def test_a_mask_that_is_turned_over_twice_is_itself():

@@ -13,13 +13,13 @@ import pytest
 
 from lockstep import config
 from lockstep.check.provenance import digest_of, provenance_of
+from lockstep.common import step_names
 from lockstep.common.errors import InputError
 from lockstep.compare.tolerance import FixedTolerance
-from lockstep.config import arrays, reading
+from lockstep.config import arrays, files, originals, reading
 from lockstep.config.tables import Table
 from lockstep.frameworks import runtimes
 from lockstep.report import json as rendering
-from lockstep.results import step_names
 from lockstep.results.model import Culprit, Provenance, Report, StepReport, Verdict, merged
 
 if sys.version_info >= (3, 11):
@@ -49,9 +49,18 @@ ALONG = {
     "python": {"requirements": ["tensorflow"]},
     "timeout_s": {"requirements": ["tensorflow"]},
     "key": {"path": "b.npz"},
+    **{key: {"runtime": runtime} for runtime, keys in originals.KEYS.items() for key in keys},
 }
 """What a key does not go without."""
+FREE = {"params", "feeds", "fetches", "training_feeds", "inference_feeds"}
+"""Tables whose keys are the user's own."""
 INSTEAD = {"path": ("shape",), "key": ("shape",)}
+OF_FILES = {
+    **{key: {} for key in ("saved_model", "frozen_graph", "meta_graph", "keras_file")},
+    **{key: {"saved_model": "exported"} for key in ("signature", "tags")},
+    **{key: {"frozen_graph": "model.pb"} for key in ("inputs", "outputs", "weights")},
+}
+"""Key of a side that is a file -> what it does not go without, in place of an entry."""
 
 
 def toml(tree) -> str:
@@ -99,6 +108,9 @@ def with_key(path, key, value):
     if path and path[0] == "inputs":
         for gone in INSTEAD.get(key, ()):
             table.pop(gone, None)
+    if path and path[0] in ("reference", "candidate") and key in OF_FILES:
+        table.clear()
+        table.update(OF_FILES[key])
     table.update(ALONG.get(key, {}) if path else {})
     table[key] = value
     return tree
@@ -151,7 +163,9 @@ def test_the_example_of_every_key_is_accepted_by_both(read, path, key):
 
 @pytest.mark.parametrize(("path", "key"), KEYS, ids=lambda part: part if isinstance(part, str) else ".".join(part))
 def test_a_value_of_the_wrong_type_is_refused_by_both(read, path, key):
-    for value in ({"no": "such"}, [[[]]], "") if key not in ("reference", "candidate", "inputs") else ("", 3):
+    takes_a_table = key in ("reference", "candidate", "inputs") or (path and key == "outputs")
+    wrong = (3 if key in FREE else {"no": "such"}, [[[]]], "")
+    for value in ("", 3) if takes_a_table else wrong:
         tree = with_key(path, key, value)
         if value == {"no": "such"} and path == () and key in ("variables", "outputs", "tolerance", "checkpoint"):
             assert "unknown key" in read(tree) or "no path" in read(tree)
@@ -166,6 +180,31 @@ def test_words_and_bounds_are_the_readers():
     assert given["fill"]["enum"] == list(arrays._FILLS)
     assert CONFIGURATION["properties"]["batches"]["maximum"] == arrays.MAX_BATCHES
     assert CONFIGURATION["properties"]["trajectory"]["maximum"] == reading._MAX_STEPS
+    assert CONFIGURATION["properties"]["search_time"]["maximum"] == reading.MOST_S
+    assert CONFIGURATION["properties"]["steps"]["items"]["enum"] == list(step_names.NAMES)
+
+
+def test_the_keys_of_files_are_the_readers():
+    assert {*OF_FILES, "inference_feeds"} == set(files.ALL_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("side", "told"),
+    [
+        ({"saved_model": "d", "entry": "m.py:f"}, "both saved_model and entry"),
+        ({"saved_model": "d", "frozen_graph": "m.pb"}, "both saved_model and frozen_graph"),
+        ({"saved_model": "d", "runtime": "keras"}, 'runtime "tf1"'),
+        ({"keras_file": "m.h5", "runtime": "tf1"}, 'runtime "keras"'),
+        ({"saved_model": "d", "outputs": {"y": "y:0"}}, "does not go with it"),
+        ({"frozen_graph": "m.pb", "loss": "t.py:loss"}, "is not trained"),
+        ({"frozen_graph": "m.pb", "requirements": ["tensorflow"]}, "Take requirements out"),
+        ({"runtime": "tf1", "entry": "m.py:f", "tags": ["serve"]}, "goes with a file"),
+    ],
+)
+def test_what_does_not_go_with_a_file_is_refused_by_both(read, side, told):
+    tree = {**LEAST, "reference": side}
+    assert told in read(tree)
+    assert not valid(tree)
 
 
 @pytest.mark.parametrize("path", TABLES, ids=".".join)
@@ -277,3 +316,12 @@ class TestProvenance:
         assert name == Path(test_schemas.__file__).name
         assert re.fullmatch("[0-9a-f]{64}", told.code["reference"][name])
         assert told.tolerance["rule"] == "fixed"
+
+
+@pytest.mark.parametrize(("key", "takes"), [("inference_feeds", True), ("feeds", False), ("train_op", False)])
+def test_a_graph_in_a_file_is_fed_in_inference_alone(read, key, takes):
+    tree = copy.deepcopy(LEAST)
+    value = "train/Adam" if key == "train_op" else {"keep_prob:0": 1.0} if takes else {"x": "x:0"}
+    tree["reference"] = {"frozen_graph": "model.pb", key: value}
+    assert (read(tree) is None) is takes
+    assert valid(tree) is takes

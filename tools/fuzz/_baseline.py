@@ -64,6 +64,7 @@ def record(folder: Path, name: str, factor: str) -> Path:
     target = folder / name
     request = {
         **entries,
+        "runtime": "tf1",
         "label": "model.py:forward",
         "folder": str(code),
         "single_input": False,

@@ -1,4 +1,4 @@
-"""Checkpoints of TensorFlow's formats V1 and V2 and weights of Keras: damaged, and crafted with right checksums.
+"""Checkpoints of TensorFlow and files of weights: damaged, and crafted with right checksums.
 
 What is damaged must be refused, or have the values that were written. What is crafted must be refused, or be read as
 what it says it is; and no process may die of it.
@@ -38,6 +38,7 @@ class _Originals:
     files: Mapping[str, Path] = {}
     values: Mapping[str, Any] = {}
     model: Any = None
+    graph: tuple[Mapping[str, Any], bytes] = ({}, b"")
 
 
 def prepare(folder: Path) -> None:
@@ -76,11 +77,15 @@ def prepare(folder: Path) -> None:
     held = {name: Held(value.shape, value.dtype.name) for name, value in plain.items()}
     write_safetensors(folder / "safe" / "m.safetensors", held, plain.__getitem__)
     _Originals.model = _written_model(folder)
-    _Originals.files = {kind: folder / kind for kind in ("v1", "v2", "safe", "keras")}
+    _write_others(folder, plain)
+    kinds = ("v1", "v2", "safe", "keras", "keras2", "npz", "objects")
+    _Originals.files = {kind: folder / kind for kind in kinds}
     _Originals.values = {
         "v1": _read(folder / "v1" / "m"),
         "v2": _read(folder / "v2" / "m"),
         "safe": _read_safe(folder / "safe" / "m.safetensors"),
+        "npz": _read(folder / "npz" / "m.npz"),
+        "objects": _read(folder / "objects" / "m"),
     }
 
 
@@ -108,6 +113,32 @@ def _written_model(folder: Path) -> _Weights:
     return _Weights(model)
 
 
+def _write_others(folder: Path, plain: Mapping[str, np.ndarray]) -> None:
+    """Writes the formats that a checkpoint is read from too: of Keras 2, of NumPy, of objects."""
+    import h5py
+    import tensorflow as tf
+
+    for kind in ("keras2", "npz", "objects"):
+        (folder / kind).mkdir()
+    with h5py.File(folder / "keras2" / "m.h5", "w") as file:
+        file.attrs["layer_names"] = np.array([b"net", b"packed"])
+        group = file.create_group("net")
+        group.attrs["weight_names"] = np.array([name.encode() for name in plain])
+        for name, value in plain.items():
+            group.create_dataset(name, data=value)
+        group = file.create_group("packed")
+        group.attrs["weight_names"] = np.array([b"kernel:0"])
+        group.create_dataset("kernel:0", data=np.arange(600.0).reshape(20, 30), chunks=(10, 10), compression="gzip")
+    np.savez_compressed(folder / "npz" / "m.npz", **plain)
+    inner = tf.train.Checkpoint(**{name.replace("/", "_"): tf.Variable(value) for name, value in plain.items()})
+    tf.train.Checkpoint(inner=inner, w=tf.Variable([1.0, 2.0], name="w")).write(str(folder / "objects" / "m"))
+    from lockstep.files.checkpoints.judging import judged
+    from lockstep.files.checkpoints.object_graph import GRAPH
+
+    read = tf.train.load_checkpoint(str(folder / "objects" / "m")).get_tensor(GRAPH)
+    _Originals.graph = judged(folder / "objects" / "m"), read
+
+
 def trials(seed: int, count: int, folder: Path) -> Iterator[Outcome]:
     """Makes a checkpoint in some way, and reads all of it."""
     for number in range(seed, seed + count):
@@ -120,7 +151,7 @@ def trials(seed: int, count: int, folder: Path) -> Iterator[Outcome]:
 
 
 def _read(prefix: Path) -> dict[str, np.ndarray]:
-    from lockstep.frameworks.tensorflow.checkpoint_reader import open_checkpoint
+    from lockstep.frameworks.runtimes import open_checkpoint
 
     checkpoint = open_checkpoint(prefix)
     found = {name: np.array(checkpoint[name]) for name in checkpoint}
@@ -180,6 +211,7 @@ def _safetensors_damaged(random_: random.Random, place: Path) -> str | None:
         header = struct.pack("<Q", random_.choice([len(text), len(text), 2**40, 2**63])) + text
     file.write_bytes(header + data)
     _read_safe(file)
+    _read(file)
     return None
 
 
@@ -209,6 +241,67 @@ def _keras_damaged(random_: random.Random, place: Path) -> str | None:
                 archive.writestr(name, content)
     weight_formats.run_archive(file, np.ones((1, 3), np.float32))
     return None
+
+
+def _weights_damaged(random_: random.Random, place: Path) -> str | None:
+    """Reads a damaged file of HDF5 as weights, without Keras; HDF5 has no checksums of values."""
+    kind, name = random_.choice([("keras", "m.weights.h5"), ("keras2", "m.h5"), ("keras2", "m.h5")])
+    file = _copied(kind, place) / name
+    content = file.read_bytes()
+    for _ in range(random_.choice([1, 1, 3, 20])):
+        content = damaged(content, random_)
+    file.write_bytes(content)
+    _read(file)
+    return None
+
+
+def _weights_cut(random_: random.Random, place: Path) -> str | None:
+    """Overwrites bytes of HDF5's own structures, which begin a file, with numbers that may be sizes and places."""
+    file = _copied("keras2", place) / "m.h5"
+    content = bytearray(file.read_bytes())
+    for _ in range(random_.choice([1, 2, 5])):
+        at = random_.randrange(0, len(content) - 8, random_.choice([1, 8]))
+        content[at : at + 8] = struct.pack("<Q", random_.choice(_NUMBERS) & (1 << 64) - 1)
+    file.write_bytes(content)
+    _read(file)
+    return None
+
+
+def _npz_damaged(random_: random.Random, place: Path) -> str | None:
+    file = _copied("npz", place) / "m.npz"
+    if random_.random() < 0.5:
+        file.write_bytes(damaged(file.read_bytes(), random_))
+        return _differs("npz", _read(file))
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    changed = random_.choice(list(members))
+    members[changed] = damaged(members[changed], random_)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    _read(file)
+    return None
+
+
+def _objects_crafted(random_: random.Random, place: Path) -> str | None:
+    """Changes the graph of objects, each field as it may be, and reads what it makes of a checkpoint."""
+    from lockstep.files.checkpoints import object_graph
+
+    del place
+    held, graph = _Originals.graph
+    for _ in range(random_.choice([1, 1, 3])):
+        graph = _message(graph, random_)
+    with contextlib.suppress(wire.DamagedError):
+        for name, entry in object_graph.named(held, graph).values():
+            if name != entry.name:
+                return f"{name} is called {entry.name}"
+    return None
+
+
+def _objects_damaged(random_: random.Random, place: Path) -> str | None:
+    file = random_.choice(sorted(_copied("objects", place).glob("m.*")))
+    file.write_bytes(damaged(file.read_bytes(), random_))
+    return _differs("objects", _read(place / "m"))
 
 
 _SAFE = (
@@ -378,4 +471,5 @@ def _anything(random_: random.Random, depth: int) -> bytes:
 _WAYS: tuple[Callable[[random.Random, Path], str | None], ...] = (
     _v2_damaged, _v1_damaged, _safetensors_damaged, _v2_resigned, _v2_resigned, _v2_resigned, _v2_texts, _v1_resigned,
     _v1_resigned, _v1_resigned, _table_crafted, _table_crafted, _strange_files, _h5_damaged, _keras_damaged,
+    _weights_damaged, _weights_damaged, _weights_cut, _npz_damaged, _objects_crafted, _objects_damaged,
 )  # fmt: skip

@@ -65,6 +65,11 @@ def cause_of(blame: Blame, reference: Program, candidate: Program, kernels: Kern
     return replace(found, attributes=found.attributes or case.differing())
 
 
+def untested(blame: Blame, reference: Program, candidate: Program, kernels: Kernels) -> Cause:
+    """Tells what differs at a place, for which there is no time to test hypotheses."""
+    return Cause(said(blame), attributes=Case(blame, reference, candidate, kernels).differing())
+
+
 def _tested(hypothesis: Callable[[Case], Iterator[Cause]], case: Case) -> Iterator[Cause]:
     try:
         yield from hypothesis(case)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from lockstep.causes import repairs
-from lockstep.causes.causes import cause_of
+from lockstep.causes.causes import cause_of, untested
 from lockstep.causes.hypotheses.case import Cause
 from lockstep.causes.hypotheses.structure import replaced
+from lockstep.common.search_time import SearchTime, Watch
 from lockstep.localise import budget, waists
 from lockstep.localise.findings import Blame, Localisation, Unchanged
 from lockstep.localise.forcing import updates_alone
 from lockstep.program import Operation, Program
+from lockstep.program.dialect import Trait, having
 from lockstep.program.kernels import Kernels
 from lockstep.results.finding import CHANGED_ALONE, NEVER_CHANGED
 from lockstep.results.model import Culprit, gathered
 from lockstep.results.pitfalls import Slug
 
-_SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "StridedSlice", "Fill", "Concat"})
+_SHAPING = frozenset({"Reshape", "Transpose", "Cast", "Pack", "Unpack", "StridedSlice", "Fill"})
 
 
 _MANY = 3
@@ -32,32 +34,78 @@ _FUNCTIONS = frozenset({"wrong-activation", "gelu-form"})
 """What is told where both sides compute a function that has a name."""
 
 
-def culprits(found: Localisation, reference: Program, candidate: Program, kernels: Kernels) -> tuple[Culprit, ...]:
+def culprits(
+    found: Localisation,
+    reference: Program,
+    candidate: Program,
+    kernels: Kernels,
+    allowed: SearchTime | None = None,
+) -> tuple[Culprit, ...]:
     """Returns one culprit for each place; several rounds of one loop are one place.
 
     A moving average whose pace is `1 - decay` computed in float32 on one side and in float64 on the other is none.
+
+    Args:
+        found: What forced lockstep blames; a note is added to it where the time was over before all was tried.
+        reference: The reference's program.
+        candidate: The candidate's.
+        kernels: Runs operations.
+        allowed: How long causes are looked for. It decides what is said of places, and never whether there are any.
     """
+    watch = Watch(allowed or SearchTime())
     many = len(found.blames) > _MANY
-    repair = repairs.sought(found, reference, candidate, kernels) if many else None
+    repair = repairs.sought(found, reference, candidate, kernels, watch) if many else None
     blames: list[tuple[Blame, Cause]] = []
     if repair is None:
-        blames = _explained(found, reference, candidate, kernels)
+        blames = _explained(found, reference, candidate, kernels, watch)
         if not many and _says_little(blames):
-            repair = repairs.sought(found, reference, candidate, kernels)
+            repair = repairs.sought(found, reference, candidate, kernels, watch, alone=True)
+            repair = repair if repair is not None and _says_more(repair, blames) else None
     if repair is not None:
         left = dataclasses.replace(found, blames=list(repair.left), unions={}, wholes=[])
-        blames = _explained(left, reference, candidate, kernels)
+        blames = _explained(left, reference, candidate, kernels, watch)
+    if (note := watch.note()) is not None and (repair is None or watch.unexplained):
+        found.notes.append(note)
     computed = [_culprit(blame, cause, reference, candidate) for blame, cause in blames]
-    told = [*_moved(computed, [blame for blame, _ in blames]), *map(_unchanged, found.unchanged)]
+    moved = _moved(computed, [blame for blame, _ in blames])
+    told = [*_each_line_once(moved, blames), *map(_unchanged, found.unchanged)]
     if repair is not None:
-        told.insert(0, _repaired(repair, len(found.blames) - len(repair.left) - 1, reference, candidate))
+        told = [*(_repaired(each, reference, candidate) for each in repair.found), *told]
     return gathered(told)
 
 
+def _each_line_once(culprits: Sequence[Culprit], blames: Sequence[tuple[Blame, Cause]]) -> list[Culprit]:
+    """Tells what one line of the candidate does wrong once, with the count: in all rounds of a loop, in all layers."""
+    told: dict[Hashable, Culprit] = {}
+    for culprit, (blame, cause) in zip(culprits, blames, strict=True):
+        named = bool(cause.pitfall) and not cause.vague and bool(culprit.source) and blame.updates is None
+        key = (culprit.source, culprit.kind, culprit.cause, culprit.fix, culprit.operations) if named else id(culprit)
+        first = told.get(key)
+        told[key] = culprit if first is None else dataclasses.replace(first, consequences=first.consequences + 1)
+    return list(told.values())
+
+
+def _says_more(repair: repairs.Repairs, blames: Sequence[tuple[Blame, Cause]]) -> bool:
+    """Whether edits are fewer than places, or tell a cause where a place had none.
+
+    What is left in a variable may be off by less than a run that is partly in float32 can tell: an update that has a
+    cause of its own is not dropped for it.
+    """
+    causes = {each.cause.pitfall for each in repair.found}
+    left = {blame.updates for blame in repair.left}
+    for blame, cause in blames:
+        own = not cause.vague and cause.pitfall not in causes | _SAYS_LITTLE
+        if own and blame.updates is not None and blame.updates not in left:
+            return False
+    told = len(repair.found) + len(repair.left)
+    without = sum(cause.pitfall in _SAYS_LITTLE or cause.vague for _, cause in blames)
+    return told == 1 or told < len(blames) or (told == len(blames) and without > len(repair.left))
+
+
 def _explained(
-    found: Localisation, reference: Program, candidate: Program, kernels: Kernels
+    found: Localisation, reference: Program, candidate: Program, kernels: Kernels, watch: Watch
 ) -> list[tuple[Blame, Cause]]:
-    told = _Explaining(reference, candidate, kernels, updates_alone(reference)).explained(found)
+    told = _Explaining(reference, candidate, kernels, updates_alone(reference), watch).explained(found)
     blames = [(blame, cause) for blame, cause in told if blame.updates is None or not cause.rounded]
     return _each_dropout_once(blames, candidate)
 
@@ -67,11 +115,11 @@ def _says_little(blames: Sequence[tuple[Blame, Cause]]) -> bool:
     return len(blames) > 1 or any(cause.pitfall in _SAYS_LITTLE or cause.vague for _, cause in blames)
 
 
-def _repaired(repair: repairs.Repair, follow: int, reference: Program, candidate: Program) -> Culprit:
-    """Tells an edit that repairs all as the one culprit; everything else that was blamed follows from it."""
+def _repaired(repair: repairs.Repair, reference: Program, candidate: Program) -> Culprit:
+    """Tells an edit of a repair as one culprit; what was blamed because of it follows from it."""
     sides = tuple(() if operation is None else (operation,) for operation in repair.cause.operations)
     blame = dataclasses.replace(repair.blame, reference=sides[0] or repair.blame.reference, candidate=sides[1])
-    return dataclasses.replace(_culprit(blame, repair.cause, reference, candidate), consequences=follow)
+    return dataclasses.replace(_culprit(blame, repair.cause, reference, candidate), consequences=repair.follow)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +132,14 @@ class _Explaining:
     Attributes:
         known: The ends of places that have a cause, the reference's and the candidate's.
         updates: The reference's tensors that lead to no output -> the variable that they lead to.
+        watch: Tells when to stop.
     """
 
     reference: Program
     candidate: Program
     kernels: Kernels
     updates: Mapping[int, str]
+    watch: Watch
     known: set[tuple[int, int]] = dataclasses.field(default_factory=set)
 
     def explained(self, found: Localisation) -> list[tuple[Blame, Cause]]:
@@ -143,6 +193,12 @@ class _Explaining:
         return found
 
     def _cause(self, blame: Blame) -> Cause:
+        # An update may turn out to be none, as its pace is only rounded otherwise: on that a verdict depends.
+        if blame.updates is None and self.watch.over():
+            self.watch.unexplained += 1
+            return untested(blame, self.reference, self.candidate, self.kernels)
+        self.watch.explained += 1
+        self.watch.says()
         return cause_of(blame, self.reference, self.candidate, self.kernels)
 
     def _narrowed(self, blame: Blame, cause: Cause) -> tuple[Blame, Cause]:
@@ -159,7 +215,8 @@ class _Explaining:
 
     def _before(self, blame: Blame) -> Iterator[tuple[Blame, Cause]]:
         """Yields what alone may be to blame, as behind it the candidate is right."""
-        for cut in () if blame.drawn else waists.cuts(self.kernels, blame.ours, blame.theirs):
+        stop = blame.drawn or self.watch.over()
+        for cut in () if stop else waists.cuts(self.kernels, blame.ours, blame.theirs):
             before = self._first(blame, cut)
             # What is done in half precision is as wrong as the cast in front of it.
             casts = all(operation.type == "Cast" for operation in (*before.reference, *before.candidate))
@@ -167,7 +224,7 @@ class _Explaining:
                 yield before, self._cause(before)
 
     def _in_pieces(self, blame: Blame, cause: Cause, known: int) -> list[tuple[Blame, Cause, int]]:
-        if cause.pitfall or blame.drawn or known == len(self.known):
+        if cause.pitfall or blame.drawn or known == len(self.known) or self.watch.over():
             return [(blame, cause, known)]
         pieces = self._pieces(blame, cause)
         return [(*pair, len(self.known) if pair[0] is blame else -1) for pair in pieces]
@@ -223,7 +280,6 @@ class _Explaining:
 
 
 _OF_RATES = frozenset({"keep-prob-as-rate", "dropout-rate"})
-_COMPARING = frozenset({"GreaterEqual", "Greater", "Less", "LessEqual"})
 
 
 def _each_dropout_once(pairs: Sequence[tuple[Blame, Cause]], candidate: Program) -> list[tuple[Blame, Cause]]:
@@ -232,7 +288,9 @@ def _each_dropout_once(pairs: Sequence[tuple[Blame, Cause]], candidate: Program)
     A dropout says its rate twice, as a threshold and as a factor: another rate is one mistake.
     """
     deciding = [
-        blame for blame, cause in pairs if cause.pitfall in _OF_RATES and _families(blame.candidate) & _COMPARING
+        blame
+        for blame, cause in pairs
+        if cause.pitfall in _OF_RATES and _families(blame.candidate) & having(Trait.COMPARES)
     ]
 
     def repeats(blame: Blame, cause: Cause) -> bool:

@@ -177,17 +177,24 @@ def _change(name: str, value: Any, base: Mapping[str, Any], own: Description, ra
     if name == "clip":
         return f"gradients must be clipped by {_clipping(value, base)} (the candidate clips by {_clipping(had, base)})"
     if name == "initial_accumulator" and own.kind == "rmsprop":
-        return (
-            f"the mean square must start from {value:g} (the candidate's starts from {had:g}; Keras has no argument "
-            "for it: build the optimizer and assign the value to its velocity variables before the first step)"
+        how = (
+            "PyTorch has no argument for it: make one step and fill square_avg in the optimizer's state"
+            if own.framework == "torch"
+            else "Keras has no argument for it: build the optimizer and assign the value to its velocity variables "
+            "before the first step"
         )
+        return f"the mean square must start from {value:g} (the candidate's starts from {had:g}; {how})"
     if name == "epsilon_place":
-        return _PLACES[value]
+        return _BEFORE_CORRECTION if (had, value) == ("corrected", "outside") else _PLACES[value]
     return _IN_WORDS.get(name) or (
         f"{own.name}({own.called(name)}={_plain(value)}) is needed (the candidate has {_plain(had)})"
     )
 
 
+_BEFORE_CORRECTION = (
+    "epsilon must be added to the root of the second moment as it is (the candidate adds it to the root after the bias "
+    "correction, as torch.optim.Adam does, where it weighs more in the first steps)"
+)
 _PLACES = {
     "inside": "epsilon must be added under the root",
     "outside": "epsilon must be added outside the root",

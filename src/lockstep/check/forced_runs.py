@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lockstep.causes.culprits import culprits
-from lockstep.check.proof import whole
+from lockstep.check.compared_before import Compared, ComparedBefore
+from lockstep.check.proof import thresholds, whole
 from lockstep.check.steps.forced import Located
 from lockstep.common.arrays import Arrays
 from lockstep.common.errors import KernelError, LockstepError, ProgramError, SubjectError, told_as_fault
+from lockstep.common.search_time import SEARCH_TIME_S, SearchTime
 from lockstep.compare import filling
 from lockstep.compare.align import Alignment
 from lockstep.frameworks import runtimes
@@ -22,9 +25,10 @@ from lockstep.localise.matching import alike_draws, reads_all, with_draws_shaped
 from lockstep.localise.observed import observed
 from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.program import Program
-from lockstep.program.kernels import Kernels
+from lockstep.program.kernels import Kernels, Runtime
+from lockstep.program.relaying import relaid
 from lockstep.results.evidence import ProgramPair
-from lockstep.subjects import Followed, Setting
+from lockstep.subjects import TRAINING_LOSS, Followed, Objective, Setting
 from lockstep.traces.trace import ForwardDraw, Trace
 
 
@@ -40,6 +44,9 @@ class ForcedRuns:
         max_memory: Bytes of the reference's values to hold in memory.
         training: Whether what the run leaves in variables counts. In inference nobody runs a graph's updates, which
             eager code does at once.
+        kernels: Makes what runs single operations, once there are any; by default it knows nothing of other modes.
+        search_time_s: How long causes are looked for in each comparison.
+        compared: What other modes compared, which is not compared again; None: nothing.
 
     Attributes:
         draws: What the reference's forward pass draws; by these the candidate may decide which operations run.
@@ -56,8 +63,14 @@ class ForcedRuns:
         max_memory: int = MAX_MEMORY,
         *,
         training: bool = True,
+        kernels: Callable[[], Runtime] = runtimes.remembering_kernels,
+        search_time_s: float = SEARCH_TIME_S,
+        compared: ComparedBefore | None = None,
     ) -> None:
         self._training = training
+        self._make_kernels = kernels
+        self._searching = SearchTime(search_time_s, say)
+        self._compared = compared or ComparedBefore()
         self.draws: Sequence[ForwardDraw] | None = None
         self.watch: Callable[[ProgramPair], None] | None = None
         self._reference, self._candidate, self._alignment = reference, candidate, alignment
@@ -67,6 +80,11 @@ class ForcedRuns:
         self._positive: frozenset[str] = frozenset()
         self._of_distinct: list[Located | None] = []
         self._kept: tuple[Program, Program] | None = None
+
+    @functools.cached_property
+    def _kernels(self) -> Runtime:
+        """What runs single operations; a check of two recordings has none, and needs no framework."""
+        return self._make_kernels()
 
     def positive(self, keys: Collection[str]) -> None:
         """Says which of the reference's variables have to be positive among the distinct values."""
@@ -115,6 +133,19 @@ class ForcedRuns:
             self._done.append((base, located))
         return located
 
+    def of_loss(self, reference: Objective, candidate: Objective) -> Located | None:
+        """Returns what is to blame for another training loss, at distinct values; None where it cannot be followed.
+
+        Args:
+            reference: The reference's loss.
+            candidate: The candidate's.
+        """
+        if reference.loss is None or candidate.loss is None:
+            return None
+        ours, theirs = filling.filled("distinct", self._alignment, self._positive)
+        losses = reference, candidate
+        return self._at({**self._base, **ours.values}, theirs.values, losses=losses)
+
     def on(self, inputs: Arrays) -> OnInputs:
         """Returns the same about runs on other inputs."""
         return OnInputs(self, inputs)
@@ -159,22 +190,40 @@ class ForcedRuns:
         inputs: Arrays | None = None,
         *,
         kept: tuple[Program, Program] | None = None,
+        losses: tuple[Objective, Objective] | None = None,
     ) -> Located | None:
         if self._reference is None or self._candidate is None:
             return None
 
-        kernels = runtimes.kernels()
         self._say("forced lockstep: taking down both sides, operation by operation")
         try:
-            reference, candidate, partners = self._programs(ours, theirs, inputs, kept=kept)
-            self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
-            observe = self._observer(reference, candidate, kernels)
-            found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory, observe=observe)
-            return Located(found, culprits(found, reference, candidate, kernels))
+            return self._located(*self._programs(ours, theirs, inputs, kept=kept, losses=losses))
         except LockstepError as error:
             return Located(Localisation(limits=[str(error)]), ())
         except Exception as error:  # whatever a framework refuses is one of ours by now: this one is a bug
             return Located(Localisation(limits=[told_as_fault(error)]), ())
+
+    def _located(self, reference: Program, candidate: Program, partners: Mapping[str, str]) -> Located:
+        kernels = self._kernels
+        known = None if self.watch is not None else self._compared.find(reference, candidate, partners, kernels)
+        if known is not None:
+            return known
+        self._say(f"forced lockstep: {len(candidate.operations):,} operations on the reference's values")
+        observe = self._observer(reference, candidate, kernels)
+        found = localise(reference, candidate, partners, kernels, max_memory=self._max_memory, observe=observe)
+        if found.blames:
+            self._say(f"looking for causes of {len(found.blames):,} differences")
+        named = culprits(found, reference, candidate, kernels, self._searching)
+        compared = () if named else thresholds.thresholds(reference, candidate, found, kernels)
+        located = Located(
+            found,
+            named or thresholds.culprits(compared),
+            tuple(thresholds.unproved(compared)),
+            other_numbers={} if named else thresholds.other_numbers(reference, candidate, found),
+            notes=() if named else thresholds.least_epsilons(reference, candidate, found),
+        )
+        self._compared.keep(Compared(reference, candidate, partners, located))
+        return located
 
     def _observer(self, reference: Program, candidate: Program, kernels: Kernels) -> Observe | None:
         if (watch := self.watch) is None:
@@ -229,20 +278,41 @@ class ForcedRuns:
         inputs: Arrays | None = None,
         *,
         kept: tuple[Program, Program] | None = None,
+        losses: tuple[Objective, Objective] | None = None,
     ) -> tuple[Program, Program, dict[str, str]]:
         assert self._reference is not None
         assert self._candidate is not None
+        of = losses or (None, None)
         reference, candidate = kept or (
-            self._used(self._reference.program(ours, inputs=inputs)),
-            self._used(self._candidate.program(theirs, self.draws, inputs=inputs)),
+            self._used(_of_loss(self._reference.program(ours, inputs=inputs, objective=of[0]), of[0])),
+            self._used(_of_loss(self._candidate.program(theirs, self.draws, inputs=inputs, objective=of[1]), of[1])),
         )
         candidate = with_draws_shaped_alike(candidate, reference)
-        # What a transform makes has another value, and is no partner.
-        made = self._alignment.transforms
+        candidate, turned = self._relaid(candidate, ours)
+        # What a transform makes of other numbers, or of a part, is no partner.
+        made = self._alignment.transforms.keys() - turned
         partners = {c.key: r.key for r, c in filling.alike(self._alignment) if c.key not in made}
         if reads_all(reference, candidate, partners):
             candidate = without_duplicates(candidate, reference)
         return reference, candidate, partners
+
+    def _relaid(self, candidate: Program, ours: Mapping[str, np.ndarray]) -> tuple[Program, set[str]]:
+        """Returns the candidate's program as it reads the reference's variables, and the keys of those it turns."""
+        moves = {}
+        for r, c in filling.alike(self._alignment):
+            transform = self._alignment.transforms.get(c.key)
+            found = None if transform is None else transform.moves(tuple(r.shape))
+            if found is not None and r.key in ours:
+                moves[c.key] = found
+        values = {c.key: ours[r.key] for r, c in self._alignment.pairs if c.key in moves}
+        return relaid(candidate, moves, values), set(moves)
+
+
+def _of_loss(program: Program, objective: Objective | None) -> Program:
+    """Returns what leads to the training loss alone, where that is what is asked for."""
+    if objective is None:
+        return program
+    return dataclasses.replace(program, outputs={TRAINING_LOSS: program.outputs[TRAINING_LOSS]}, writes={})
 
 
 @dataclass(frozen=True)

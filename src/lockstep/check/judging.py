@@ -12,7 +12,7 @@ import numpy as np
 
 from lockstep.check.proof import start
 from lockstep.check.proof.whole import Whole, distance
-from lockstep.check.steps import added_losses, gradients, numbers, shares
+from lockstep.check.steps import added_losses, gradients, numbers, penalties, shares
 from lockstep.check.steps.forced import Located
 from lockstep.common.arrays import Arrays, largest_magnitude
 from lockstep.compare import sensitivity
@@ -91,6 +91,7 @@ class Judge:
         runtimes: How the two runtimes are told apart: `"TensorFlow 1.15.5 against 2.21.0"`.
         watch: Is shown the traces of each question; None: nobody looks.
         heeded: Which outputs are compared.
+        sums_compared: Whether both sides state a training loss, which `gradients` compares with all that is added.
     """
 
     tolerance: FixedTolerance
@@ -100,6 +101,7 @@ class Judge:
     runtimes: Callable[[], str]
     watch: Callable[[Traces], None] | None = None
     heeded: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] = dict
+    sums_compared: bool = False
     _measured: list[tuple[Trace, Noise]] = field(default_factory=list)
 
     def results(
@@ -128,9 +130,12 @@ class Judge:
             return None if found is None else found.loss
 
         factor = sensitivity.FACTOR
-        return [
+        of_losses = [
             numbers.losses(traces.reference, traces.candidate, alignment, self.rules, both),
             added_losses.judge(traces.reference, traces.candidate, both, traces.base, movement, factor),
+        ]
+        return [
+            *(map(penalties.deferred, of_losses) if self.sums_compared else of_losses),
             self._judged("output", _Case(traces, alignment, noise, evidence), self._outputs, self._outputs),
             self.state(traces, alignment, perturbed, evidence),
         ]

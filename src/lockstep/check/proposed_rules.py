@@ -61,7 +61,7 @@ def rules_for(proposal: Proposal, kept: Mapping[str, str], candidate: Sequence[s
         kept: Names of the reference that have a partner -> its name; no rule leads them elsewhere.
         candidate: All names of the candidate, its variables cut as the proposal cuts them.
     """
-    shared = {pair.entry.name for pair in proposal.pairs if "split(" in pair.transform}
+    shared = {pair.entry.name for pair in proposal.pairs if pair.shared}
     renamed = {
         pair.entry.name: pair.record.name
         for pair in proposal.pairs
@@ -167,21 +167,27 @@ def _cost(rule: Rename) -> tuple[int, int]:
 
 def variants(name: str, to: str) -> Iterator[Rename]:
     """Yields rules that lead a name to another, from the widest to the name itself."""
-    ours, theirs = name.split("/"), to.split("/")
+    ours, theirs = name.split(_separator(name)), to.split(_separator(to))
     stretches = [
         (kind == "equal", ours[a:b], theirs[c:d])
         for kind, a, b, c, d in difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes()
     ]
+    ends = _separator(name), _separator(to)
     equal = [place for place, (same, _, _) in enumerate(stretches) if same]
     open_ended = [place for place in (0, len(stretches) - 1) if place in equal]
     for wild in itertools.product((True, False), repeat=min(len(equal), _VARIANTS)):
         chosen = {place for place, is_wild in zip(equal, wild, strict=False) if is_wild}
         for dropped in _subsets([place for place in open_ended if place in chosen]):
             for numbers, words in ((True, False), (True, True), (False, False)):
-                rule = _rule(stretches, chosen, dropped, numbers=numbers, words=words)
+                rule = _rule(stretches, chosen, dropped, numbers=numbers, words=words, ends=ends)
                 if rule is not None and _leads(rule, name, to):
                     yield rule
     yield f"^{re.escape(name)}$", _replacement(to)
+
+
+def _separator(name: str) -> str:
+    """Returns what a name's scopes end with: PyTorch's are `block.0.conv.weight`."""
+    return "." if "/" not in name and "." in name else "/"
 
 
 def _subsets(places: Sequence[int]) -> Iterator[frozenset[int]]:
@@ -198,7 +204,13 @@ _Stretch = tuple[bool, list[str], list[str]]
 
 
 def _rule(
-    stretches: Sequence[_Stretch], wild: set[int], dropped: frozenset[int], *, numbers: bool, words: bool
+    stretches: Sequence[_Stretch],
+    wild: set[int],
+    dropped: frozenset[int],
+    *,
+    numbers: bool,
+    words: bool,
+    ends: tuple[str, str],
 ) -> Rename | None:
     """Writes a rule; stretches in `wild` are equal and may be anything, those in `dropped` are not looked at."""
     pattern: list[str] = []
@@ -212,7 +224,7 @@ def _rule(
             pattern.append("(.*)")
             replacement.append(f"\\{groups}")
             continue
-        written, made, used = _stretch("/".join(ours), "/".join(theirs), groups, numbers=numbers, words=words)
+        written, made, used = _stretch(ends[0].join(ours), ends[1].join(theirs), groups, numbers=numbers, words=words)
         groups += used
         pattern += [written] if ours else []
         replacement += [made] if theirs else []
@@ -221,16 +233,16 @@ def _rule(
     front, back = 0 in dropped, len(stretches) - 1 in dropped
     if not pattern and (front or not back):
         return None
-    return _joined(pattern, "^", "$", front=front, back=back), _joined(replacement, "", "", front=front, back=back)
+    written = _joined(pattern, ("^", "$"), re.escape(ends[0]), front=front, back=back)
+    return written, _joined(replacement, ("", ""), ends[1], front=front, back=back)
 
 
-def _joined(parts: Sequence[str], begin: str, end: str, *, front: bool, back: bool) -> str:
+def _joined(parts: Sequence[str], around: tuple[str, str], between: str, *, front: bool, back: bool) -> str:
     if front and back and not parts:
-        return "/"
-    text = "/".join(parts)
-    first = begin if not front else "/" if parts else ""
-    last = end if not back else "/" if parts else ""
-    return f"{first}{text}{last}"
+        return between
+    first = around[0] if not front else between if parts else ""
+    last = around[1] if not back else between if parts else ""
+    return f"{first}{between.join(parts)}{last}"
 
 
 def _stretch(ours: str, theirs: str, groups: int, *, numbers: bool, words: bool) -> tuple[str, str, int]:
@@ -284,11 +296,12 @@ def fewest_patterns(made: Mapping[str, str], names: Sequence[str]) -> list[tuple
 
 def _tails(name: str) -> Iterator[str]:
     """Yields patterns for a name, the widest first: what it ends with, numbers being any, then the name itself."""
-    parts = name.split("/")
+    end = _separator(name)
+    parts, before = name.split(end), re.escape(end)
     for count in range(1, len(parts)):
-        tail = "/".join(parts[-count:])
-        yield f"/{re.sub('[0-9]+', '[0-9]+', re.escape(tail))}$"
-        yield f"/{re.escape(tail)}$"
+        tail = end.join(parts[-count:])
+        yield f"{before}{re.sub('[0-9]+', '[0-9]+', re.escape(tail))}$"
+        yield f"{before}{re.escape(tail)}$"
     yield f"^{re.escape(name)}$"
 
 

@@ -6,10 +6,11 @@ The design, and what running may and may not change, is in docs/design/names.md.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import re
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,20 +18,21 @@ from typing import Any
 import numpy as np
 
 from lockstep.check.judging import Judge, Traces
+from lockstep.check.pairs_in_doubt import Orders, PairsInDoubt
 from lockstep.check.proof import roles
 from lockstep.check.proof.whole import distance
 from lockstep.check.proposed_rules import ProposedRules, rules_for
 from lockstep.common.errors import InputError, ProgramError, SubjectError
 from lockstep.compare import filling, sensitivity
 from lockstep.compare.align import Alignment, Rename, TransformRule, align, renamer
-from lockstep.files.checkpoints.entries import Entry
-from lockstep.files.checkpoints.mapping import Pair, Proposal, exact_rules, propose
+from lockstep.files.checkpoints.foreign import proposed
+from lockstep.files.checkpoints.mapping import Pair, Proposal, exact_rules
 from lockstep.ground.structure import same_bits
 from lockstep.naming.likeness import Ground, role
 from lockstep.naming.orders import ordered, read_order
 from lockstep.results.finding import Finding
 from lockstep.results.model import Verdict
-from lockstep.subjects import Setting
+from lockstep.subjects import Ask, Setting
 from lockstep.subjects.built import Built, Sided
 from lockstep.subjects.variable_parts import cut_again, cut_by
 from lockstep.traces.trace import Trace, VariableRecord
@@ -120,12 +122,28 @@ def settle(  # noqa: PLR0913 - what a check knows when names turn out to differ
     """
     if not alignment.missing or not alignment.extra or not built.candidate.free:
         return None
+    if told := _made_of_several(built, alignment):
+        finding = Finding(Verdict.UNDECIDED, told, (told,), {"proposal": "question", "proposed_answers": []})
+        return Settled(ProposedRules(), finding, question=True)
     judge.say("the names differ: looking for the pairs")
     search = _Search(built, first, alignment, given, judge, rules_offered=rules_offered)
     hypothesis = search.hypothesis()
     if hypothesis is None:
         return None
     return search.settled(hypothesis, in_training)
+
+
+def _made_of_several(built: Built, alignment: Alignment) -> str:
+    """Says that a variable of the candidate would be made of several of the reference's; empty where none would."""
+    shared = {key for key, one in built.reference.conventions.items() if one.shared}
+    found = [record.name for record, _ in alignment.missing if record.key in shared]
+    fewer = len(alignment.extra) < len(alignment.missing)
+    if not found or not fewer or any(one.shared for one in built.candidate.conventions.values()):
+        return ""
+    return (
+        f"the reference keeps in {' and '.join(found[:2])} what the candidate keeps in one variable, their sum, which "
+        "no rule can say; exchange the two sides, so that the candidate's are made of the reference's"
+    )
 
 
 class _Search:
@@ -143,17 +161,18 @@ class _Search:
     ) -> None:
         self._built, self._first, self._aligned, self._given, self._judge = built, first, alignment, given, judge
         self._rules_offered = rules_offered
-        self._missing = _named_once([record for record, _ in alignment.missing], first.reference.variables)
-        self._extra = _named_once([record for record, _ in alignment.extra], first.candidate.variables)
+        self._conventions = built.reference.conventions, built.candidate.conventions
+        self._missing = _told_apart([record for record, _ in alignment.missing])
+        self._extra = _told_apart([record for record, _ in alignment.extra])
+        self._in_doubt = PairsInDoubt(built, first.reference.before, self._missing, self._extra, judge.say)
         self._until = time.perf_counter() + _MOST_S
 
-    def hypothesis(self, places: tuple[Mapping[str, int], Mapping[str, int]] | None = None) -> _Hypothesis | None:
+    def hypothesis(self, places: Orders | None = None) -> _Hypothesis | None:
         """Returns what names, shapes, roles and an order give: that of making, or by the places in another."""
         missing, extra = self._missing, self._extra
         if places is not None:
             missing, extra = ordered(missing, places[0]), ordered(extra, places[1])
-        entries = [Entry(record.name, tuple(record.shape), record.dtype) for record in missing]
-        proposal = propose(entries, extra, ordered=True)
+        proposal = proposed(missing, extra, self._conventions)
         if not self._rules_offered:
             proposal = dataclasses.replace(
                 proposal, pairs=tuple(pair for pair in proposal.pairs if not pair.transform), parts=()
@@ -168,17 +187,17 @@ class _Search:
         candidate = cut_by(proposal.parts, self._first.candidate.variables)
         renamed = renamer(self._given.rename)
         waiting = {record.name for record in self._missing}
-        kept = {record.name: renamed(record.name) for record in reference if record.name not in waiting}
+        kept = {record.key: renamed(record.key) for record in reference if record.key not in waiting}
         wanted = {pair.record.name: pair.entry.name for pair in proposal.pairs}
         before = {(r.key, c.key) for r, c in self._aligned.pairs}
-        fewest = rules_for(proposal, kept, [record.name for record in candidate])
+        fewest = rules_for(proposal, kept, [record.key for record in candidate])
         for rules in (fewest, ProposedRules(*exact_rules(proposal), proposal.parts)):
             every = self._given.with_rules(rules)
             try:
                 found = align(reference, candidate, every.rename, every.transforms, every.ignore)
             except InputError:
                 continue  # the other way of writing them is left
-            new = {c.name: r.name for r, c in found.pairs if (r.key, c.key) not in before}
+            new = {c.key: r.key for r, c in found.pairs if (r.key, c.key) not in before}
             if new == wanted and before <= {(r.key, c.key) for r, c in found.pairs}:
                 return _Hypothesis(proposal, rules, found)
         return None
@@ -206,13 +225,21 @@ class _Search:
         if other is not None:
             return self._question(made, other, _CONTRADICTED)
         if read is not None and _pairs(read.proposal) != _pairs(made.proposal):
-            return self._question(made, read, _ORDERS)
+            spoken_for = [len(self._in_doubt.spoken_for(one.alignment)) for one in (made, read)]
+            if spoken_for[0] == spoken_for[1]:
+                return self._question(made, read, _ORDERS)
+            made = read if spoken_for[1] > spoken_for[0] else made
         return self._unconfirmed(made, "the outputs differ")
 
     def _by_reading(self, made: _Hypothesis) -> _Hypothesis | None:
         """Returns the hypothesis by the order in which the programs read their variables; None where it is unknown."""
         if not any(pair.ground is Ground.ORDER for pair in made.proposal.pairs):
             return None
+        read = self._read(made)
+        return None if read is None else self.hypothesis(read)
+
+    def _read(self, made: _Hypothesis) -> Orders | None:
+        """Returns the variables that both programs read -> their place in that order; None where it is unknown."""
         ours, theirs = self._built.program_of_reference(), self._built.candidate.followed
         if ours is None or theirs is None:
             return None
@@ -222,7 +249,7 @@ class _Search:
             candidate = theirs.program(values[1].values)
         except (ProgramError, SubjectError, InputError):
             return None  # of code that runs in a function alone, say; the order of making is left
-        return self.hypothesis((read_order(reference), read_order(candidate)))
+        return read_order(reference), read_order(candidate)
 
     def _other_orders(self, made: _Hypothesis, bench: _Bench, grounds: set[Ground]) -> Iterator[_Hypothesis]:
         """Yields the hypotheses, other than this one, by which the outputs agree; pairs of other grounds stay."""
@@ -259,8 +286,8 @@ class _Search:
         return self._used(found, Verdict.EQUIVALENT, "confirmed by running", "confirmed")
 
     def _unconfirmed(self, made: _Hypothesis, why: str) -> Settled | None:
-        """Goes on with the pairs of one role; others, which shape or order alone gave, are no pairs then."""
-        kept = tuple(pair for pair in made.proposal.pairs if role(pair.entry.name) == role(pair.record.name))
+        """Goes on with the pairs that stay pairs though the outputs differ by them; others are no pairs then."""
+        kept = self._in_doubt.kept(made.proposal, made.alignment, functools.partial(self._read, made))
         if len(kept) < len(made.proposal.pairs):
             found = self._written(dataclasses.replace(made.proposal, pairs=kept))
             if found is None:
@@ -281,8 +308,9 @@ class _Search:
 
     def _question(self, made: _Hypothesis, other: _Hypothesis, kind: _Kind) -> Settled:
         ours, theirs = _pairs(made.proposal), _pairs(other.proposal)
-        apart = [(name, ours[name], theirs[name]) for name in ours if theirs.get(name, ours[name]) != ours[name]]
-        shown = [f"{name} is {a}, or {b}" for name, a, b in apart[:_SHOWN]]
+        both = [(name, ours.get(name), theirs.get(name)) for name in {**ours, **theirs}]
+        apart = [(name, a, b) for name, a, b in both if a != b]
+        shown = [f"{name} is {a or 'none of the candidate'}, or {b or 'none'}" for name, a, b in apart[:_SHOWN]]
         more = [f"... and {len(apart) - _SHOWN:,} more"] if len(apart) > _SHOWN else []
         details = [kind.why, *shown, *more]
         details.append("put the answer that is right into lockstep.toml and check again; nothing else was judged")
@@ -384,7 +412,7 @@ class _Bench:
 
     def agree(self, values: Mapping[str, np.ndarray], *, thoroughly: bool = False) -> bool:
         """Tells whether the outputs agree at the candidate's values; thoroughly: or differ by rounding alone."""
-        candidate = self._built.candidate.run(Setting("given", values), draws=self._base.forward_draws)
+        candidate = self._built.candidate.run(Setting("given", values), Ask(draws=self._base.forward_draws))
         tolerance = self._judge.tolerance
         if self._judge.outputs_agree(self._base, candidate):
             return True
@@ -408,15 +436,14 @@ class _Bench:
         )
 
 
-def _named_once(records: Sequence[VariableRecord], among: Sequence[VariableRecord]) -> list[VariableRecord]:
-    """Leaves out variables of one name, which no rule can tell apart."""
-    counts = Counter(record.name for record in among)
-    return [record for record in records if counts[record.name] == 1]
+def _told_apart(records: Sequence[VariableRecord]) -> list[VariableRecord]:
+    """Calls variables of one name as rules tell them apart: `w`, `w#2`."""
+    return [record._replace(name=record.key) for record in records]
 
 
 def _pairs(proposal: Proposal) -> dict[str, str]:
     """Returns the reference's names -> the candidate's, of pairs by rename."""
-    return {pair.entry.name: pair.record.name for pair in proposal.pairs if "split(" not in pair.transform}
+    return {pair.entry.name: pair.record.name for pair in proposal.pairs if not pair.shared}
 
 
 def _units(proposal: Proposal, grounds: set[Ground]) -> list[list[list[Pair]]]:

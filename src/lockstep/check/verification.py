@@ -2,86 +2,51 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lockstep.check import settling, training_questions
 from lockstep.check.collecting import Collector
+from lockstep.check.compared_before import ComparedBefore
 from lockstep.check.forced_runs import ForcedRuns
-from lockstep.check.judging import GRADIENT_RULE, NOISE_RULE, Judge, Traces
-from lockstep.check.proof import dependence, start
-from lockstep.check.proof.trials import Trials, labelled
+from lockstep.check.judging import Judge, Traces
+from lockstep.check.proof.trials import labelled
 from lockstep.check.provenance import provenance_of
+from lockstep.check.questions import Questions, Situation
+from lockstep.check.reporting import Progress, Reporting
 from lockstep.check.settling import Settled
+from lockstep.check.sides import Rules, Sides, subject_of
 from lockstep.check.steps import checkpoint as from_checkpoint
-from lockstep.check.steps import (
-    consequences,
-    created_once,
-    native_order,
-    numbers,
-    own_values,
-    repeated_draws,
-    same_twice,
-    unordered,
-    variables_match,
-)
-from lockstep.check.steps.forced import judge as judge_forced
+from lockstep.check.steps import consequences, created_once, native_order, penalties, variables_match
 from lockstep.check.training_questions import Losses, Makers, TrainingQuestions, TrainingWishes
+from lockstep.common import step_names
 from lockstep.common.arrays import Arrays, checked_inputs
-from lockstep.common.errors import DamagedError, InputError, SubjectError
-from lockstep.compare import filling
-from lockstep.compare.align import Alignment, Rename, TransformRule, align, checked_ignore, renamer
-from lockstep.compare.outputs import OutputRules, again, by_paths, matched
+from lockstep.common.errors import InputError
+from lockstep.common.search_time import SEARCH_TIME_S, checked_seconds
+from lockstep.compare.align import Rename, TransformRule, checked_ignore
+from lockstep.compare.outputs import OutputRules
 from lockstep.compare.tolerance import FixedTolerance
-from lockstep.files.checkpoints.entries import Checkpoint
 from lockstep.files.checkpoints.settings import CheckpointSettings
+from lockstep.frameworks import runtimes
 from lockstep.localise.values import MAX_MEMORY
+from lockstep.program.kernels import Runtime
 from lockstep.recorder.modules import LOCK
-from lockstep.results import step_names
 from lockstep.results.evidence import Evidence
-from lockstep.results.finding import Finding, step_report
-from lockstep.results.model import Culprit, Report, StepReport, Verdict, gathered, overall
-from lockstep.subjects import (
-    INFERENCE,
-    INITIAL,
-    MODES,
-    TRAINING,
-    Instance,
-    Mode,
-    Perturbed,
-    Setting,
-    Subject,
-    Switched,
-    Wanted,
-)
-from lockstep.subjects.built import Built, Here, Sided, on_side
-from lockstep.subjects.variable_parts import PartRule, cut_again, in_parts
-from lockstep.traces.trace import Trace
+from lockstep.results.finding import Finding
+from lockstep.results.model import Report, Verdict, gathered, overall
+from lockstep.subjects import INFERENCE, MODES, TRAINING, Mode, Subject
+from lockstep.subjects.built import Built
+from lockstep.subjects.variable_parts import PartRule, in_parts
 
 _FURTHER_CALLS = 2
 _AFTER_NAMES = step_names.NAMES[step_names.NAMES.index("variables-match") + 1 :]
 _NAMES_FIRST = Finding(Verdict.NOT_ASKED, "which variable is which comes first")
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a check is doing now, and the step that it has just finished, if any."""
-
-    text: str
-    step: StepReport | None = None
-
-
-Progress = Callable[[Event], None]
-_Result = TypeVar("_Result")
 
 
 def verify(  # noqa: PLR0913 - the one entry that everything is given to
@@ -101,6 +66,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     optimizers: Makers | None = None,
     trajectory: int | None = None,
     max_memory: int | None = None,
+    search_time: float | None = None,
     also_generic: bool = True,
     evidence: bool | Sequence[Path] = False,
     steps: Sequence[str] = (),
@@ -120,7 +86,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             as in `("^gru/kernel$", 1, [16, 8])`; rules speak of `gru/kernel[0]` and `gru/kernel[1]` then.
         ignore: Regular expressions: a variable in whose name one is found is neither compared nor filled, on either
             side. The report says how many there are.
-        checkpoint: A name-based checkpoint of the reference, which both sides are run from too.
+        checkpoint: A checkpoint or file of weights of the reference, which both sides are run from too; or settings
+            that name the candidate's too.
         tolerance: The tolerance for floating tensors; the guide's, scaled to each tensor, by default. What is beyond
             it may still be explained by how far rounding alone moves the reference, unless it is to judge `alone`.
         progress: Called with an `Event` whenever something begins and when a step is done.
@@ -134,6 +101,8 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         trajectory: How many training steps are compared; 20 by default where there are a loss and optimizers.
         max_memory: Bytes of the reference's values that forced lockstep may hold in memory, the rest being in a
             temporary file; 2 GiB by default.
+        search_time: Seconds that the causes of what differs are looked for in each mode; 120 by default, 0 for not at
+            all. It decides how much is said of a difference, and no verdict.
         also_generic: Whether both sides are run on a second, generic input too, of the same shapes and range: the
             given one may hide something (ones, a constant along an axis).
         evidence: Whether the report also holds both programs operation by operation, all variables, the settings and
@@ -149,9 +118,9 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         InputError: The inputs, a table or the checkpoint cannot be used.
         SubjectError: The code of one side failed; its cause is the original exception.
     """
-    check = _Check(
-        subject_of(reference, "reference"),
-        in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts))),
+    migrated = in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts)))
+    check = Check(
+        (subject_of(reference, "reference"), migrated),
         checked_inputs(inputs),
         Rules(
             tuple(rename),
@@ -161,646 +130,302 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
         ),
         tolerance or FixedTolerance(),
         progress or (lambda _: None),
+        Wishes(
+            step_names.checked(steps) or step_names.NAMES,
+            outputs or OutputRules(),
+            TrainingWishes(loss, gradients, optimizers, trajectory),
+            also_generic=also_generic,
+            max_memory=max_memory or MAX_MEMORY,
+            search_time_s=checked_seconds(search_time),
+            evidence=None if evidence is False else () if evidence is True else tuple(evidence),
+        ),
     )
-    check.max_memory = max_memory or MAX_MEMORY
-    check.also_generic = also_generic
-    if evidence is not False:
-        check.collect(() if evidence is True else evidence)
-    check.choose(steps)
-    check.heed(outputs or OutputRules())
-    check.ask_about_training(TrainingWishes(loss, gradients, optimizers, trajectory))
     with LOCK:  # seeds, Keras's names and the user's modules belong to the process: a second thread's check waits
         return check.run()
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What is known of both sides' variables: how they are called, how they are made, where their values lie."""
-
-    rename: tuple[Rename, ...] = ()
-    transforms: tuple[TransformRule, ...] = ()
-    checkpoint: CheckpointSettings | None = None
-    ignore: tuple[str, ...] = ()
-
-
-Reload = Callable[[Instance, Traces, Callable[[str], None]], Trace]
-"""Runs a candidate anew, from what was written of it, say; given what both sides did, and told what is being done."""
-
-
-def judge_reloaded(  # noqa: PLR0913 - as of `verify`
-    reference: Subject,
-    candidate: Subject,
-    inputs: Arrays,
-    *,
-    rules: Rules,
-    tolerance: FixedTolerance,
-    reload: Reload,
-    progress: Progress,
-) -> Report:
-    """Takes the step `checkpoint` alone, with a candidate that was written and loaded again in its place.
-
-    Raises:
-        InputError: The checkpoint cannot be read, or leaves a variable of either side without a value.
-        SubjectError: The code of one side failed.
-    """
-    check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
-    with LOCK:
-        return check.reloaded(reload)
-
-
-def settle_names(
-    reference: Subject,
-    candidate: Subject,
-    inputs: Arrays,
-    *,
-    rules: Rules,
-    tolerance: FixedTolerance,
-    progress: Progress,
-) -> tuple[Settled | None, Alignment]:
-    """Finds out which variable is which, and judges nothing else.
-
-    Returns:
-        What was found, None where nothing had to be or could be proposed; and the alignment that comes of it.
-
-    Raises:
-        SubjectError: The code of one side failed.
-    """
-    check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
-    with LOCK, ExitStack() as stack:
-        return check.names(stack)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Both sides in one mode, from the same initial values: what other runs of the candidate are held against.
+class Wishes:
+    """What the caller of `verify` chose; see there.
 
     Attributes:
-        traces: What the reference does, and the candidate from initial values and with draws of its own.
-        alignment: The reference's variables -> the candidate's.
-        candidate: The candidate, built.
-        perturbed: The reference's graph, to be run again with other numbers; None if there is none here.
-        switched: The same, to be run under other switches.
+        steps: The names of the steps that are taken.
+        outputs: Which output is which.
+        training: What is asked beyond the forward pass; None: nothing.
+        also_generic: Whether a second, generic input is run too.
+        max_memory: Bytes of the reference's values that may be held in memory.
+        search_time_s: Seconds that causes are looked for in each mode.
+        evidence: Where source files are looked for, for a report that holds what was seen; None: it does not.
+    """
+
+    steps: tuple[str, ...] = step_names.NAMES
+    outputs: OutputRules = field(default_factory=OutputRules)
+    training: TrainingWishes | None = None
+    also_generic: bool = True
+    max_memory: int = MAX_MEMORY
+    search_time_s: float = SEARCH_TIME_S
+    evidence: tuple[Path, ...] | None = None
+
+
+class Check:
+    """One check: three modes are built in turn, each answers its questions, and is dropped.
+
+    Attributes:
+        sides: Both sides.
+        reporting: What is said of them.
         judge: What all questions are judged by.
-        note: Why the reference's graph does not run here, though it ran elsewhere; empty otherwise.
+        checkpoint: The checkpoint that both sides are run from.
     """
-
-    traces: Traces
-    alignment: Alignment
-    candidate: Instance
-    perturbed: Perturbed | None
-    switched: Switched | None
-    judge: Judge
-    note: str
-
-
-@contextlib.contextmanager
-def paired(  # noqa: PLR0913 - as of `verify`
-    reference: Subject,
-    candidate: Subject,
-    inputs: Arrays,
-    mode: Mode,
-    *,
-    rules: Rules,
-    tolerance: FixedTolerance,
-    progress: Progress,
-) -> Iterator[Pair]:
-    """Builds both sides in a mode and runs them, as `verify` does, and keeps them for further runs.
-
-    Raises:
-        SubjectError: The code of one side failed.
-    """
-    check = _Check(reference, candidate, checked_inputs(inputs), rules, tolerance, progress)
-    with LOCK, ExitStack() as stack:
-        yield check.pair(stack, mode)
-
-
-class _Check:
-    """One check: three modes are built in turn, each answers its questions, and is dropped."""
 
     def __init__(
         self,
-        reference: Subject,
-        candidate: Subject,
+        subjects: tuple[Subject, Subject],
         inputs: Arrays,
         rules: Rules,
         tolerance: FixedTolerance,
         progress: Progress,
+        wishes: Wishes | None = None,
     ) -> None:
-        self._subjects = {"reference": reference, "candidate": candidate}
-        self._inputs, self._rules, self._tolerance, self._progress = inputs, rules.rename, tolerance, progress
-        self._transforms, self._ignore = rules.transforms, rules.ignore
-        self._wanted = dict.fromkeys(self._subjects, Wanted(ignore=rules.ignore))
-        self._checkpoint = from_checkpoint.Source(rules.checkpoint)
-        self._steps: list[StepReport] = []
-        self._culprits: list[Culprit] = []
-        self._clock = time.perf_counter()
-        self._judge = Judge(tolerance, rules.rename, inputs, self._say, self._runtimes)
-        self._collector: Collector | None = None
-        self._beyond: TrainingQuestions | None = None
-        self._later: dict[str, tuple[list[Finding], float]] = {}
-        self.max_memory = MAX_MEMORY
-        self.also_generic = True
-        self._positive: frozenset[str] = frozenset()
-        self._chosen: tuple[str, ...] = step_names.NAMES
-        self._opened: Checkpoint | None = None
-        self._output_rules = OutputRules()
-        self._outputs_told = ""
-
-    def choose(self, steps: Sequence[str]) -> None:
-        """Has the check take some steps alone, and not do what the others need; none chooses all."""
-        self._chosen = step_names.checked(steps) or step_names.NAMES
-        if "checkpoint" not in self._chosen:
-            self._checkpoint = from_checkpoint.Source(None)
-
-    def collect(self, folders: Sequence[Path]) -> None:
-        """Has what is seen besides verdicts put into the report; asked before anything else is."""
-        self._collector = Collector(folders)
-        self._judge = dataclasses.replace(self._judge, watch=self._collector.outputs)
-
-    def _asking(self, step: str) -> None:
+        self._wishes = wishes or Wishes()
+        self._tolerance = tolerance
+        self._collector = None if self._wishes.evidence is None else Collector(self._wishes.evidence)
+        self.reporting = Reporting(progress, self._wishes.steps, self._collector)
+        self.sides = Sides(*subjects, inputs, rules, self.reporting.say)
+        self.judge = Judge(tolerance, rules.rename, inputs, self.reporting.say, self.sides.runtimes)
+        self.judge = dataclasses.replace(self.judge, heeded=self._wishes.outputs.heeded)
         if self._collector is not None:
-            self._collector.step = step
-
-    def heed(self, outputs: OutputRules) -> None:
-        """Says which outputs are which; see `verify`."""
-        self._output_rules = outputs
-        self._judge = dataclasses.replace(self._judge, heeded=outputs.heeded)
-
-    def ask_about_training(self, wishes: TrainingWishes) -> None:
-        """Says what is asked beyond the forward pass; see `verify`."""
-        if not any(name in self._chosen for name in step_names.BEYOND):
-            wishes = TrainingWishes(None, gradients=False, optimizers=None, trajectory=None)
-        self._beyond = training_questions.chosen(self._subjects, wishes, self._judge)
-        for side, wanted in self._wanted.items():
-            gradients = self._beyond.objectives is not None
-            self._wanted[side] = dataclasses.replace(wanted, gradients=gradients, steps=self._beyond.steps)
+            self.judge = dataclasses.replace(self.judge, watch=self._collector.outputs)
+        self._beyond: TrainingQuestions | None = None
+        self._later: dict[str, list[Finding]] = {}
+        self._positive: frozenset[str] = frozenset()
+        self._compared = ComparedBefore()
+        self._constants: tuple[str, ...] = ()
+        self.checkpoint = from_checkpoint.Source(rules.checkpoint if self._takes("checkpoint") else None)
 
     def run(self) -> Report:
-        """Runs all steps."""
-        start = self._clock
-        self._open_checkpoint()
-        if not self._inference():
-            return self._whole(start)
-        if any(name in self._chosen for name in step_names.TRAINING):
-            self._training()
-        self._clock -= self._checkpoint.duration_s
-        self._report("checkpoint", self._checkpoint.findings, self._rule if self._checkpoint.settings else "")
-        forward = any(culprit.kind != "initializer" for culprit in self._culprits)
-        for name, (found, duration_s) in self._later.items():
-            findings = consequences.told(found) if forward and name in consequences.STEPS else found
-            self._clock -= duration_s
-            self._report(name, findings, training_questions.rule(name, findings, self._rule))
-        return self._whole(start)
+        """Takes all steps that were chosen."""
+        if self._wishes.training is not None:
+            self._ask_about_training(self._wishes.training)
+        self.open_checkpoint()
+        if self._inference():
+            if why := self.sides.without_training:
+                self._not_trained(why)
+            elif self._takes(*step_names.TRAINING):
+                self._training()
+            self.reporting.answered(
+                "checkpoint", self.checkpoint.findings, self.rule if self.checkpoint.settings else ""
+            )
+            gradients = self._later.get("gradients", [])
+            self.reporting.settled(functools.partial(penalties.settled, gradients=gradients))
+            forward = any(culprit.kind != "initializer" for culprit in self.reporting.culprits)
+            for name, found in self._later.items():
+                findings = consequences.told(found) if forward and name in consequences.STEPS else found
+                if name == "trajectory":
+                    findings = consequences.of_an_optimizer(findings, self.reporting.culprits)
+                self.reporting.answered(name, findings, training_questions.rule(name, findings, self.rule))
+        return self.report()
 
-    def reloaded(self, reload: Reload) -> Report:
-        """Runs the step `checkpoint` alone, the candidate as `reload` gives it back."""
-        start = self._clock
-        self._open_checkpoint()
-        with ExitStack() as stack:
-            built = self._build(stack, INFERENCE)
-            first = self._initial(built)
-            alignment = self._align(first)
-            plan = self._checkpoint.plan(first.reference, alignment)
-            plan = from_checkpoint.refuse_gaps(plan, self._checkpoint.findings, alignment)
-            reference = built.reference.run(plan.reference)
-            candidate = built.candidate.run(plan.candidate)
-            again = reload(built.candidate.unwrapped, Traces(reference, candidate), self._say)
-            again = dataclasses.replace(candidate, outputs=again.outputs)
-            here = built.here.run(Setting("given", reference.before))
-            forced = self._forced(built, alignment, first)
-            found = self._judge.results(Traces(reference, again, here), alignment, built.perturbed, forced)
-            found += dependence.judge(forced, (plan.reference, plan.candidate))
-            # The values of a checkpoint may hide which is which: the pairs are proved at distinct values too.
-            trials = Trials(built, alignment, forced, self._judge, self._inputs, first.reference)
-            self._checkpoint.judged([*found, *trials.asked("distinct")])
-        self._report("checkpoint", self._checkpoint.findings, self._rule)
-        return self._whole(start)
-
-    def names(self, stack: ExitStack) -> tuple[Settled | None, Alignment]:
-        """Settles the names alone."""
-        built = self._build(stack, INFERENCE)
-        first = self._initial(built)
-        settled = self._settle_names(stack, built, first)
-        if settled is not None and settled.rules.parts:
-            _, first = self._cut(built, first, settled.rules.parts)
-        return settled, self._align(first)
-
-    def pair(self, stack: ExitStack, mode: Mode) -> Pair:
-        """Builds and runs both sides in a mode; they last as long as the stack."""
-        built = self._build(stack, mode)
-        both = self._initial(built)
-        alignment = self._align(both)
-        if both.reference.forward_draws is None:  # a model that drew while it made its variables
-            reference = built.reference.run(filling.copied(both.reference, alignment)[0])
-            both = dataclasses.replace(both, reference=reference)
-        instance = built.candidate.unwrapped
-        return Pair(both, alignment, instance, built.perturbed, built.switched, self._judge, built.here.note)
-
-    def _whole(self, start: float) -> Report:
-        steps = self._in_order()
+    def report(self) -> Report:
+        """Returns what the steps so far come to."""
+        steps, sides = self.reporting.steps(), self.sides
         return Report(
             verdict=overall([step.verdict for step in steps]),
             steps=steps,
-            culprits=gathered(self._culprits),
-            environments={side: dict(subject.environment()) for side, subject in self._subjects.items()},
-            duration_s=time.perf_counter() - start,
+            culprits=gathered(self.reporting.culprits),
+            environments=sides.environments(),
+            duration_s=self.reporting.duration_s(),
             evidence=self._evidence(),
-            provenance=provenance_of(self._subjects, self._inputs, self._tolerance),
+            provenance=provenance_of(sides.subjects, sides.inputs, self._tolerance),
         )
 
-    def _evidence(self) -> Evidence | None:
-        if self._collector is None:
-            return None
-        return self._collector.finished(gathered(self._culprits), self._subjects, self._inputs)
+    @property
+    def rule(self) -> str:
+        """The fixed tolerance, as the report names it."""
+        return str(self._tolerance)
 
-    def _in_order(self) -> tuple[StepReport, ...]:
-        """Returns the reports of all steps that were taken, and between them those that were not chosen."""
-        if self._chosen == step_names.NAMES:
-            return tuple(self._steps)
-        taken = {step.name: step for step in self._steps}
-        left_out = {name: StepReport(name, Verdict.NOT_ASKED, "not chosen", judged_by="") for name in step_names.NAMES}
-        return tuple({**left_out, **taken}.values())
+    def open_checkpoint(self) -> None:
+        """Opens the checkpoint, before anything is built.
 
-    def _inference(self) -> bool:
-        """Takes the steps of inference mode; tells whether it is known which variable is which."""
-        mode = INFERENCE
-        with ExitStack() as stack:
-            built = self._build(stack, mode)
-            first = self._initial(built, repeats=_FURTHER_CALLS)
-            built, first = self._with_outputs_matched(built, first)
-            self._report("variables-created-once", [created_once.judge(first.candidate)], "exact")
-            settled = self._settle_names(stack, built, first)
-            if settled is not None and settled.question:
-                self._report("variables-match", [settled.finding], "exact")
-                for name in _AFTER_NAMES:
-                    self._report(name, [_NAMES_FIRST], "")
-                return False
-            if settled is not None and settled.rules.parts:
-                built, first = self._cut(built, first, settled.rules.parts)
-            alignment = self._align(first)
-            if self._collector is not None:
-                self._collector.variables(first, alignment, self._rules)
-            match = [variables_match.judge(first.reference, first.candidate, alignment)]
-            match += [settled.finding] if settled is not None else []
-            self._report(
-                "variables-match",
-                self._steady(mode, built, first, match),
-                "exact; initial distributions: Kolmogorov-Smirnov",
-            )
-            forced = self._forced(built, alignment, first)
-            # What is read as a variance is seen there, and the training steps need it too.
-            if any(name in self._chosen for name in ("inference-fixed", *step_names.TRAINING)):
-                self._fixed(built, alignment, forced, first)
-            if "inference-random" in self._chosen:
-                found = self._random(mode, first, built, alignment, forced)
-                self._report("inference-random", self._steady(mode, built, first, found), self._rule)
-            self._from_checkpoint(first.reference, built, alignment, forced)
-        return True
-
-    def _with_outputs_matched(self, built: Built, first: Traces) -> tuple[Built, Traces]:
-        """Has the candidate's outputs seen under the reference's paths, in this mode and in those that follow."""
-        paths = matched(first.base.outputs, first.candidate.outputs, self._output_rules)
-        if paths.changes_nothing:
-            return built, first
-        self._outputs_told = paths.note
-        subject = self._subjects["candidate"]
-        self._subjects["candidate"] = by_paths(subject, paths)
-        instance, trace = again(built.candidate.unwrapped, first.candidate, paths, here=subject.offers.rules)
-        built = dataclasses.replace(built, candidate=Sided("candidate", instance))
-        return built, dataclasses.replace(first, candidate=trace)
-
-    def _settle_names(self, stack: ExitStack, built: Built, first: Traces) -> Settled | None:
-        """Finds rules for variables without a partner, and goes on with them."""
-        settled = settling.settle(
-            built,
-            first,
-            self._align(first),
-            settling.Given(self._rules, self._transforms, self._ignore),
-            self._judge,
-            rules_offered=self._subjects["candidate"].offers.rules,
-            in_training=lambda: self._build(stack, TRAINING),
-        )
-        if settled is not None:
-            self._rules = (*settled.rules.rename, *self._rules)
-            self._transforms = (*settled.rules.transforms, *self._transforms)
-            self._judge = dataclasses.replace(self._judge, rules=self._rules)
-            if self._beyond is not None:
-                self._beyond = dataclasses.replace(self._beyond, judge=self._judge)
-            self._give_checkpoint()
-        return settled
-
-    def _cut(self, built: Built, first: Traces, parts: Sequence[PartRule]) -> tuple[Built, Traces]:
-        """Cuts the candidate's variables by rules that were found since it was built."""
-        self._subjects["candidate"] = in_parts(self._subjects["candidate"], parts)
-        instance, trace = cut_again(built.candidate.unwrapped, first.candidate, parts)
-        built = dataclasses.replace(built, candidate=Sided("candidate", instance))
-        return built, dataclasses.replace(first, candidate=trace)
-
-    def _forced(self, built: Built, alignment: Alignment, both: Traces, *, training: bool = False) -> ForcedRuns:
-        ours, theirs = built.program_of_reference(), built.candidate.followed
-        before = both.reference.before
-        forced = ForcedRuns(ours, theirs, alignment, before, self._say, self.max_memory, training=training)
-        forced.positive(self._positive)
-        forced.draws = both.base.forward_draws
-        if self._collector is not None and not self._collector.has_found("training" if training else "inference"):
-            forced.watch = self._collector.programs
-        return forced
-
-    def _fixed(self, built: Built, alignment: Alignment, forced: ForcedRuns, initial: Traces) -> None:
-        self._asking("inference-fixed")
-        trials = Trials(built, alignment, forced, self._judge, self._inputs, initial.reference, self.also_generic)
-        findings = trials.findings()
-        self._positive = trials.positive
-        findings.extend(self._located(forced))
-        findings += [Finding(Verdict.NOT_ASKED, self._outputs_told)] if self._outputs_told else []
-        findings = self._steady(INFERENCE, built, initial, findings, filling.filled("distinct", alignment))
-        self._report("inference-fixed", findings, self._rule)
-
-    def _steady(
-        self,
-        mode: Mode,
-        built: Built,
-        both: Traces,
-        found: list[Finding],
-        values: tuple[Setting, Setting] = (INITIAL, INITIAL),
-    ) -> list[Finding]:
-        """Returns findings; where they diverged and a side is not the same in two builds, that in their place."""
-
-        def twice(side: str, instance: Instance, first: Trace, setting: Setting) -> tuple[Trace, Trace] | None:
-            if setting is not INITIAL and not instance.free:
-                return None
-            try:
-                self._say(f"{side}: building it again")
-                second = self._subjects[side].build_again(mode, self._inputs, self._wanted[side])
-                if second is None:
-                    return None
-                return first if setting is INITIAL else instance.run(setting), second.run(setting)
-            except (InputError, SubjectError):
-                return None  # the build that counts says so itself
-
-        return same_twice.judge(
-            found,
-            [
-                ("reference", functools.partial(twice, "reference", built.reference, both.reference, values[0])),
-                ("candidate", functools.partial(twice, "candidate", built.candidate, both.candidate, values[1])),
-            ],
-        )
-
-    def _wider_in_training(
-        self, found: Sequence[Finding], built: Built, alignment: Alignment, forced: ForcedRuns, reference: Trace
-    ) -> list[Finding]:
-        if self._tolerance.alone or overall([finding.verdict for finding in found]) is not Verdict.EQUIVALENT:
-            return []
-        trials = Trials(built, alignment, forced, self._judge, self._inputs, reference, positive=self._positive)
-        return trials.of_training()
-
-    def _located(self, forced: ForcedRuns) -> list[Finding]:
-        located = None if self._tolerance.alone else forced.distinct
-        return [] if located is None else [judge_forced(located)]
-
-    def _open_checkpoint(self) -> None:
-        if self._transforms and not self._subjects["candidate"].offers.rules:
+        Raises:
+            InputError: It cannot be read.
+        """
+        if self.sides.rules.transforms and not self.sides.subjects["candidate"].offers.rules:
             raise InputError(
                 "transform rules go with a candidate that runs in this process; take python, requirements and "
                 "interpreter out of its table, or rename rules alone."
             )
-        if (settings := self._checkpoint.settings) is not None:
+        if (settings := self.checkpoint.settings) is not None:
             from lockstep.frameworks.runtimes import open_checkpoint
 
-            self._say("opening the checkpoint")
-            opened = open_checkpoint(settings.path, moving_averages=settings.moving_averages)
-            self._checkpoint.open(opened)
-            self._opened = opened
-            self._give_checkpoint()
+            self.reporting.say("opening the checkpoint")
+            averages = settings.moving_averages
+            opened = None if settings.path is None else open_checkpoint(settings.path, moving_averages=averages)
+            own = None if settings.candidate is None else open_checkpoint(settings.candidate)
+            self.checkpoint.open(opened, own)
+            if opened is not None:
+                self.sides.want_checkpoint(opened)
 
-    def _give_checkpoint(self) -> None:
-        """Says what a side in an environment of its own finds in the checkpoint under its names."""
-        if self._opened is not None:
-            for side, wanted in self._wanted.items():
-                values = from_checkpoint.values_for(self._opened, self._rules if side == "candidate" else ())
-                self._wanted[side] = dataclasses.replace(wanted, given=values)
+    def settle_names(self, stack: ExitStack, built: Built, first: Traces) -> Settled | None:
+        """Finds rules for variables without a partner, and goes on with them; constants stay as they are made."""
+        self._constants = self.sides.leave_out_constants(built, first)
+        rules = self.sides.rules
+        settled = settling.settle(
+            built,
+            first,
+            self.sides.align(first),
+            settling.Given(rules.rename, rules.transforms, rules.ignore),
+            self.judge,
+            rules_offered=self.sides.subjects["candidate"].offers.rules,
+            in_training=None if self.sides.without_training else lambda: self.sides.build(stack, TRAINING),
+        )
+        if settled is not None:
+            self.sides.go_on_with(settled.rules.rename, settled.rules.transforms)
+            self.judge = dataclasses.replace(self.judge, rules=self.sides.rules.rename)
+            if self._beyond is not None:
+                self._beyond = dataclasses.replace(self._beyond, judge=self.judge)
+        return settled
 
-    def _from_checkpoint(self, initial: Trace, built: Built, alignment: Alignment, forced: ForcedRuns) -> None:
-        """Runs both sides from the checkpoint; what was found is reported after the training steps."""
-        if (plan := self._checkpoint.plan(initial, alignment)) is not None:
-            self._say("inference, every variable from the checkpoint")
-            self._asking("checkpoint")
-            reference = built.reference.run(plan.reference)
-            here = built.here.run(Setting("given", reference.before))
-            candidate = built.candidate.run(plan.candidate, draws=(here or reference).forward_draws)
-            both = Traces(reference, candidate, here)
-            found = self._judge.results(both, alignment, built.perturbed, forced)
-            self._checkpoint.judged([*found, *dependence.judge(forced, (plan.reference, plan.candidate))])
-        self._clock = self._checkpoint.stopped(self._clock)
+    def situation(self, mode: Mode, built: Built, both: Traces) -> Situation:
+        """Returns both sides in a mode as steps ask them, with forced lockstep on them."""
+        alignment = self.sides.align(both)
+        ours, theirs = built.program_of_reference(), built.candidate.followed
+        before, say, memory = both.reference.before, self.reporting.say, self._wishes.max_memory
+        forced = ForcedRuns(
+            ours,
+            theirs,
+            alignment,
+            before,
+            say,
+            memory,
+            training=mode.training,
+            kernels=lambda: self._kernels,
+            search_time_s=self._wishes.search_time_s,
+            compared=self._compared,
+        )
+        forced.positive(self._positive)
+        forced.draws = both.base.forward_draws
+        name = "training" if mode.training else "inference"
+        if self._collector is not None and not self._collector.has_found(name):
+            forced.watch = self._collector.programs
+        return Situation(mode, built, both, alignment, forced, self._positive)
 
-    def _align(self, both: Traces) -> Alignment:
-        return align(both.reference.variables, both.candidate.variables, self._rules, self._transforms, self._ignore)
+    @functools.cached_property
+    def _kernels(self) -> Runtime:
+        """What runs single operations in all modes, which compute much the same."""
+        return runtimes.remembering_kernels()
+
+    def _takes(self, *steps: str) -> bool:
+        return any(step in self._wishes.steps for step in steps)
+
+    def _questions(self) -> Questions:
+        return Questions(self.sides, self.reporting, self.judge, self._tolerance)
+
+    def _ask_about_training(self, wishes: TrainingWishes) -> None:
+        if not self._takes(*step_names.BEYOND) or self.sides.without_training:
+            # A recording may have a loss and an optimizer all the same, which is no reason to ask for the other side's.
+            self._beyond = TrainingQuestions(self.sides.subjects, None, None, 0, self.judge)
+            self.sides.want_training(gradients=False, steps=0)
+            return
+        self._beyond = training_questions.chosen(self.sides.subjects, wishes, self.judge)
+        whole = self._beyond.with_loss and self._beyond.objectives is not None and self._takes("gradients")
+        self.judge = dataclasses.replace(self.judge, sums_compared=whole)
+        self.sides.want_training(gradients=self._beyond.differentiated, steps=self._beyond.steps)
+
+    def _evidence(self) -> Evidence | None:
+        if self._collector is None:
+            return None
+        culprits = gathered(self.reporting.culprits)
+        return self._collector.finished(culprits, self.sides.subjects, self.sides.inputs)
+
+    def _inference(self) -> bool:
+        """Takes the steps of inference mode; tells whether it is known which variable is which."""
+        say = self.reporting
+        say.asks("variables-created-once")
+        with ExitStack() as stack:
+            built = self.sides.build(stack, INFERENCE)
+            first = self.sides.initial(built, repeats=_FURTHER_CALLS)
+            built, first, outputs_told = self.sides.match_outputs(built, first, self._wishes.outputs)
+            say.answered("variables-created-once", [created_once.judge(first.candidate)], "exact")
+            say.asks("variables-match")
+            settled = self.settle_names(stack, built, first)
+            if settled is not None and settled.question:
+                say.answered("variables-match", [settled.finding], "exact")
+                for name in _AFTER_NAMES:
+                    say.answered(name, [_NAMES_FIRST], "")
+                return False
+            if settled is not None and settled.rules.parts:
+                built, first = self.sides.cut(built, first, settled.rules.parts)
+            situation, questions = self.situation(INFERENCE, built, first), self._questions()
+            self._matched(situation, questions, settled)
+            # What is read as a variance is seen there, and the training steps need it too.
+            if self._takes("inference-fixed", *step_names.TRAINING):
+                say.asks("inference-fixed")
+                found, self._positive = questions.fixed(situation, outputs_told, also_generic=self._wishes.also_generic)
+                say.answered("inference-fixed", found, self.rule)
+            if self._takes("inference-random"):
+                say.asks("inference-random")
+                found = questions.steady(situation, questions.random(situation))
+                say.answered("inference-random", found, self.rule)
+            say.asks("checkpoint")
+            questions.from_checkpoint(situation, self.checkpoint)
+        return True
+
+    def _not_trained(self, why: str) -> None:
+        """Tells of each step of training mode that it is not offered."""
+        self.reporting.answered("training-random", [Finding(Verdict.NOT_ASKED, why)], "")
+        self._later.update({name: [Finding(Verdict.NOT_ASKED, why)] for name in step_names.BEYOND})
+
+    def _matched(self, situation: Situation, questions: Questions, settled: Settled | None) -> None:
+        both, alignment = situation.both, situation.alignment
+        if self._collector is not None:
+            self._collector.variables(both, alignment, self.sides.rules.rename)
+        offers = [subject.offers for subject in self.sides.subjects.values()]
+        asked = variables_match.Asked(
+            distributions=not self.sides.given,
+            trainable=all(offered.flags for offered in offers),
+            constants=self._constants,
+        )
+        match = [variables_match.judge(both.reference, both.candidate, alignment, asked)]
+        match += [settled.finding] if settled is not None else []
+        rule = "exact" if self.sides.given else "exact; initial distributions: Kolmogorov-Smirnov"
+        self.reporting.answered("variables-match", questions.steady(situation, match), rule)
 
     def _training(self) -> None:
+        """Takes the steps of training mode; those beyond the forward pass are reported later."""
         findings: list[Finding] = []
         verdicts: list[Verdict] = []
-        first = TRAINING.randomness
         for mode in (mode for mode in MODES if mode.training):
+            self.reporting.asks("training-random")
             with ExitStack() as stack:
-                built = self._build(stack, mode)
-                both = self._initial(built)
-                alignment = self._align(both)
-                forced = self._forced(built, alignment, both, training=True)
-                found = self._random(mode, both, built, alignment, forced)
-                if not mode.functional:
-                    found.extend(self._located(forced))
-                    found.extend(self._wider_in_training(found, built, alignment, forced, both.reference))
-                found = self._steady(mode, built, both, found)
+                built = self.sides.build(stack, mode)
+                both = self.sides.initial(built)
+                situation, questions = self.situation(mode, built, both), self._questions()
+                found = questions.steady(situation, questions.in_training(situation))
                 if not mode.functional and self._beyond is not None:
-                    beyond = dataclasses.replace(self._beyond, positive=self._positive)
-                    for name, answer in beyond.answers(both, built, alignment):
-                        self._answer_later(name, answer, functools.partial(self._steady, mode, built, both))
+                    self._beyond_the_forward_pass(self._beyond, situation, questions)
             label = mode.randomness + (", functional model" if mode.functional and not both.candidate.notes else "")
             if mode.functional:
                 found = [dataclasses.replace(f, figures=_prefixed("constant_", f.figures)) for f in found]
             told = {finding.phrase for finding in findings}
-            findings.extend(labelled(f, label) for f in found if f"{first}: {f.phrase}" not in told or not f.details)
+            first = f"{TRAINING.randomness}: "
+            findings.extend(labelled(f, label) for f in found if first + f.phrase not in told or not f.details)
             verdicts.append(overall([finding.verdict for finding in found]))
         culprits = [culprit for finding in findings for culprit in finding.culprits]
         if not any(native_order.is_explained_by(culprit) for culprit in culprits):
             findings.extend(native_order.told_by_both_modes(*verdicts))
-        self._report("training-random", findings, self._rule)
+        self.reporting.answered("training-random", findings, self.rule)
 
-    def _answer_later(
-        self, name: str, answer: Callable[[], list[Finding]], steady: Callable[[list[Finding]], list[Finding]]
-    ) -> None:
-        """Answers a step's question now, while the models of a mode are there; it is reported in its turn."""
-        start = time.perf_counter()
-        found = steady(answer())
-        duration_s = time.perf_counter() - start
-        self._clock += duration_s
-        self._later[name] = found, duration_s
-
-    def _random(
-        self, mode: Mode, both: Traces, built: Built, alignment: Alignment, forced: ForcedRuns
-    ) -> list[Finding]:
-        """Judges runs from initial values; where both sides did not start or draw alike, from the reference's too."""
-        self._asking("training-random" if mode.training else "inference-random")
-        initial = numbers.initial_values(both.reference, both.candidate, alignment, self._tolerance)
-        own = own_values.judge(both.reference, both.candidate, initial)
-        apart = bool(start.apart(both.reference, both.candidate, alignment))
-        results: list[Finding] = []
-        drawing = native_order.draws(both.base, both.candidate)
-        # Other initial values, or other draws, tell nothing by their results, whose noise takes seconds to measure.
-        if not apart and (self._agree(both) or not drawing or not built.candidate.free):
-            results = self._judge.results(both, alignment, built.perturbed, forced)
-            if not drawing or not _in_doubt(results) or not built.candidate.free:
-                return [*own, initial, *self._unordered(built, results), *_notes(both, built.here, results)]
-        self._say("candidate, with the initial values and the draws of the reference")
-        values = filling.copied(both.reference, alignment)
-        # A graph's draws are known from its first run, and it would only give the same again.
-        known = both.base.forward_draws is not None
-        reference = both.reference if known else built.reference.run(values[0])
-        drawn = (both if known else Traces(reference, both.candidate)).base.forward_draws
-        again = Traces(reference, built.candidate.run(values[1], draws=drawn), both.here)
-        results = self._judge.results(again, alignment, built.perturbed, forced)
-        results = native_order.excused(again.base, again.candidate, results)
-        results = repeated_draws.undecided(results, again.base, again.candidate)
-        traces = both.reference, both.candidate
-        told = own or (
-            [initial] if not drawing else native_order.initial_values(initial, traces, alignment, mode.randomness)
-        )
-        return [*told, *self._unordered(built, results), *_notes(both, built.here, results)]
-
-    def _agree(self, both: Traces) -> bool:
-        """Tells whether outputs are equal as they were drawn: else the draws have to be aligned, not noise measured."""
-        return self._judge.outputs_agree(both.base, both.candidate)
-
-    def _unordered(self, built: Built, results: Sequence[Finding]) -> list[Finding]:
-        """Returns findings, undecided where the reference's own result depends on an order that nothing defines."""
-        names = built.original.unordered if built.original is not None else ()
-        return unordered.judge(names, results)
-
-    def _build(self, stack: ExitStack, mode: Mode) -> Built:
-        built: dict[str, Sided] = {}
-        for side, subject in self._subjects.items():
-            self._say(f"{side}: building {'training' if mode.training else 'inference'} mode, {mode.randomness}")
-            if side == "candidate":
-                renamed = renamer(self._rules)
-                names = {renamed(r.key): r.key for r in built["reference"].variables}
-                self._wanted[side] = dataclasses.replace(self._wanted[side], fill_names=names)
-            instance = on_side(side, functools.partial(subject.build, mode, self._inputs, self._wanted[side]))
-            stack.callback(instance.close)
-            built[side] = Sided(side, instance)
-        here = self._here(mode)
-        stack.callback(here.close)
-        recorded = self._recorded(mode, here, built["reference"])
-        if recorded is not None:
-            stack.callback(recorded.close)
-        return Built(built["reference"], built["candidate"], here, recorded)
-
-    def _recorded(self, mode: Mode, here: Here, reference: Sided) -> Instance | None:
-        """Returns the graph of a reference that was recorded on this process's TensorFlow; None of any other."""
-        if reference.free or here.instance is not None or here.note:
-            return None
-        try:
-            return self._subjects["reference"].graph_here(mode, self._inputs)
-        except DamagedError:
-            raise
-        except (InputError, SubjectError) as error:
-            here.note = f"whose difference it is cannot be told: {error}"
-            return None
-
-    def _here(self, mode: Mode) -> Here:
-        """Builds the reference's graph on the candidate's runtime."""
-        if elsewhere := self._elsewhere():
-            return Here(None, note=elsewhere)
-        if self._subjects["reference"].recording is not None:
-            self._say("the reference's graph: importing it into this TensorFlow")
-        try:
-            return Here(self._subjects["reference"].on_this_runtime(mode, self._inputs))
-        except DamagedError:
-            raise
-        except (InputError, SubjectError) as error:
-            return Here(None, note=f"whose difference it is cannot be told: {error}")
-
-    def _elsewhere(self) -> str:
-        """Tells why no graph can be run on the candidate's TensorFlow: it is another one than this process's."""
-        reference, candidate = (subject.environment().get("tensorflow") for subject in self._subjects.values())
-        ours = sys.modules.get("tensorflow")
-        if candidate in (None, reference) or ours is None or candidate == ours.__version__:
-            return ""
-        return (
-            f"whose difference it is cannot be told: the candidate ran on TensorFlow {candidate}, and Lockstep could "
-            f"run the reference's graph on its own {ours.__version__} alone"
-        )
-
-    def _runtimes(self) -> str:
-        versions = [subject.environment().get("tensorflow", "?") for subject in self._subjects.values()]
-        return f"TensorFlow {' against '.join(versions)}"
-
-    def _initial(self, built: Built, *, repeats: int = 0) -> Traces:
-        self._say("reference: running from its initial values")
-        reference = built.reference.run(INITIAL)
-        if reference.repeated_draws and built.recorded is not None:
-            try:
-                followed = built.recorded.run(Setting("given", reference.before))
-            except SubjectError as error:
-                built.here.note = f"whose difference it is cannot be told: {error}"
-            else:
-                drawn, unknown = followed.forward_draws, followed.repeated_draws
-                reference = dataclasses.replace(reference, forward_draws=drawn, repeated_draws=unknown)
-        here = built.here.run(Setting("given", reference.before))
-        self._say("candidate: running from its initial values")
-        return Traces(reference, built.candidate.run(INITIAL, repeats=repeats), here)
-
-    @property
-    def _rule(self) -> str:
-        return str(self._tolerance)
-
-    def _report(self, name: str, findings: Sequence[Finding], judged_by: str) -> None:
-        if name not in self._chosen:
-            return
-        if any(figure.endswith("_explained_by_noise") for finding in findings for figure in finding.figures):
-            judged_by = GRADIENT_RULE if name in ("gradients", "trajectory") else NOISE_RULE
-        now = time.perf_counter()
-        step = step_report(name, findings, judged_by, now - self._clock)
-        self._clock = now
-        self._steps.append(step)
-        self._culprits.extend(culprit for finding in findings for culprit in finding.culprits)
-        self._progress(Event(f"{name}: {step.verdict}", step))
-
-    def _say(self, text: str) -> None:
-        self._progress(Event(text))
+    def _beyond_the_forward_pass(self, beyond: TrainingQuestions, situation: Situation, questions: Questions) -> None:
+        """Answers these steps' questions now, while the models of a mode are there."""
+        asked = dataclasses.replace(beyond, positive=self._positive)
+        for name, answer in asked.answers(situation.both, situation.built, situation.alignment, situation.forced):
+            self.reporting.asks(name)
+            self._later[name] = questions.steady(situation, answer())
 
 
 def _settings(given: CheckpointSettings | str | os.PathLike[str] | None) -> CheckpointSettings | None:
     return given if given is None or isinstance(given, CheckpointSettings) else CheckpointSettings(Path(given))
 
 
-def subject_of(given: Subject | Mapping[str, Any], side: str) -> Subject:
-    """Returns a subject as it is, and that of a table of the configuration.
-
-    Raises:
-        InputError: It is neither.
-    """
-    if isinstance(given, Mapping):
-        from lockstep.config import subject_from_table
-
-        return subject_from_table(dict(given), folder=Path.cwd(), side=side)
-    if not isinstance(given, Subject):
-        raise InputError(
-            f"the {side} is a {type(given).__name__}; wrap it first: lockstep.tf1_graph(forward) for TF1-style code, "
-            "lockstep.keras(build) for a function that makes a Keras layer or model."
-        )
-    return given
-
-
-def _in_doubt(findings: Sequence[Finding]) -> bool:
-    return overall([finding.verdict for finding in findings]) in (Verdict.DIVERGED, Verdict.UNDECIDED)
-
-
 def _prefixed(prefix: str, figures: Mapping[str, object]) -> dict[str, object]:
     return {prefix + name: value for name, value in figures.items()}
-
-
-def _notes(both: Traces, here: Here, results: Sequence[Finding]) -> list[Finding]:
-    notes = dict.fromkeys(note for note in (*both.reference.notes, *both.candidate.notes, here.note) if note)
-    # A step that diverged shows its details alone; there it matters most that nobody can tell whose difference it is.
-    diverged = any(finding.verdict is Verdict.DIVERGED for finding in results)
-    return [Finding(Verdict.NOT_ASKED, note, (note,) if diverged and note == here.note else ()) for note in notes]

@@ -11,6 +11,7 @@ from lockstep.cli import session
 from lockstep.cli.sizes import Bytes
 from lockstep.cli.step_names import Steps
 from lockstep.common.errors import InputError
+from lockstep.common.search_time import MOST_S
 
 if TYPE_CHECKING:
     from lockstep.config import Configuration
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 @click.argument("what", metavar="[CONFIGURATION | REFERENCE CANDIDATE]", nargs=-1)
 @click.option("--json", "json_file", metavar="FILE", help="Also write the whole report to FILE; - prints it instead.")
 @click.option("--html", "html_file", metavar="FILE", help="Also write the report to FILE, as a page to look at.")
+@click.option(
+    "--model-explorer",
+    "graphs",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Also write both programs and their errors into FOLDER, for Google's Model Explorer.",
+)
 @click.option("--fresh", is_flag=True, help="Run a side in an environment of its own again, though its trace is kept.")
 @click.option(
     "--max-memory",
@@ -27,6 +35,12 @@ if TYPE_CHECKING:
     default="2GB",
     show_default=True,
     help="What the reference's values may take in memory.",
+)
+@click.option(
+    "--search-time",
+    type=click.FloatRange(0, MOST_S),
+    metavar="SECONDS",
+    help="How long causes are looked for in each mode; 0 for not at all. No verdict depends on it.  [default: 120]",
 )
 @click.option(
     "--steps",
@@ -50,9 +64,11 @@ def check(  # noqa: PLR0913 - a command's options
     what: tuple[str, ...],
     json_file: str | None,
     html_file: str | None,
+    graphs: Path | None,
     *,
     fresh: bool,
     max_memory: int,
+    search_time: float | None,
     steps: tuple[str, ...] | None,
     quiet: bool,
     write_rules: bool,
@@ -66,8 +82,9 @@ def check(  # noqa: PLR0913 - a command's options
     CONFIGURATION is a lockstep.toml, or a folder that holds one; by default that of the current folder.
 
     REFERENCE and CANDIDATE are entries instead, as in legacy.py:forward migrated.py:build: a function of TF1 code that
-    takes (inputs, training), a function without arguments that makes a Keras model, its class, or the model. Their
-    inputs are said by --input, or asked of the model where it knows them.
+    takes (inputs, training), a function without arguments that makes a Keras model, its class, or the model; or models
+    without code: the folder of a SavedModel, a frozen graph (model.pb), the checkpoint beside a MetaGraph, a file of
+    Keras (.h5, .keras). Their inputs are said by --input, or asked of the model where it knows them.
 
     Exit status: 0 equivalent, 1 diverged, 2 could not judge.
     """
@@ -91,11 +108,14 @@ def check(  # noqa: PLR0913 - a command's options
         described,
         fresh=fresh,
         max_memory=max_memory,
+        search_time=search_time,
         steps=steps or (),
         quiet=quiet,
-        evidence=html_file is not None,
+        evidence=html_file is not None or graphs is not None,
     )
     session.deliver(report, json_file, html_file, title="lockstep check", quiet=quiet)
+    if graphs is not None:
+        session.write_graphs(report, graphs)
     if write_rules:
         assert path is not None
         session.write_rules(report, path)
@@ -107,7 +127,7 @@ def _refuse_options_of_entries(what: tuple[str, ...], **options: object) -> None
     from lockstep.config.describing import is_entry
 
     if what and is_entry(what[0]):
-        raise InputError(f"{what[0]} is one entry; a check needs two, the reference and the candidate.")
+        raise InputError(f"{what[0]} is one side; a check needs two, the reference and the candidate.")
     names = {"inputs": "input", "requirements": "requirement"}
     if given := [names.get(name, name) for name, value in options.items() if value]:
         raise InputError(

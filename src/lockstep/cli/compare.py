@@ -51,6 +51,7 @@ def compare(
             tolerance=settings.tolerance if settings else None,
             progress=progress,
             gradients=settings.gradients if settings else None,
+            search_time=settings.search_time_s if settings else None,
             also_generic=settings.also_generic if settings else True,
             evidence=_folders(settings) if html_file is not None else False,
         )

@@ -22,23 +22,26 @@ from lockstep.cli import saying, session
 def convert(checkpoint: Path, configuration: Path, target: Path, *, moving_averages: bool, replace: bool) -> None:
     """Convert CHECKPOINT, for the candidate of CONFIGURATION, to TARGET.
 
-    TARGET ends in .weights.h5, .keras, .safetensors or .ckpt (a tf.train.Checkpoint). It is loaded again in a process
-    of its own and must compute what the reference computes from CHECKPOINT; otherwise no file is left.
+    CHECKPOINT is a checkpoint of TensorFlow, or a file of weights: Keras (.h5, .weights.h5, .keras), .safetensors,
+    .npz, PyTorch (.pt, .pth, .bin). It has the reference's names, or those of the layers of a file of Keras 3.
+
+    TARGET ends in .weights.h5, .keras, .safetensors, .npz or .ckpt (a tf.train.Checkpoint). It is loaded again in a
+    process of its own and must compute what the reference computes from CHECKPOINT; otherwise no file is left.
 
     Exit status: 0 converted, 1 the result diverged, 2 nothing was converted.
     """
     from lockstep import config
-    from lockstep.check.verification import Rules
+    from lockstep.check.sides import Rules
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
     from lockstep.convert.converting import Conversion
     from lockstep.convert.converting import convert as run
     from lockstep.files.checkpoints.formats import format_of
-    from lockstep.files.checkpoints.locating import located
     from lockstep.files.checkpoints.settings import CheckpointSettings
+    from lockstep.files.checkpoints.weight_files import stored_as
 
     format_of(target)
-    located(checkpoint)
+    stored_as(checkpoint)
     settings = config.read(configuration)
     given = settings.checkpoint or CheckpointSettings(checkpoint)
     averages = moving_averages or given.moving_averages
@@ -62,7 +65,7 @@ def convert(checkpoint: Path, configuration: Path, target: Path, *, moving_avera
                 Rules(
                     settings.rename,
                     settings.transforms,
-                    dataclasses.replace(given, path=checkpoint, moving_averages=averages),
+                    dataclasses.replace(given, path=checkpoint, moving_averages=averages, candidate=None, loaded=()),
                     settings.ignore,
                 ),
                 settings.tolerance,

@@ -31,24 +31,23 @@ if TYPE_CHECKING:
 def map_(checkpoint: Path, candidate: Path | None, target: Path | None, *, replace: bool, untried: bool) -> None:
     """Propose how CHECKPOINT is mapped to CANDIDATE; or, with one configuration alone, its reference to its candidate.
 
-    CHECKPOINT is a checkpoint of TensorFlow, or a weight file of Keras (.h5, .weights.h5, .keras).
+    CHECKPOINT is a checkpoint of TensorFlow, or a file of weights: Keras (.h5, .weights.h5, .keras), .safetensors,
+    .npz, PyTorch (.pt, .pth, .bin).
 
     CANDIDATE is a configuration, whose candidate it is for and whose reference the proposal is tried with; or an entry,
-    as in model.py:build, of a model that has its variables without being called. With a weight file of Keras nothing is
-    tried.
+    as in model.py:build, of a model that has its variables without being called. Entries that a file numbers instead of
+    naming are mapped, and not tried.
 
     The rules go to [variables] of a configuration; what came into question otherwise is marked REVIEW.
 
     Exit status: 0 every variable has a partner and, where it was tried, the outputs agree; 1 tried, and they do not;
     2 something has no partner, or nothing could be proposed.
     """
-    from lockstep.files.checkpoints.hdf5 import SUFFIXES
-    from lockstep.files.checkpoints.locating import located
     from lockstep.files.checkpoints.mapping import as_toml
+    from lockstep.files.checkpoints.weight_files import stored_as
 
-    of_keras = checkpoint.suffix in SUFFIXES
-    if candidate is not None and not of_keras:
-        located(checkpoint)
+    if candidate is not None:
+        stored_as(checkpoint)
     if target is not None and target.exists() and not replace:
         raise InputError(f"{target} exists already, and nothing is overwritten; name another, or say --replace.")
     from lockstep.cli.progress import Progress
@@ -57,9 +56,7 @@ def map_(checkpoint: Path, candidate: Path | None, target: Path | None, *, repla
         _between_sides(checkpoint, target)
         return
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
-        if of_keras:
-            proposal, confirmed, seen = _of_weight_file(checkpoint, candidate, progress), False, ""
-        elif _ENTRY.search(candidate.name):
+        if _ENTRY.search(candidate.name):
             proposal, confirmed, seen = _for_entry(checkpoint, candidate, progress), False, ""
         else:
             proposal, confirmed, seen = _proposed(checkpoint, candidate, progress, untried=untried)
@@ -83,7 +80,8 @@ def map_(checkpoint: Path, candidate: Path | None, target: Path | None, *, repla
 def _between_sides(configuration: Path, target: Path | None) -> None:
     """Finds the rules between both sides of a configuration by running them."""
     from lockstep import config
-    from lockstep.check.verification import Rules, settle_names
+    from lockstep.check.partly import settle_names
+    from lockstep.check.sides import Rules
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
     from lockstep.report.rules import as_lines
@@ -129,30 +127,6 @@ def _between_sides(configuration: Path, target: Path | None) -> None:
     raise click.exceptions.Exit(2 if left else 0 if settled is None or settled.finding.verdict == "equivalent" else 1)
 
 
-def _of_weight_file(file: Path, candidate: Path, progress: Progress) -> Proposal:
-    """Proposes how a weight file of Keras is mapped to the candidate's variables."""
-    from lockstep import config
-    from lockstep.cli.startup import import_tensorflow
-    from lockstep.convert import proposing
-    from lockstep.files.checkpoints.hdf5 import entries_of
-    from lockstep.files.checkpoints.mapping import propose
-
-    entries = entries_of(file)
-    progress.say("importing TensorFlow")
-    if _ENTRY.search(candidate.name):
-        table = {"runtime": "keras", "entry": candidate.name}
-        config.entry_file(table, candidate.absolute().parent, "candidate")
-        import_tensorflow()
-        subject = config.subject_from_table(table, candidate.absolute().parent, "candidate")
-        return propose(entries, proposing.built_inventory(subject), ordered=True)
-    settings = config.read(candidate)
-    inputs = config.make_inputs(settings)
-    config.entry_file(settings.candidate, settings.folder, "candidate")
-    import_tensorflow()
-    subject = config.subject_from_configuration(settings, "candidate")
-    return propose(entries, proposing.inventory(subject, inputs), ordered=True)
-
-
 def _for_entry(checkpoint: Path, entry: Path, progress: Progress) -> Proposal:
     from lockstep import config
     from lockstep.cli.startup import import_tensorflow
@@ -173,7 +147,7 @@ def _proposed(
     checkpoint: Path, configuration: Path, progress: Progress, *, untried: bool
 ) -> tuple[Proposal, bool, str]:
     from lockstep import config
-    from lockstep.check.verification import Rules
+    from lockstep.check.sides import Rules
     from lockstep.cli.startup import import_tensorflow
     from lockstep.convert import proposing
     from lockstep.files.checkpoints.settings import CheckpointSettings
@@ -194,9 +168,9 @@ def _proposed(
     }
     progress.say("candidate: listing its variables")
     proposal = proposing.proposal_for(opened, proposing.inventory(subjects["candidate"], inputs))
-    if untried or proposal.records:
+    if untried or proposal.records or opened.numbered:
         return proposal, False, ""
     given = settings.checkpoint or CheckpointSettings(checkpoint)
-    rules = Rules(checkpoint=dataclasses.replace(given, path=checkpoint))
+    rules = Rules(checkpoint=dataclasses.replace(given, path=checkpoint, candidate=None, loaded=()))
     trial = proposing.tried(proposal, subjects, inputs, rules, settings.tolerance, progress)
     return trial.proposal, trial.agrees, trial.seen

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lockstep.check.verification import Event
+    from lockstep.check.reporting import Event
     from lockstep.results.model import StepReport
 
 EVERY_S = 5.0

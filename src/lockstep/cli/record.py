@@ -56,17 +56,18 @@ def record(  # noqa: PLR0913, PLR0917 - one argument an option
     from lockstep import config
     from lockstep.cli.progress import Progress
     from lockstep.elsewhere.isolated import Taps
+    from lockstep.frameworks import runtimes
 
     for pattern in patterns:
         check(pattern, what=f"--taps is {shown(pattern)}")
     settings = config.read(configuration)
     taps = Taps(patterns, max_memory) if patterns else None
     with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
-        if getattr(settings, side)["runtime"] == "tf1":
+        if getattr(settings, side)["runtime"] in runtimes.RECORDED:
             _record_graph(settings, side, target, reference_trace, taps, progress, replace=replace)
         else:
             if taps is not None:
-                raise InputError("--taps goes with a side whose runtime is tf1.")
+                raise InputError("--taps goes with a side whose runtime is tf1, keras2, estimator or script.")
             _record_model(settings, side, target, reference_trace, progress, replace=replace)
     saying.say(f"recorded the {side} in {target}", err=True)
 
@@ -84,6 +85,7 @@ def _record_graph(  # noqa: PLR0913
     from lockstep import config
     from lockstep.check.steps.trajectory import STEPS
     from lockstep.compare.align import rename
+    from lockstep.config import originals
     from lockstep.elsewhere.isolated import TIMEOUT_S, IsolatedSubject
     from lockstep.elsewhere.recorded import RecordedSubject
     from lockstep.environments import EnvironmentSpec
@@ -91,6 +93,10 @@ def _record_graph(  # noqa: PLR0913
 
     table, isolation = getattr(settings, side), settings.isolation[side]
     config.entry_file(table, settings.folder, side)
+    if kind := config.kind_in(table):
+        raise InputError(
+            f"[{side}] is a file ({kind}), which runs in this process as it is; there is nothing to record."
+        )
     subject = IsolatedSubject(
         settings.folder,
         table["entry"],
@@ -99,10 +105,13 @@ def _record_graph(  # noqa: PLR0913
         environment_variables=isolation.environment_variables,
         data_files=isolation.files,
         say=progress.say,
-        loss=table.get("loss", ""),
+        loss=table["loss"] if "loss" in config.functions_in(table) else "",
         optimizer=table.get("optimizer", ""),
+        runtime=table["runtime"],
+        original=originals.of_table(table, settings.folder),
     )
-    trained = bool(subject.loss and subject.optimizer)
+    own = subject.offers
+    trained = bool((subject.loss or own.own_loss) and (subject.optimizer or own.own_optimizer))
     names = {}
     if reference_trace is not None:
         build = next(iter(RecordedSubject(reference_trace).builds.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,20 +30,22 @@ EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2,
 _PIPED_WIDTH = 120
 
 
-def run(
+def run(  # noqa: PLR0913 - what the command was given
     what: Path | Configuration,
     *,
     fresh: bool = False,
     max_memory: int | None = None,
+    search_time: float | None = None,
     steps: tuple[str, ...] = (),
     quiet: bool = False,
     evidence: bool = False,
 ) -> Report:
     """Runs the check that a configuration, or the file of one, describes; `fresh` leaves kept traces alone.
 
-    `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default. `steps`
-    are those that are taken, all if there are none; `quiet` shows no progress; `evidence` keeps what a page shows
-    besides verdicts.
+    `max_memory` is how many bytes of the reference's values are held in memory; None for Lockstep's default.
+    `search_time` is how many seconds causes are looked for in each mode; without it what the configuration says, or the
+    default. `steps` are those that are taken; without them those that the configuration names, or all. `quiet` shows no
+    progress; `evidence` keeps what a page shows besides verdicts.
 
     What the user's code prints meanwhile goes to standard error: standard output is for the results.
     """
@@ -57,9 +60,8 @@ def run(
     batches = config.make_batches(configuration)
     sides = {"reference": configuration.reference, "candidate": configuration.candidate}
     for side, table in sides.items():
-        for key in ("entry", "loss", "optimizer"):
-            if key in table:
-                config.entry_file(table, configuration.folder, side, key)  # told at once, not after TensorFlow's import
+        for key in config.functions_in(table):
+            config.entry_file(table, configuration.folder, side, key)  # told at once, not after TensorFlow's import
     with Progress(quiet=quiet) as progress, contextlib.redirect_stdout(sys.stderr):
         progress.say("importing TensorFlow")
         import_tensorflow()
@@ -71,7 +73,8 @@ def run(
                     progress,
                     fresh=fresh,
                     max_memory=max_memory,
-                    steps=steps,
+                    search_time=configuration.search_time_s if search_time is None else search_time,
+                    steps=steps or configuration.steps,
                     evidence=evidence,
                 )
                 for inputs in batches
@@ -86,6 +89,7 @@ def _check(  # noqa: PLR0913 - what the command was given
     *,
     fresh: bool,
     max_memory: int | None,
+    search_time: float | None,
     evidence: bool,
     steps: tuple[str, ...],
 ) -> Report:
@@ -93,7 +97,7 @@ def _check(  # noqa: PLR0913 - what the command was given
 
     subjects = {}
     for side, table in (("reference", configuration.reference), ("candidate", configuration.candidate)):
-        progress.say(f"{side}: importing {table['entry']}")
+        progress.say(f"{side}: importing {config.named_by(table)}")
         subjects[side] = config.subject_from_configuration(
             configuration, side, say=functools.partial(say, progress, side), fresh=fresh
         )
@@ -112,6 +116,7 @@ def _check(  # noqa: PLR0913 - what the command was given
         optimizers=_functions(configuration, "optimizer", subjects),
         trajectory=configuration.trajectory,
         max_memory=max_memory,
+        search_time=search_time,
         also_generic=configuration.also_generic,
         evidence=[configuration.folder] if evidence else False,
         steps=steps,
@@ -125,7 +130,7 @@ def _functions(
     """The functions of both sides that a key names; None where a side has none, or its recorder imports it."""
     from lockstep import config
 
-    def of(side: str, table: Mapping[str, str]) -> Callable[..., Any] | None:
+    def of(side: str, table: Mapping[str, Any]) -> Callable[..., Any] | None:
         isolated = configuration.environments[side] is not None
         return config.training_function(
             table, configuration.folder, side, key, isolated=isolated, subject=subjects[side]
@@ -222,6 +227,27 @@ def write_rules(report: Report, path: Path) -> None:
         return
     write_whole(path, with_rules(path.read_text(encoding="utf-8-sig"), table))
     saying.say(f"wrote the rules into {path}", err=True)
+
+
+def write_graphs(report: Report, folder: Path) -> None:
+    """Writes what Model Explorer reads into a folder, which is made if it is not there, and says how it is opened."""
+    from lockstep.report import model_explorer
+
+    made = model_explorer.files(report)
+    if not made:
+        saying.say(
+            f"nothing was written into {folder}: no program was compared operation by operation; the steps say why",
+            err=True,
+        )
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--model-explorer {folder}: it cannot be made: {error.strerror}.") from error
+    for name, content in made.items():
+        write_whole(folder / name, content)
+    graph, errors = (shlex.quote(str(folder / name)) for name in ("candidate.json", "candidate_errors.json"))
+    saying.say(f"see the candidate: model-explorer {graph} --node_data_paths={errors}", err=True)
 
 
 def write_whole(path: Path, content: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from lockstep.common.errors import InputError
-from lockstep.results.step_names import checked
+from lockstep.common.step_names import checked
 
 
 class Steps(click.ParamType):  # type: ignore[type-arg] # click 8.1 has no argument there

@@ -65,6 +65,10 @@ def _asked(tree: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
 
     for side in ("candidate", "reference"):
         table = tree[side]
+        if config.kind_in(table):
+            if declared := _of_file(table, folder, side):
+                return inputs_of(declared, side)
+            continue
         if table["runtime"] != "keras" or "requirements" in table:
             continue
         with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
@@ -84,3 +88,17 @@ def _asked(tree: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
         "no input is given, and neither side says what it takes; give each as --input NAME=SHAPE, as in "
         "--input image=1,299,299,3."
     )
+
+
+def _of_file(table: dict[str, Any], folder: Path, side: str) -> dict[str, tuple[tuple[int | None, ...], str]]:
+    """Asks a model that is a file."""
+    from lockstep.cli.progress import Progress
+    from lockstep.cli.startup import import_tensorflow
+    from lockstep.config.files import original_from
+    from lockstep.frameworks import runtimes
+
+    with Progress() as progress, contextlib.redirect_stdout(sys.stderr):
+        progress.say("importing TensorFlow")
+        import_tensorflow()
+        progress.say(f"{side}: asking what it takes")
+        return runtimes.declared_inputs(original_from(table, folder))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from lockstep.common.errors import InputError
+from lockstep.ground import sparse
 from lockstep.ground.records import ONLY_INPUT
 from lockstep.ground.tensors import dtype_name
 
@@ -60,6 +61,8 @@ def not_finite(array: np.ndarray) -> str:
 def checked_inputs(inputs: Arrays) -> Arrays:
     """Returns the inputs as arrays that something can be concluded from.
 
+    A sparse one, a `tf.compat.v1.SparseTensorValue`, becomes the three arrays that `ground.sparse` says.
+
     Raises:
         InputError: There are none, or one is empty, not of numbers or strings, or holds NaN or infinity.
     """
@@ -67,11 +70,34 @@ def checked_inputs(inputs: Arrays) -> Arrays:
         return _checked("the input", inputs)
     if not inputs:
         raise InputError("no inputs were given; pass a dict of input name -> array.")
-    return {name: _checked(f"input {name!r}", value) for name, value in inputs.items()}
+    arrays = {key: value for name, given in inputs.items() for key, value in _in_parts(name, given)}
+    return {name: _checked(f"input {name!r}", value) for name, value in arrays.items()}
+
+
+def _in_parts(name: str, given: Any) -> Iterator[tuple[str, Any]]:
+    """Yields an input as it is, or a sparse value's indices, values and shape."""
+    if not isinstance(given, tuple) or getattr(given, "_fields", None) != ("indices", "values", "dense_shape"):
+        yield name, given
+        return
+    yield name + sparse.INDICES, np.asarray(given[0], np.int64)
+    yield name + sparse.VALUES, given[1]
+    yield name + sparse.SHAPE, np.asarray(given[2], np.int64)
 
 
 def _checked(what: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
+    if isinstance(value, Mapping):
+        raise InputError(
+            f"{what} is a {type(value).__name__} of {', '.join(map(str, value)) or 'nothing'}; inputs are arrays by "
+            "name. Give each of its entries as an input of its own, and put them together again in both sides' code."
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise _of_rows(what, value) from error
+    if array.dtype.kind == "O" and type(value).__name__ == "RaggedTensor":
+        raise _of_rows(what, value)
+    if array.dtype.kind == "O" and any(isinstance(item, (list, tuple, np.ndarray)) for item in array.flat):
+        raise _of_rows(what, value)
     if array.dtype.kind == "O" and not all(isinstance(item, (str, bytes)) for item in array.flat):
         raise InputError(f"{what} is not an array of numbers or strings (a {type(value).__name__} was given).")
     if array.size == 0:
@@ -80,6 +106,21 @@ def _checked(what: str, value: Any) -> np.ndarray:
     if bad:
         raise InputError(f"{what} holds {bad}; whatever comes out of that proves nothing.")
     return array
+
+
+def _of_rows(what: str, value: Any) -> InputError:
+    """Returns what is said of values that are no one array: rows of several lengths, as lists or as a ragged tensor."""
+    kind = type(value).__name__
+    if kind in ("list", "tuple", "ndarray", "RaggedTensor"):
+        return InputError(
+            f"{what} has rows of different lengths (a {kind}), and inputs are arrays. Give all values in one array and "
+            "the lengths in another, as two inputs, and make a tf.RaggedTensor of them in both sides' code "
+            "(tf.RaggedTensor.from_row_lengths); or pad the rows."
+        )
+    return InputError(
+        f"{what} is a {kind}, and inputs are arrays. Give the arrays that it is made of as inputs of their own, and "
+        "put them together again in both sides' code."
+    )
 
 
 def is_rounded(dtype: np.dtype[Any]) -> bool:

@@ -35,8 +35,13 @@ _MADE_ANEW = (
     "the call makes a tf.Variable anew each time, or minimize() makes an optimizer's: make variables with "
     "tf.get_variable, or once, as attributes of the layer, and take minimize() out of the model"
 )
+_TF_KERAS = (
+    "Keras 2 on today's TensorFlow is the package tf_keras: pip install 'lockstep-verify[keras2]'; or give the side "
+    "an environment of its own, with python and requirements"
+)
 # Pattern of the message -> what to do. The first that is found counts.
 _ADVICE = (
+    (r"No module named 'tf_keras'", _TF_KERAS),
     (r"(No module named 'tensorflow\.contrib|has no attribute 'contrib')", _CONTRIB),
     (
         r"module 'tensorflow(\._api\.v2(?!\.compat)[.\w]*)?' has no attribute",

@@ -102,10 +102,7 @@ class Alignment:
     def carried_gradient(self, candidate: VariableRecord, gradient: np.ndarray) -> np.ndarray:
         """Returns the candidate's gradient for the reference's: what a transform adds to a value is no part of it."""
         transform = self.transforms.get(candidate.key)
-        if transform is None:
-            return gradient
-        result: np.ndarray = transform.apply(gradient) - transform.apply(np.zeros_like(gradient))
-        return result
+        return gradient if transform is None else transform.apply_to_gradient(gradient)
 
 
 def rename(name: str, rules: Sequence[Rename]) -> str:
@@ -157,32 +154,31 @@ def align(
 
     A variable in whose name one of the patterns in `ignore` is found is left out, on either side.
 
-    Several variables of one name are paired in their order. Nothing is paired by guess: a likely partner
-    (same shape, closest name, same position) is only told.
+    Several variables of one name are paired in their order, unless rules tell them apart: the second `w` is `w#2` to
+    them, on either side. Nothing is paired by guess: a likely partner (same shape, closest name, same position) is only
+    told.
 
     Raises:
         InputError: A rule cannot be applied, or names a variable that the reference does not have.
     """
     counts = len(reference), len(candidate)
     reference, candidate = _heeded(reference, ignore), _heeded(candidate, ignore)
-    ruled = {record.key: rule for record in candidate if (rule := _rule(record.name, transforms)) is not None}
+    ruled = {record.key: rule for record in candidate if (rule := _rule(record, transforms)) is not None}
     made = _made_from(reference, candidate, ruled)
-    waiting: dict[str, list[VariableRecord]] = {}
-    for record in candidate:
-        waiting.setdefault(record.name, [])
-        if ruled.get(record.key) is None or ruled[record.key].source is None:
-            waiting[record.name].append(record)
+    waiting = _Waiting(
+        [record for record in candidate if ruled.get(record.key) is None or ruled[record.key].source is None]
+    )
     pairs: list[tuple[VariableRecord, VariableRecord]] = []
     missing: list[VariableRecord] = []
     renamed = renamer(rules)
     for record in reference:
-        partners = waiting.get(renamed(record.name))
-        if partners:
-            pairs.append((record, partners.pop(0)))
+        partner = waiting.taken(renamed(record.key)) or waiting.taken(renamed(record.name))
+        if partner is not None:
+            pairs.append((record, partner))
         elif record.key not in made:
             missing.append(record)
         pairs.extend((record, part) for part in made.get(record.key, ()))
-    extra = [record for record in candidate if any(record is left for left in waiting[record.name])]
+    extra = waiting.left
     return Alignment(
         tuple(pairs),
         tuple((r, _likely(r, index, extra, rules)) for index, r in enumerate(missing)),
@@ -190,6 +186,29 @@ def align(
         dict(_checked(pairs, ruled)),
         (counts[0] - len(reference), counts[1] - len(candidate)),
     )
+
+
+class _Waiting:
+    """Variables of the candidate that have no partner yet."""
+
+    def __init__(self, records: Sequence[VariableRecord]) -> None:
+        self._by_key = {record.key: record for record in records}
+        self._by_name: dict[str, list[VariableRecord]] = {}
+        for record in records:
+            self._by_name.setdefault(record.name, []).append(record)
+
+    def taken(self, name: str) -> VariableRecord | None:
+        """Takes out the variable that is called so, the first of several; None where there is none any more."""
+        record = self._by_key.get(name) or next(iter(self._by_name.get(name, ())), None)
+        if record is not None:
+            del self._by_key[record.key]
+            self._by_name[record.name].remove(record)
+        return record
+
+    @property
+    def left(self) -> list[VariableRecord]:
+        """What has not been taken, in order."""
+        return list(self._by_key.values())
 
 
 def checked_ignore(given: Sequence[str]) -> tuple[str, ...]:
@@ -208,11 +227,17 @@ def checked_ignore(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _heeded(variables: Sequence[VariableRecord], ignore: Sequence[str]) -> Sequence[VariableRecord]:
-    return [record for record in variables if not any(patterns.search(pattern, record.name) for pattern in ignore)]
+    return [record for record in variables if not any(_found(pattern, record) for pattern in ignore)]
 
 
-def _rule(name: str, transforms: Sequence[TransformRule]) -> TransformRule | None:
-    return next((rule for rule in transforms if patterns.search(rule.pattern, name)), None)
+def _rule(record: VariableRecord, transforms: Sequence[TransformRule]) -> TransformRule | None:
+    return next((rule for rule in transforms if _found(rule.pattern, record)), None)
+
+
+def _found(pattern: str, record: VariableRecord) -> bool:
+    """Tells whether a pattern is found in what a variable is called, alone or among others of its name."""
+    names = (record.name,) if record.key == record.name else (record.key, record.name)
+    return any(patterns.search(pattern, name) for name in names)
 
 
 def _made_from(
@@ -223,7 +248,7 @@ def _made_from(
     keys = {record.key for record in reference}
     for record in candidate:
         rule = ruled.get(record.key)
-        source = None if rule is None else rule.source_of(record.name)
+        source = None if rule is None else rule.source_of(record.key) or rule.source_of(record.name)
         if source is None:
             continue
         if source not in keys:

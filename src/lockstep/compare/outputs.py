@@ -20,10 +20,13 @@ from lockstep.common.arrays import Arrays
 from lockstep.compare.align import Rename, checked_ignore, rename
 from lockstep.program import Program
 from lockstep.subjects import (
+    NOTHING_MORE,
     NOTHING_WANTED,
+    Ask,
     Followed,
     Instance,
     Mode,
+    Objective,
     Offers,
     Recording,
     Setting,
@@ -197,19 +200,20 @@ class _RenamedInstance(Instance):
         draws: Sequence[ForwardDraw] | None = None,
         *,
         inputs: Arrays | None = None,
+        objective: Objective | None = None,
     ) -> Program:
         """Follows the instance behind."""
         assert self.behind.followed is not None
-        program = self.behind.followed.program(values, draws, inputs=inputs)
+        program = self.behind.followed.program(values, draws, inputs=inputs, objective=objective)
         return dataclasses.replace(program, outputs=self._paths.seen(program.outputs))
 
-    def run(self, setting: Setting, **options: Any) -> Trace:
-        objective = options.get("objective")
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace:
+        objective = ask.objective
         if objective is not None and objective.loss is None:
             # What weighs an output hangs on its path: where it cannot be told, there are no gradients to compare.
-            names = dataclasses.replace(objective, paths=self._paths) if self._here else None
-            options = {**options, "objective": names}
-        trace = self.behind.run(setting, **options)
+            named = dataclasses.replace(objective, paths=self._paths) if self._here else None
+            ask = dataclasses.replace(ask, objective=named)
+        trace = self.behind.run(setting, ask)
         return dataclasses.replace(trace, outputs=self._paths.seen(trace.outputs))
 
     def close(self) -> None:

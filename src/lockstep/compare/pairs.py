@@ -56,12 +56,13 @@ class TensorComparison:
 
     def describe(self) -> str:
         """One line for the diff."""
+        name = self.name or "the output"
         if self.figures is None:
-            return f"{self.name}: {self.problem}"
+            return f"{name}: {self.problem}"
         f = self.figures
         if isinstance(f, Extent):
-            return f"{self.name}: all {f.elements:,} within tolerance, largest difference {f.max_abs_error:.3g}"
-        line = f"{self.name}: {f.beyond_tolerance:,} of {f.elements:,} beyond tolerance"
+            return f"{name}: all {f.elements:,} within tolerance, largest difference {f.max_abs_error:.3g}"
+        line = f"{name}: {f.beyond_tolerance:,} of {f.elements:,} beyond tolerance"
         if f.max_abs_values is not None:
             at = f" at {list(f.max_abs_index)}" if f.max_abs_index else ""
             line += f", largest difference {float(f.max_abs_error):.3g}{at}"

@@ -18,7 +18,7 @@ import numpy as np
 from lockstep.common.arrays import Arrays, is_rounded, largest_magnitude, named
 from lockstep.common.errors import LockstepError
 from lockstep.ground.fill import jittered
-from lockstep.subjects import Objective, Perturbed
+from lockstep.subjects import TRAINING_LOSS, Objective, Perturbed
 from lockstep.traces.trace import Trace
 
 JITTERS = 3
@@ -38,9 +38,6 @@ HIDING = 0.1
 CLEAR = 1e-3
 """What the code may change of a tensor, relative to it, where the budget would hide more: far less than a mistake makes
 of a gradient, and less than one unit in the last place makes of it in a model as chaotic as that."""
-
-TRAINING_LOSS = "the training loss"
-"""What the loss is called among the gradients."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ A transform is written as in `"gates(ijfo->ifco) | transpose(1,0)"` and read fro
 | `flip(0)` | the axis the other way about |
 | `split(axis, index, sizes)` | one part of a tensor that is cut along an axis: `split(0, 1, [24, 32])` |
 | `gates(ijfo->ifco)`, `gates(ru->ur, axis)` | equal blocks along an axis (the last one) in another order |
+| `share(2)` | an equal share of the numbers, where so many variables add up to one |
 | `forget_bias(1.0, ijfo)` | the number added to the block of gate `f` among these, along the last axis |
 
 `j`, `c` and `g` are one gate, TensorFlow's, Keras's and PyTorch's name of an LSTM's new input.
@@ -95,6 +96,41 @@ class Transform:
             array = step.apply(array)
         return array
 
+    def apply_to_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        """Returns the candidate's gradient for the reference's.
+
+        What is added to a value is no part of its gradient, and each share of a sum has the gradient of the sum.
+        """
+        for step in self.steps:
+            if not isinstance(step, _ForgetBias | _Share):
+                gradient = step.apply(gradient)
+        return gradient
+
+    def moves(self, shape: Shape) -> list[tuple[str, tuple[int, ...]]] | None:
+        """Returns the transform as operations of a program; None where it is more than turning and reshaping.
+
+        Args:
+            shape: The shape that it is applied to.
+
+        >>> Transform.parse("transpose(1,0) | expand(0)").moves((2, 3))
+        [('Transpose', (1, 0)), ('Reshape', (1, 3, 2))]
+        """
+        found: list[tuple[str, tuple[int, ...]]] = []
+        for step in self.steps:
+            if isinstance(step, _Transpose):
+                found.append(("Transpose", tuple(axis % len(shape) for axis in step.order(len(shape)))))
+            elif isinstance(step, _Reshape | _Squeeze | _Expand):
+                found.append(("Reshape", step.shape(shape)))
+            else:
+                return None
+            shape = step.shape(shape)
+        return found
+
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether other variables are made of the same one: of its other parts, or shares."""
+        return any(isinstance(step, _Split | _Share) for step in self.steps)
+
     def undo(self, array: np.ndarray, shape: Shape) -> np.ndarray:
         """Returns the reference's value, of `shape`, for the candidate's.
 
@@ -103,7 +139,7 @@ class Transform:
         """
         shapes = [shape]
         for step in self.steps:
-            if isinstance(step, _Split):
+            if isinstance(step, _Split | _Share):
                 raise InputError(f"transform {shown(self.text)} gives a part; the whole cannot be had from it alone.")
             shapes.append(Transform(self.text, (step,)).shape(shapes[-1]))
         if array.shape != shapes[-1]:
@@ -113,6 +149,76 @@ class Transform:
         for step, before in zip(reversed(self.steps), reversed(shapes[:-1]), strict=True):
             array = step.undo(array, before)
         return array
+
+
+def inverse(text: str, shape: Shape) -> str | None:
+    """Returns the text of the transform that undoes one; None where a part or a share is taken.
+
+    Args:
+        text: The transform; empty for none.
+        shape: The shape that it is applied to.
+
+    >>> inverse("gates(zrh->rzh) | transpose(1,0)", (4, 6))
+    'transpose(1,0) | gates(rzh->zrh)'
+    """
+    if not text:
+        return ""
+    found: list[str] = []
+    for step in Transform.parse(text).steps:
+        if isinstance(step, _Transpose):
+            axes = step.axes or tuple(reversed(range(len(shape))))
+            found.append(f"transpose({','.join(str(axes.index(axis)) for axis in range(len(axes)))})")
+        elif isinstance(step, _Gates):
+            found.append(f"gates({step.after}->{step.before}{'' if step.axis == -1 else f', {step.axis}'})")
+        elif isinstance(step, _Reshape | _Squeeze | _Expand):
+            found.append(f"reshape({','.join(map(str, shape))})")
+        elif isinstance(step, _Flip):
+            found.append(f"flip({step.axis})")
+        else:
+            return None
+        shape = step.shape(shape)
+    return " | ".join(reversed(found))
+
+
+def joined_texts(texts: Sequence[str], shape: Shape) -> str:
+    """Returns transforms that follow each other as one, without what cancels out.
+
+    Args:
+        texts: The transforms; empty ones are none.
+        shape: The shape that the first is applied to.
+
+    >>> joined_texts(["transpose(1,0)", "", "transpose(1,0)"], (2, 3)), joined_texts(["transpose(1,0)"], (2, 3))
+    ('', 'transpose(1,0)')
+    """
+    kept: list[tuple[str, Step, Shape]] = []
+    for written in (part.strip() for text in texts if text for part in text.split("|")):
+        (step,) = Transform.parse(written).steps
+        if kept and isinstance(step, _Transpose) and isinstance(kept[-1][1], _Transpose):
+            _, before, shape = kept.pop()
+            assert isinstance(before, _Transpose)
+            axes = tuple(before.order(len(shape))[axis] for axis in step.order(len(shape)))
+            step = _Transpose(axes)
+        elif kept and isinstance(step, _Reshape) and isinstance(kept[-1][1], _Reshape):
+            shape = kept.pop()[2]
+        elif kept and isinstance(step, _Gates) and kept[-1][1] == _Gates(step.after, step.before, step.axis):
+            shape = kept.pop()[2]
+            continue
+        if not _leaves(step, shape):
+            kept.append((_written(step) or written, step, shape))
+            shape = step.shape(shape)
+    return " | ".join(text for text, _, _ in kept)
+
+
+def _written(step: Step) -> str:
+    """Returns the text of an exchange of axes, which may have come of two; nothing of other steps."""
+    return f"transpose({','.join(map(str, step.axes))})" if isinstance(step, _Transpose) and step.axes else ""
+
+
+def _leaves(step: Step, shape: Shape) -> bool:
+    """Whether a step leaves a tensor of a shape as it is."""
+    if isinstance(step, _Transpose):
+        return step.order(len(shape)) == tuple(range(len(shape)))
+    return isinstance(step, _Reshape) and step.shape(shape) == shape
 
 
 def joined(parts: Sequence[tuple[Transform, np.ndarray]], shape: Shape) -> np.ndarray:
@@ -127,6 +233,8 @@ def joined(parts: Sequence[tuple[Transform, np.ndarray]], shape: Shape) -> np.nd
     """
     places = np.arange(math.prod(shape)).reshape(shape)
     times = np.zeros(places.size, np.int64)
+    if all(any(isinstance(step, _Share) for step in transform.steps) for transform, _ in parts):
+        return _sum_of_shares(parts, shape)
     whole = np.empty(places.size, parts[0][1].dtype)
     for transform, array in parts:
         # Where each element comes from is found by transforming the places themselves; only an added number is no move.
@@ -141,23 +249,43 @@ def joined(parts: Sequence[tuple[Transform, np.ndarray]], shape: Shape) -> np.nd
     return whole.reshape(shape)
 
 
+def _sum_of_shares(parts: Sequence[tuple[Transform, np.ndarray]], shape: Shape) -> np.ndarray:
+    """Returns what the shares add up to.
+
+    Raises:
+        InputError: They are not as many as they say.
+    """
+    total: np.ndarray = np.zeros(shape, parts[0][1].dtype)
+    for transform, array in parts:
+        plain = Transform(transform.text, tuple(step for step in transform.steps if not isinstance(step, _Share)))
+        moves = Transform(plain.text, tuple(step for step in plain.steps if not isinstance(step, _ForgetBias)))
+        total = total + moves.undo(array, shape)
+    (count,) = {step.count for transform, _ in parts for step in transform.steps if isinstance(step, _Share)}
+    if count != len(parts):
+        raise InputError(f"transform {shown(parts[0][0].text)} is one of {count} shares, and there are {len(parts)}.")
+    added = plain.apply(np.zeros(shape, total.dtype))
+    whole: np.ndarray = total - moves.undo(added, shape)
+    return whole
+
+
 @dataclass(frozen=True)
 class _Transpose:
     axes: tuple[int, ...]
 
     def shape(self, shape: Shape) -> Shape:
-        axes = self._axes(len(shape))
+        axes = self.order(len(shape))
         if sorted(axes) != list(range(len(shape))):
             raise ValueError(f"it has {len(shape)} axes, and {list(self.axes)} is no order of them")
         return tuple(shape[axis] for axis in axes)
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        return np.transpose(array, self._axes(array.ndim))
+        turned: np.ndarray = np.transpose(array, self.order(array.ndim))
+        return turned
 
     def undo(self, array: np.ndarray, shape: Shape) -> np.ndarray:
-        return np.transpose(array, [int(axis) for axis in np.argsort(self._axes(len(shape)))])
+        return np.transpose(array, [int(axis) for axis in np.argsort(self.order(len(shape)))])
 
-    def _axes(self, rank: int) -> tuple[int, ...]:
+    def order(self, rank: int) -> tuple[int, ...]:
         return self.axes or tuple(reversed(range(rank)))
 
 
@@ -309,6 +437,21 @@ class _ForgetBias:
         return result
 
 
+@dataclass(frozen=True)
+class _Share:
+    count: int
+
+    def shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        share: np.ndarray = array / np.asarray(self.count, array.dtype)
+        return share
+
+    def undo(self, array: np.ndarray, shape: Shape) -> np.ndarray:
+        raise NotImplementedError("a share alone does not tell the sum; `joined` does")
+
+
 def _axis(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
         raise ValueError(f"it has {rank} axes, and none is number {axis}")
@@ -374,6 +517,13 @@ def _forget_bias(arguments: list[Any]) -> Step:
     return _ForgetBias(float(value), named)
 
 
+def _share(arguments: list[Any]) -> Step:
+    (count,) = _integers(arguments)
+    if count not in (2, 4, 8):
+        raise ValueError("shares that add up exactly are halves, quarters or eighths")
+    return _Share(count)
+
+
 _STEPS: dict[str, Callable[[list[Any]], Step]] = {
     "transpose": _transpose,
     "reshape": _reshape,
@@ -383,6 +533,7 @@ _STEPS: dict[str, Callable[[list[Any]], Step]] = {
     "split": _split,
     "gates": _gates,
     "forget_bias": _forget_bias,
+    "share": _share,
 }
 
 

@@ -1,7 +1,8 @@
 """The configuration of one migration: `lockstep.toml`, the arrays that it describes, the code that it names."""
 
 from lockstep.config.arrays import InputSpec, make_batches, make_inputs
-from lockstep.config.entries import entry_file, subject_from_table, training_function
+from lockstep.config.entries import entry_file, functions_in, named_by, subject_from_table, training_function
+from lockstep.config.files import kind_in
 from lockstep.config.isolation import Isolation
 from lockstep.config.reading import Configuration, described, read
 from lockstep.config.subjects import subject_from_configuration
@@ -12,8 +13,11 @@ __all__ = [
     "Isolation",
     "described",
     "entry_file",
+    "functions_in",
+    "kind_in",
     "make_batches",
     "make_inputs",
+    "named_by",
     "read",
     "subject_from_configuration",
     "subject_from_table",

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lockstep.common.arrays import MAX_DIMENSIONS, not_finite, numpy_dtype
 from lockstep.common.errors import InputError
 from lockstep.common.values import quoted, shown
+from lockstep.config import sparse_files
 from lockstep.config.array_files import read_array
 from lockstep.config.tables import Table, leaves
+from lockstep.ground import sparse
 from lockstep.ground.fill import hashed_uniform
 
 if TYPE_CHECKING:
     from lockstep.config.reading import Configuration
 
-_KEYS = ("shape", "dtype", "fill", "low", "high", "path", "key", "as")
+_KEYS = ("shape", "dtype", "fill", "low", "high", "density", "path", "key", "as")
 _FILLS = ("ones", "uniform", "normal")
 _REAL = ("float16", "bfloat16", "float32", "float64")
 _COMPLEX = ("complex64", "complex128")
@@ -44,6 +48,7 @@ class InputSpec:
         high: Where a uniform fill ends; this value itself is not among integers.
         path: The `.npy` or `.npz` file, or None.
         key: Which array of a `.npz` file; None: the one that bears the input's name, or the only one.
+        density: Which share of a sparse input's places is filled; None of a dense one.
         given_as: How a Keras model is given it: a position (`"0"`) or a name; None: that is found out.
     """
 
@@ -56,6 +61,7 @@ class InputSpec:
     path: Path | None = None
     key: str | None = None
     given_as: str | None = None
+    density: float | None = None
 
 
 def read_input(table: Table, folder: Path) -> InputSpec:
@@ -79,8 +85,9 @@ def read_input(table: Table, folder: Path) -> InputSpec:
             )
         fill = table.choice("fill", _FILLS, "uniform")
         low, high = _range(table, dtype or "float32", fill)
-        return InputSpec(table.place, shape, dtype or "float32", fill, low, high, given_as=given_as)
-    for word in ("fill", "low", "high"):
+        density = _density(table, shape)
+        return InputSpec(table.place, shape, dtype or "float32", fill, low, high, given_as=given_as, density=density)
+    for word in ("fill", "low", "high", "density"):
         if word in table.values:
             raise InputError(f"{table.place} has both path and {word}; a file's values are taken as they are.")
     if not Path(path).is_absolute() and leaves(path, folder):
@@ -113,6 +120,10 @@ def make_batches(configuration: Configuration) -> list[dict[str, np.ndarray]]:
     _refuse_large(configuration)
     batches: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
     for name, spec in configuration.inputs.items():
+        if is_sparse(spec):
+            for number, batch in enumerate(batches):
+                batch.update(_sparse(name if number == 0 else f"{name}#{number + 1}", name, spec, count))
+            continue
         whole = None if spec.path is None else _finite(_load(name, spec, spec.path), spec)
         for number, batch in enumerate(batches):
             if whole is None:
@@ -120,6 +131,49 @@ def make_batches(configuration: Configuration) -> list[dict[str, np.ndarray]]:
             else:
                 batch[name] = _part(whole, number, count, spec)
     return batches
+
+
+def is_sparse(spec: InputSpec) -> bool:
+    """Tells whether an input is sparse: one with a density, or a file that `scipy.sparse.save_npz` wrote."""
+    return spec.density is not None or (spec.path is not None and sparse_files.is_one(spec.place, spec.path))
+
+
+def _sparse(hashed: str, name: str, spec: InputSpec, count: int) -> dict[str, np.ndarray]:
+    """Returns the three arrays of a sparse input, its values in the order of their places.
+
+    Args:
+        hashed: What its numbers are a hash of.
+        name: Its name.
+        spec: What it is made of.
+        count: How many batches there are.
+    """
+    if spec.path is not None:
+        if count > 1:
+            raise InputError(f"{spec.place}: a file of a sparse matrix is not cut into batches; take batches out.")
+        places, values, shape = sparse_files.read(spec.place, spec.path, spec.key)
+        _refuse_other(spec, spec.path, values.dtype, shape)
+        values = _finite(values, spec)
+    else:
+        assert spec.shape is not None
+        shape = spec.shape
+        unit = hashed_uniform(f"{hashed}/places", math.prod(shape)).reshape(shape)
+        places = np.argwhere(unit <= max(spec.density or 0.0, float(unit.min())))  # one at least
+        values = _filled(hashed, dataclasses.replace(spec, shape=(len(places),)))
+    return {
+        name + sparse.INDICES: places.astype(np.int64),
+        name + sparse.VALUES: values,
+        name + sparse.SHAPE: np.array(shape, np.int64),
+    }
+
+
+def _density(table: Table, shape: tuple[int, ...]) -> float | None:
+    density = table.number("density")
+    if density is not None and not (0 < density <= 1 and shape):
+        raise InputError(
+            f"{table.place}: density is {shown(density)}; it must be the share of a sparse tensor's places that is "
+            "filled, above 0 and 1 at most, of a shape with at least one dimension."
+        )
+    return density
 
 
 def _refuse_large(configuration: Configuration) -> None:
@@ -236,13 +290,7 @@ def _load(name: str, spec: InputSpec, path: Path) -> np.ndarray:
     if array.dtype == np.dtype("V2") and spec.dtype == "bfloat16":
         array = array.view(numpy_dtype("bfloat16"))  # numpy.save forgets the name of this dtype
     found = array.dtype.newbyteorder("=")
-    if spec.dtype is not None and found != numpy_dtype(spec.dtype):
-        raise InputError(
-            f"{spec.place}: dtype is {spec.dtype}, but {path.name} holds {found.name}; correct the configuration, or "
-            "convert the file."
-        )
-    if spec.shape is not None and array.shape != spec.shape:
-        raise InputError(f"{spec.place}: shape is {shown(spec.shape)}, but {path.name} holds {list(array.shape)}.")
+    _refuse_other(spec, path, found, array.shape)
     if found.kind not in "fiubcSU" and found.name not in _DTYPES:
         raise InputError(f"{spec.place}: {path.name} holds {found}, which is no array of numbers or strings.")
     if array.size == 0:
@@ -250,6 +298,17 @@ def _load(name: str, spec: InputSpec, path: Path) -> np.ndarray:
             f"{spec.place}: {path.name} is empty (shape {list(array.shape)}); there would be nothing to compare."
         )
     return array.astype(found, copy=False)
+
+
+def _refuse_other(spec: InputSpec, path: Path, found: np.dtype[Any], shape: Sequence[int]) -> None:
+    """Refuses a file of another dtype or shape than the configuration says."""
+    if spec.dtype is not None and found != numpy_dtype(spec.dtype):
+        raise InputError(
+            f"{spec.place}: dtype is {spec.dtype}, but {path.name} holds {found.name}; correct the configuration, or "
+            "convert the file."
+        )
+    if spec.shape is not None and tuple(shape) != spec.shape:
+        raise InputError(f"{spec.place}: shape is {shown(spec.shape)}, but {path.name} holds {list(shape)}.")
 
 
 def _finite(array: np.ndarray, spec: InputSpec) -> np.ndarray:

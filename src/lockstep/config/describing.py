@@ -11,17 +11,23 @@ from typing import Any
 
 from lockstep.common.errors import InputError
 from lockstep.common.values import quoted, shown
+from lockstep.config.guessing import framework_of
 from lockstep.config.tables import guess, refuse_no_file
+from lockstep.environments.constraints import KERAS_3_SINCE, TENSORFLOW, highest
+from lockstep.environments.requirements import parse
+from lockstep.files.originals import kind_at
 
 _ENTRY = re.compile(r"(?P<file>.+\.py):(?P<name>[^:/]+)")
 _INPUT = re.compile(r"(?P<name>[^=]+)=(?P<what>.+)")
 _SHAPED = re.compile(r"(?P<shape>[0-9]+(,[0-9]+)*|\(\))(:(?P<dtype>[a-z0-9]+)(:(?P<high>[0-9]+))?)?")
+_LEGACY_SWITCH = "TF_USE_LEGACY_KERAS"
+"""The environment variable that makes `tf.keras` tf_keras; whoever names it in their code switches it."""
 _FORM = "NAME=SHAPE, as in image=1,299,299,3, or tokens=2,16:int32:1000 with the bound of integers"
 
 
 def is_entry(text: str) -> bool:
-    """Tells whether an argument is meant as an entry: `model.py:build`."""
-    return _ENTRY.fullmatch(text) is not None
+    """Tells whether an argument is meant as one side: an entry, `model.py:build`, or a model that is a file."""
+    return _ENTRY.fullmatch(text) is not None or kind_at(Path(text)) is not None
 
 
 def tree_of(
@@ -42,7 +48,7 @@ def tree_of(
     """
     tree: dict[str, Any] = {}
     for side, entry in zip(("reference", "candidate"), entries, strict=True):
-        tree[side] = _side(side, entry, folder, elsewhere=side == "reference" and bool(requirements))
+        tree[side] = _side(side, entry, folder, requirements if side == "reference" else ())
     if python is not None:
         tree["reference"]["python"] = python
     if requirements:
@@ -58,28 +64,47 @@ def folder_of(entries: tuple[str, str]) -> Path:
     >>> folder_of(("a.py:f", "b.py:g")) == Path.cwd()
     True
     """
-    files = [Path(entry.rpartition(":")[0]).absolute() for entry in entries]
+    files = [_file(entry).absolute() for entry in entries]
     if all(file.is_relative_to(Path.cwd()) for file in files):
         return Path.cwd()
     return Path(os.path.commonpath([file.parent for file in files]))
 
 
-def _side(side: str, entry: str, folder: Path, *, elsewhere: bool) -> dict[str, Any]:
+def _file(entry: str) -> Path:
+    return Path(entry.rpartition(":")[0]) if _ENTRY.fullmatch(entry) else Path(entry)
+
+
+def _side(side: str, entry: str, folder: Path, requirements: Sequence[str]) -> dict[str, Any]:
     found = _ENTRY.fullmatch(entry)
     if found is None:
-        raise InputError(f'the {side} is {quoted(entry)}; it must name a file and a function, as in "model.py:build".')
+        return _of_file(side, entry, folder, elsewhere=bool(requirements))
     path = Path(found["file"]).absolute()
     refuse_no_file(f"the {side}", Path(found["file"]))
     if not path.is_relative_to(folder):
         raise InputError(
             f"the {side} {found['file']} lies outside of {folder}; save the configuration above both files."
         )
-    runtime = _runtime(side, path, found["name"], elsewhere=elsewhere)
+    runtime = _runtime(side, path, found["name"], requirements)
     return {"runtime": runtime, "entry": f"{path.relative_to(folder).as_posix()}:{found['name']}"}
 
 
-def _runtime(side: str, path: Path, name: str, *, elsewhere: bool) -> str:
-    """Tells a TF1 function, which takes its inputs, from what makes a Keras model, which needs nothing.
+def _of_file(side: str, entry: str, folder: Path, *, elsewhere: bool) -> dict[str, Any]:
+    """Returns the table of a side that is a file, its kind found out from what lies there."""
+    path = Path(entry).absolute()
+    kind = kind_at(path)
+    if kind is None:
+        raise InputError(
+            f'the {side} is {quoted(entry)}; it must name a file and a function, as in "model.py:build", or be a '
+            "SavedModel's folder, a frozen graph (.pb), a MetaGraph's checkpoint or a file of Keras (.h5, .keras)."
+        )
+    if elsewhere:
+        raise InputError(f"the {side} is a file, which this process's TensorFlow imports; take --requirement out.")
+    inside = path.is_relative_to(folder)
+    return {kind: path.relative_to(folder).as_posix() if inside else str(path)}
+
+
+def _runtime(side: str, path: Path, name: str, requirements: Sequence[str]) -> str:
+    """Tells a TF1 function, which takes its inputs, from what makes a model of Keras 2 or 3, or a PyTorch module.
 
     The file is read, not run: it may be for another Python than this one.
 
@@ -92,17 +117,38 @@ def _runtime(side: str, path: Path, name: str, *, elsewhere: bool) -> str:
         return "tf1"
     defined = {bound: node for node in tree.body for bound in _bound(node)}
     node = defined.get(name)
-    if node is None:
-        if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body):
-            return "tf1" if elsewhere else "keras"
+    starred = any(isinstance(one, ast.ImportFrom) and one.names[0].name == "*" for one in tree.body)
+    if node is None and not starred:
         functions = [bound for bound, of in defined.items() if isinstance(of, ast.FunctionDef | ast.ClassDef)]
         raise InputError(f"the {side}: {path.name} has no function {shown(name)}{guess(name, functions)}")
     if isinstance(node, ast.FunctionDef):
-        required = len(node.args.posonlyargs) + len(node.args.args) - len(node.args.defaults)
-        return "tf1" if required else "keras"
-    if isinstance(node, ast.ClassDef):
-        return "keras"
-    return "tf1" if elsewhere else "keras"
+        is_tf1 = len(node.args.posonlyargs) + len(node.args.args) > len(node.args.defaults)
+    else:
+        is_tf1 = bool(requirements) and not isinstance(node, ast.ClassDef)
+    if is_tf1:
+        return "tf1"
+    if framework_of(path, name) == "torch":
+        return "torch"
+    return "keras2" if _is_keras_2(tree, requirements, path.parent) else "keras"
+
+
+def _is_keras_2(tree: ast.Module, requirements: Sequence[str], folder: Path) -> bool:
+    """Tells whether the Keras of a file is Keras 2: tf_keras, by its name or its switch, or that of an old TensorFlow.
+
+    Raises:
+        InputError: A requirement is written wrongly.
+    """
+    for node in ast.walk(tree):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules = [node.module]
+        if any(module.partition(".")[0] == "tf_keras" for module in modules):
+            return True
+        if isinstance(node, ast.Constant) and node.value == _LEGACY_SWITCH:
+            return True
+    parsed = [parse(text, folder) for text in requirements]
+    bounds = [highest(requirement) for requirement in parsed if requirement.name in TENSORFLOW]
+    return any(bound is not None and bound < KERAS_3_SINCE for bound in bounds)
 
 
 def _bound(node: ast.stmt) -> list[str]:

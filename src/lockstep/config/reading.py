@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lockstep.common import patterns
+from lockstep.common import patterns, step_names
 from lockstep.common.errors import InputError
+from lockstep.common.search_time import MOST_S
 from lockstep.common.values import bare, brief, quoted, shown
 from lockstep.compare.align import TransformRule, checked_ignore
 from lockstep.compare.outputs import OutputRules
@@ -44,6 +45,8 @@ _TABLES = (
     "loss",
     "gradients",
     "trajectory",
+    "steps",
+    "search_time",
     "reference",
     "candidate",
     "inputs",
@@ -60,7 +63,7 @@ class Configuration:
 
     Attributes:
         folder: Where the file lies; all its paths are relative to it.
-        reference: The table of the reference: `runtime` and `entry`.
+        reference: The table of the reference: `runtime` and `entry`, or what names a file.
         candidate: The table of the candidate, likewise.
         inputs: Input name -> what its array is made of.
         rename: `(pattern, replacement)` pairs, from the reference's variable names to the candidate's.
@@ -76,11 +79,13 @@ class Configuration:
             chooses.
         also_generic: Whether both sides are run on a second, generic input too.
         outputs: Which output of the candidate is which of the reference, and which are not compared.
+        steps: The names of the steps that are taken; all if there are none.
+        search_time_s: Seconds that the causes of what differs are looked for in each mode; None: as Lockstep chooses.
     """
 
     folder: Path
-    reference: Mapping[str, str]
-    candidate: Mapping[str, str]
+    reference: Mapping[str, Any]
+    candidate: Mapping[str, Any]
     inputs: Mapping[str, InputSpec]
     rename: tuple[tuple[str, str], ...] = ()
     tolerance: FixedTolerance = field(default_factory=FixedTolerance)
@@ -94,6 +99,8 @@ class Configuration:
     trajectory: int | None = None
     also_generic: bool = True
     outputs: OutputRules = field(default_factory=OutputRules)
+    steps: tuple[str, ...] = ()
+    search_time_s: float | None = None
 
     @property
     def inputs_as(self) -> dict[str, str]:
@@ -146,9 +153,11 @@ def described(tree: dict[str, Any], folder: Path, place: str) -> Configuration:
         ignore=_ignore(top.table("variables")),
         checkpoint=_checkpoint(top, folder),
         gradients=_flag(top, "gradients"),
-        trajectory=_steps(top),
+        trajectory=_trajectory(top),
         also_generic=_also_generic(top.table("inputs")),
         outputs=_outputs(top.table("outputs")),
+        steps=_steps(top),
+        search_time_s=_search_time(top),
     )
 
 
@@ -213,7 +222,7 @@ def _flag(top: Table, key: str) -> bool | None:
     return value
 
 
-def _steps(top: Table) -> int | None:
+def _trajectory(top: Table) -> int | None:
     count = top.values.get("trajectory")
     if count is not None and (type(count) is not int or not 0 <= count <= _MAX_STEPS):
         raise InputError(
@@ -223,12 +232,40 @@ def _steps(top: Table) -> int | None:
     return count
 
 
-def _side(top: Table, side: str, folder: Path) -> dict[str, str]:
+def _search_time(top: Table) -> float | None:
+    seconds = top.values.get("search_time")
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 <= seconds <= MOST_S:
+        raise InputError(
+            f"{top.place}: search_time is {shown(seconds)}; it must be a number of seconds (0: no cause is looked for, "
+            f"{MOST_S:,} at most), and stand above all tables."
+        )
+    return float(seconds)
+
+
+def _steps(top: Table) -> tuple[str, ...]:
+    names = top.values.get("steps")
+    if names is None:
+        return ()
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise InputError(
+            f"{top.place}: steps is {shown(names)}; it must be an array of names of steps, as in "
+            '["variables-match", "inference-fixed"], and stand above all tables.'
+        )
+    try:
+        return step_names.checked(names)
+    except InputError as error:
+        raise InputError(f"{top.place}: steps: {error}") from None
+
+
+def _side(top: Table, side: str, folder: Path) -> dict[str, Any]:
     if side not in top.values:
         raise InputError(f"{top.place} has no table [{side}]; it names the {side}'s runtime and entry.")
     checked = check_entry(top.table(side), folder)
     loss = check_function(top, "loss", folder)
-    return checked if loss is None else {"loss": loss, **checked}
+    # What a model_fn states itself is not what was said for both sides.
+    return checked if loss is None or checked["runtime"] == "estimator" else {"loss": loss, **checked}
 
 
 def _also_generic(inputs: Table) -> bool:
@@ -325,23 +362,40 @@ def _checkpoint(top: Table, folder: Path) -> CheckpointSettings | None:
     if "checkpoint" not in top.values:
         return None
     table = top.table("checkpoint")
-    table.refuse_unknown(("path", "moving_averages", "allow_missing"))
-    path, averages = table.text("path"), table.values.get("moving_averages", False)
-    if path is None:
+    table.refuse_unknown(("path", "candidate", "loaded", "moving_averages", "allow_missing"))
+    averages = table.values.get("moving_averages", False)
+    paths = {key: _weights_path(table, key, folder) for key in ("path", "candidate")}
+    if not any(paths.values()):
         raise InputError(f'{table.place} has no path; it names a checkpoint, as in path = "model.ckpt".')
     if not isinstance(averages, bool):
         raise InputError(f"{table.place}: moving_averages is {type_name(averages)}; it must be true or false.")
-    if not Path(path).is_absolute() and leaves(path, folder):
-        raise InputError(
-            f"{table.place}: path {quoted(path)} leaves the folder of the configuration; copy the checkpoint."
-        )
     allowed = table.values.get("allow_missing", [])
     form = 'it must be an array of regular expressions, as in ["/global_step$"]'
     if not isinstance(allowed, list) or not all(isinstance(pattern, str) for pattern in allowed):
         raise InputError(f"{table.place}: allow_missing is {type_name(allowed)}; {form}.")
     for pattern in allowed:
         patterns.check(pattern, what=f"{table.place}: allow_missing holds {shown(pattern)}")
-    return CheckpointSettings(folder / path, moving_averages=averages, allow_missing=tuple(allowed))
+    return CheckpointSettings(paths["path"], averages, tuple(allowed), paths["candidate"], _loaded(table))
+
+
+def _loaded(table: Table) -> tuple[str, ...] | None:
+    loaded, sides = table.values.get("loaded"), ("reference", "candidate")
+    if loaded is None:
+        return None
+    if not isinstance(loaded, list) or any(side not in sides for side in loaded):
+        raise InputError(f'{table.place}: loaded is {shown(loaded)}; it must be an array of "reference", "candidate".')
+    return tuple(loaded)
+
+
+def _weights_path(table: Table, key: str, folder: Path) -> Path | None:
+    path = table.text(key)
+    if path is None:
+        return None
+    if not Path(path).is_absolute() and leaves(path, folder):
+        raise InputError(
+            f"{table.place}: {key} {quoted(path)} leaves the folder of the configuration; copy the checkpoint."
+        )
+    return folder / path
 
 
 def _tolerance(table: Table) -> FixedTolerance:

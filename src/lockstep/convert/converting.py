@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lockstep.check.verification import Progress, Rules, judge_reloaded
+from lockstep.check.partly import judge_reloaded
+from lockstep.check.reporting import Progress
+from lockstep.check.sides import Rules
 from lockstep.common import workspace
 from lockstep.common.arrays import Arrays, named, numpy_dtype
 from lockstep.common.errors import InputError, refused

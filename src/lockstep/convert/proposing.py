@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lockstep.check.judging import Traces
+from lockstep.check.partly import Reload, judge_reloaded
+from lockstep.check.reporting import Progress
+from lockstep.check.sides import Rules
 from lockstep.check.steps import numbers
-from lockstep.check.verification import Progress, Reload, Rules, judge_reloaded
 from lockstep.common.arrays import Arrays
 from lockstep.common.errors import InputError
 from lockstep.compare.tolerance import FixedTolerance
@@ -31,7 +33,8 @@ def proposal_for(checkpoint: Checkpoint, records: tuple[VariableRecord, ...]) ->
     """
     integers = any(record.dtype.startswith(("int", "uint")) for record in records)
     wanted = {Kind.VARIABLE, Kind.COUNTER} if integers else {Kind.VARIABLE}
-    return propose([entry for entry in checkpoint.entries.values() if entry.kind in wanted], records)
+    entries = [entry for entry in checkpoint.entries.values() if entry.kind in wanted]
+    return propose(entries, records, ordered=checkpoint.ordered)
 
 
 def inventory(candidate: Subject, inputs: Arrays) -> tuple[VariableRecord, ...]:

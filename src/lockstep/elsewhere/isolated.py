@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -30,7 +31,7 @@ from lockstep.ground.folder import VERSION, TraceReader, TraceWriter
 from lockstep.ground.records import FLAGS
 from lockstep.ground.structure import same_bits
 from lockstep.ground.tensors import stored
-from lockstep.subjects import MODES, NOTHING_WANTED, Mode, Offers, Recording, Subject, Wanted
+from lockstep.subjects import MODES, NOTHING_WANTED, Mode, Offers, Original, Recording, Subject, Wanted
 
 if TYPE_CHECKING:
     from lockstep.frameworks.tensorflow.tf1_graph import GraphInstance
@@ -63,6 +64,8 @@ class IsolatedSubject(Subject):
         say: Told what is being done.
         loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
         optimizer: `file.py:function` of the optimizer; empty where there is none.
+        runtime: What the entry is: `"tf1"`, a function `forward`, or `"keras2"`, a function `build`.
+        original: What else the configuration says of the program.
     """
 
     folder: Path
@@ -75,6 +78,8 @@ class IsolatedSubject(Subject):
     say: Callable[[str], None] = field(default=lambda _: None)
     loss: str = ""
     optimizer: str = ""
+    runtime: str = "tf1"
+    original: Original = field(default_factory=Original)
     _recorded: RecordedSubject | None = None
     _from_cache: bool = False
     _second: Claim | None = None
@@ -86,7 +91,15 @@ class IsolatedSubject(Subject):
     @property
     def offers(self) -> Offers:
         """What it can do."""
-        return Offers(rules=False, optimizer=True)
+        own = self.original
+        return Offers(
+            rules=False,
+            optimizer=True,
+            compiled=self.runtime == "keras2",
+            masks_by_rounds=self.runtime == "keras2",
+            own_loss=own.own_loss,
+            own_optimizer=own.own_optimizer,
+        )
 
     def environment(self) -> Mapping[str, str]:
         """What it was recorded on, and whether that was now."""
@@ -245,9 +258,11 @@ class IsolatedSubject(Subject):
         tapped = [dict(build, tapped=["initial"]) if "operations" in build else build for build in builds]
         return {
             "label": self.label,
+            "runtime": self.runtime,
             "entry": self.entry,
             "loss": self.loss,
             "optimizer": self.optimizer,
+            **self._stated(),
             "folder": str(self.folder),
             "inputs": str(work / "inputs"),
             "single_input": single,
@@ -268,9 +283,11 @@ class IsolatedSubject(Subject):
             "format": VERSION,
             "recorder": _recorder_digest(),
             "folder": str(self.folder),
+            "runtime": self.runtime,
             "entry": self.entry,
             "loss": self.loss,
             "optimizer": self.optimizer,
+            **self._stated(),
             "python": environment.python_version,
             "packages": list(environment.packages),
             "machine": [platform.system(), platform.machine(), os.cpu_count()],
@@ -281,6 +298,16 @@ class IsolatedSubject(Subject):
             "given": None if wanted.given is None else wanted.given.digest,
             "variables": {name: os.environ.get(name) for name in (*self.environment_variables, *FLAGS)},
             "data_files": self._data(),
+        }
+
+    def _stated(self) -> dict[str, Any]:
+        """What the recorder is told of the program."""
+        own = self.original
+        return {
+            "original": own.description,
+            "script": own.script,
+            "own_loss": own.own_loss and not self.loss,
+            "own_optimizer": own.own_optimizer and not self.optimizer,
         }
 
     def _data(self) -> dict[str, str]:
@@ -299,6 +326,35 @@ class IsolatedSubject(Subject):
         )
         error.traceback_text = failure.traceback_text
         raise error from None
+
+
+@dataclass
+class IsolatedKerasFile(IsolatedSubject):
+    """A file of Keras 2 that is loaded and recorded in an environment of its own; it was judged in this process.
+
+    Attributes:
+        file: The file.
+    """
+
+    file: Path = field(default_factory=Path)
+
+    def __post_init__(self) -> None:
+        """Is called as the file, and is a Keras 2 model from then on."""
+        super().__post_init__()
+        self.runtime = "keras2"
+        self.original = Original({"kind": "keras_file", "path": str(self.file.absolute())})
+
+    @property
+    def offers(self) -> Offers:
+        """What it can do; its values are the file's, and it is not compiled."""
+        return dataclasses.replace(super().offers, initializers=False, compiled=False)
+
+    def code(self) -> Mapping[str, str]:
+        """Returns file -> SHA-256, of the file and of what its recorder imported."""
+        return {**super().code(), **self._data()}
+
+    def _data(self) -> dict[str, str]:
+        return {**super()._data(), self.label: trace_cache.sha256(self.file)}
 
 
 def _builds(wanted: Wanted) -> list[dict[str, Any]]:

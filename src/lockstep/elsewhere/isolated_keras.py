@@ -23,22 +23,23 @@ from lockstep.common.errors import InputError, SubjectError, refused
 from lockstep.elsewhere.isolated import TIMEOUT_S, log_level
 from lockstep.elsewhere.recorded import RecordedBuild
 from lockstep.environments import EnvironmentSpec, KeptChild, inherited_variables, provide
+from lockstep.environments.constraints import KERAS_3_SINCE, TENSORFLOW, highest
+from lockstep.environments.requirements import parse
 from lockstep.ground.folder import TraceReader, TraceWriter
 from lockstep.recorder.worker import PROGRESS
 from lockstep.subjects import (
-    AS_WRITTEN,
+    NOTHING_MORE,
     NOTHING_WANTED,
-    Execution,
+    Ask,
     Instance,
     Mode,
-    Objective,
     Offers,
     Setting,
     Subject,
     Wanted,
 )
 from lockstep.subjects.users_functions import ImportedFunction
-from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
+from lockstep.traces.trace import Trace, VariableRecord
 
 OLDEST_PYTHON = (3, 10)
 """Lockstep itself runs there, with what it needs to hold a Keras model: TensorFlow 2.16, Keras 3.3."""
@@ -104,12 +105,13 @@ class IsolatedKeras(Subject):
         return self.build(mode, inputs, wanted)
 
     def _start(self) -> _Process:
+        self._refuse_keras_2()
         environment = provide(self.environment_spec, say=self.say)
         if tuple(int(part) for part in environment.python_version.split(".")[:2]) < OLDEST_PYTHON:
             raise InputError(
                 f"{self.entry} is a Keras side in an environment with Python {environment.python_version}; that needs "
                 "Python 3.10 or later, with TensorFlow 2.16 and Keras 3.3 or later. What is older is recorded as a "
-                'graph: runtime = "tf1".'
+                'graph: runtime = "keras2" (a model of Keras 2) or "tf1" (a function forward).'
             )
         process = _Process(self.label, environment.python, self.timeout_s, self.say, self.variables)
         weakref.finalize(self, process.end)
@@ -117,6 +119,17 @@ class IsolatedKeras(Subject):
         self._process, self._environment = process, done["environment"]
         self._passes = tuple(done["passes"])
         return process
+
+    def _refuse_keras_2(self) -> None:
+        """Refuses a TensorFlow that has Keras 2 before an environment is made for it."""
+        for text in self.environment_spec.requirements:
+            requirement = parse(text)
+            bound = highest(requirement) if requirement.name in TENSORFLOW else None
+            if bound is not None and bound < KERAS_3_SINCE:
+                raise InputError(
+                    f'[{self.side}]: runtime is "keras", which is Keras 3, and {text} has Keras 2; take runtime = '
+                    '"keras2" for a model of Keras 2, or "tf1" for a function forward.'
+                )
 
     def passes(self) -> tuple[str, ...]:
         """Returns Grappler's passes over its functions, once it has been built."""
@@ -172,17 +185,8 @@ class RemoteInstance(Instance):
         """The inventory, in order of creation; a Keras model has it from its first run on."""
         return self._variables
 
-    def run(
-        self,
-        setting: Setting,
-        *,
-        repeats: int = 0,
-        draws: Sequence[ForwardDraw] | None = None,
-        objective: Objective | None = None,
-        execution: Execution = AS_WRITTEN,
-    ) -> Trace:
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace:
         """Runs it; see `Instance.run`. No gradients come from the other process, so that step is not asked for."""
-        del objective
         with self._process.folder() as place:
             values = self._process.write(place / "values", "values", setting.values)
             other = setting.inputs
@@ -195,11 +199,11 @@ class RemoteInstance(Instance):
                     "names": dict(setting.names),
                     "values": values,
                     "inputs": inputs,
-                    "repeats": repeats,
+                    "repeats": ask.repeats,
                     "stir": list(self._stirred),
-                    "compiler": execution.compiler,
-                    "off": list(execution.off),
-                    "draws": None if draws is None else [list(draw) for draw in draws],
+                    "compiler": ask.execution.compiler,
+                    "off": list(ask.execution.off),
+                    "draws": None if ask.draws is None else [list(draw) for draw in ask.draws],
                     "target": str(place / "trace"),
                 }
             )

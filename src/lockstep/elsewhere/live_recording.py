@@ -14,7 +14,7 @@ from lockstep.compare.align import Rename, TransformRule, align
 from lockstep.elsewhere.recorded import RecordedSubject
 from lockstep.ground import trials
 from lockstep.ground.folder import TraceWriter
-from lockstep.subjects import INITIAL, MODES, TRAINING, Instance, Mode, Objective, Setting, Subject
+from lockstep.subjects import INITIAL, MODES, TRAINING, Ask, Instance, Mode, Objective, Setting, Subject
 from lockstep.traces.trace import Trace, VariableRecord
 
 _FURTHER_CALLS = 2
@@ -117,14 +117,14 @@ def _build(
     rules: tuple[tuple[Rename, ...], tuple[TransformRule, ...]],
     objective: Objective | None,
 ) -> dict[str, Any]:
-    first = instance.run(INITIAL, repeats=0 if mode.training else _FURTHER_CALLS)
+    first = instance.run(INITIAL, Ask(repeats=0 if mode.training else _FURTHER_CALLS))
     alignment = align(first.variables, first.variables)
     if known is not None:
         alignment = align(known.variables, first.variables, *rules)
     runs = [(INITIAL, first)]
     if not mode.training:
         runs += [
-            (s, instance.run(s, draws=None if known is None else known.forward_draws))
+            (s, instance.run(s, Ask(draws=None if known is None else known.forward_draws)))
             for s in (filling.filled(kind, alignment)[1] for kind in ("distinct", "constant"))
         ]
     if known is not None:
@@ -133,7 +133,7 @@ def _build(
         runs.append((copied, with_gradients))
         if objective is not None:
             distinct = filling.filled("distinct", alignment)[1]
-            runs.append((distinct, instance.run(distinct, draws=known.forward_draws, objective=objective)))
+            runs.append((distinct, instance.run(distinct, Ask(draws=known.forward_draws, objective=objective))))
     return described(writer, mode, first.variables, runs, transformed=alignment.transforms)
 
 
@@ -142,11 +142,11 @@ def _differentiated(
 ) -> tuple[Trace, Objective | None]:
     """Runs a model with gradients; without them, and with no objective, where it has none and nobody gave a loss."""
     try:
-        return instance.run(setting, draws=known.forward_draws, objective=objective), objective
+        return instance.run(setting, Ask(draws=known.forward_draws, objective=objective)), objective
     except (InputError, SubjectError):
         if objective is None or objective.loss is not None:
             raise
-        return instance.run(setting, draws=known.forward_draws), None
+        return instance.run(setting, Ask(draws=known.forward_draws)), None
 
 
 def described(

@@ -23,12 +23,11 @@ from lockstep.ground.training import TrainingStep, after_update, state_after
 from lockstep.optimizers.description import from_plain
 from lockstep.recorder import operations
 from lockstep.subjects import (
-    AS_WRITTEN,
+    NOTHING_MORE,
     NOTHING_WANTED,
-    Execution,
+    Ask,
     Instance,
     Mode,
-    Objective,
     Offers,
     Recording,
     Setting,
@@ -208,7 +207,12 @@ class RecordedBuild:
                 "forward_draws": drawn,
                 "repeated_draws": repeated,
                 "drawn": _drawn(self._body.get("drawn")),
-                "notes": (*_notes(run), *([note] if (note := str(self._reader.body.get("code_note") or "")) else [])),
+                "skipped_updates": tuple(self._body.get("skipped_updates", ())),
+                "notes": (
+                    *_notes(run),
+                    *self._body.get("notes", ()),
+                    *([note] if (note := str(self._reader.body.get("code_note") or "")) else []),
+                ),
             }
         drawn = live["forward_draws"]
         return {
@@ -269,7 +273,14 @@ class RecordedSubject(Subject):
     @property
     def offers(self) -> Offers:
         """What it can do."""
-        return Offers(optimizer=True)
+        own, compiled = self._reader.body.get("own", {}), self.subject.get("runtime") == "keras2"
+        return Offers(
+            optimizer=True,
+            compiled=compiled,
+            masks_by_rounds=compiled,
+            own_loss=own.get("loss", False),
+            own_optimizer=own.get("optimizer", False),
+        )
 
     def code(self) -> Mapping[str, str]:
         """Returns file -> SHA-256 of what was imported when it was recorded."""
@@ -468,21 +479,13 @@ class RecordedInstance(Instance):
         """The inventory, in order of creation."""
         return self.build.variables
 
-    def run(
-        self,
-        setting: Setting,
-        *,
-        repeats: int = 0,
-        draws: Sequence[ForwardDraw] | None = None,
-        objective: Objective | None = None,
-        execution: Execution = AS_WRITTEN,
-    ) -> Trace:
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace:
         """Returns what the run in that setting did; its gradients are there where the recording took them.
 
         Raises:
             InputError: It was not recorded in that setting.
         """
-        del repeats, draws, objective, execution  # the recording has its own
+        del ask  # the recording has its own
         if setting.kind not in self.build.settings:
             raise InputError(
                 f"the trace {self._folder} holds no run with {setting.kind} values (it holds "

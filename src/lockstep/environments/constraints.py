@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from lockstep.environments.requirements import Requirement
 
-_TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-macos", "intel-tensorflow")
+TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-macos", "intel-tensorflow")
+"""The packages that are TensorFlow."""
+KERAS_3_SINCE = (2, 16)
+"""The first TensorFlow whose `tf.keras` is Keras 3."""
 
 
 @dataclass(frozen=True)
@@ -103,21 +106,24 @@ def constraints_for(requirements: Sequence[Requirement]) -> tuple[Constraint, ..
     named = {requirement.name for requirement in requirements}
     wanted = []
     for requirement in requirements:
-        if requirement.name not in _TENSORFLOW:
+        if requirement.name not in TENSORFLOW:
             continue
-        highest = _highest(requirement)
+        most = highest(requirement)
         wanted += [
             constraint
             for constraint in KNOWN
-            if highest is not None
-            and constraint.since <= highest < constraint.below
-            and constraint.package not in named
+            if most is not None and constraint.since <= most < constraint.below and constraint.package not in named
         ]
     return tuple(dict.fromkeys(wanted))
 
 
-def _highest(requirement: Requirement) -> tuple[int, int] | None:
-    """Returns the highest `(major, minor)` that a requirement can mean, or None where nothing bounds it."""
+def highest(requirement: Requirement) -> tuple[int, int] | None:
+    """Returns the highest `(major, minor)` that a requirement can mean, or None where nothing bounds it.
+
+    >>> from lockstep.environments.requirements import parse
+    >>> highest(parse("tensorflow<2.16")), highest(parse("tensorflow==1.15.5")), highest(parse("tensorflow"))
+    ((2, 15), (1, 15), None)
+    """
     bounds = [bound for operator, version in requirement.clauses if (bound := _bound(operator, version)) is not None]
     return min(bounds, default=None)
 

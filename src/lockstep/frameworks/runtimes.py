@@ -9,39 +9,60 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from lockstep.files.checkpoints.entries import Checkpoint
+    from lockstep.files.originals import OriginalFile
     from lockstep.program.kernels import Runtime
-    from lockstep.subjects import Subject
+    from lockstep.subjects import Described, Subject
 
-_PACKAGES = {"tf1": "lockstep.frameworks.tensorflow", "keras": "lockstep.frameworks.tensorflow"}
+_PACKAGES = {
+    "tf1": "lockstep.frameworks.tensorflow",
+    "keras": "lockstep.frameworks.tensorflow",
+    "torch": "lockstep.frameworks.torch",
+    "keras2": "lockstep.frameworks.keras2",
+    "estimator": "lockstep.frameworks.tensorflow",
+    "script": "lockstep.frameworks.tensorflow",
+}
 _DIALECT = "lockstep.frameworks.tensorflow"
 """The framework whose operations programs are written in: it runs single ones of them."""
 
 RUNTIMES = tuple(_PACKAGES)
 """What `runtime` can be."""
+RECORDED = ("tf1", "keras2", "estimator", "script")
+"""The runtimes whose programs a recorder takes down, in an old environment too; the others' models run in a check."""
 
 
-def subject(
-    runtime: str,
-    function: Callable[..., Any],
-    label: str,
-    apart: Callable[[Mapping[str, str]], Subject],
-    inputs_as: Mapping[str, str] | None = None,
-) -> Subject:
-    """Makes the subject that a configuration describes.
+def prepare(runtime: str) -> None:
+    """Does what a runtime needs before code of the user's is imported for it."""
+    _module(_PACKAGES[runtime], "subjects").prepare(runtime)
 
-    Args:
-        runtime: One of `RUNTIMES`.
-        function: The function that its entry names.
-        label: What reports call it.
-        apart: Makes it for a process of its own, which has these environment variables too.
-        inputs_as: Input -> how the model is given it, where that is not to be found out.
-    """
-    made: Subject = _module(_PACKAGES[runtime], "subjects").named(runtime, function, label, apart, inputs_as)
+
+def subject(described: Described) -> Subject:
+    """Makes the subject that a configuration describes."""
+    made: Subject = _module(_PACKAGES[described.runtime], "subjects").of(described)
     return made
+
+
+RUNTIME_OF = {"saved_model": "tf1", "frozen_graph": "tf1", "meta_graph": "tf1", "keras_file": "keras"}
+"""Kind of an original that is a file -> the runtime that it is run by."""
+
+
+def original(file: OriginalFile) -> Subject:
+    """Makes the subject of a model that is a file.
+
+    Raises:
+        InputError: The file cannot be used; what only its content tells is told when it is built.
+    """
+    made: Subject = _module(_PACKAGES[RUNTIME_OF[file.kind]], "originals.subjects").of_file(file)
+    return made
+
+
+def declared_inputs(file: OriginalFile) -> dict[str, tuple[tuple[int | None, ...], str]]:
+    """Returns what a model that is a file says that it takes: name -> shape, with None for any size, and dtype."""
+    package = _PACKAGES[RUNTIME_OF[file.kind]]
+    found: dict[str, tuple[tuple[int | None, ...], str]] = _module(package, "originals.subjects").declared_inputs(file)
+    return found
 
 
 def kernels() -> Runtime:
@@ -50,19 +71,30 @@ def kernels() -> Runtime:
     return made
 
 
+def remembering_kernels() -> Runtime:
+    """Returns the same for whoever runs the same operations over and over: what is small is computed once."""
+    made: Runtime = _module(_DIALECT, "remembering").RememberingKernels()
+    return made
+
+
 def open_checkpoint(path: Path, *, moving_averages: bool = False) -> Checkpoint:
-    """Opens a TensorFlow checkpoint.
+    """Opens a checkpoint or a file of weights, in any of the formats of `files.checkpoints.weight_files.Stored`.
 
     Args:
-        path: Its prefix, its index file or its folder.
+        path: The file; of a TensorFlow checkpoint its prefix, its index file or its folder.
         moving_averages: Whether a variable's moving average stands for its value.
 
     Raises:
-        InputError: There is none, or it cannot be read.
+        InputError: There is none, it cannot be read, or its reader needs a framework that is not installed.
     """
-    opened: Checkpoint = _module("lockstep.frameworks.tensorflow", "checkpoint_reader").open_checkpoint(
-        path, moving_averages=moving_averages
-    )
+    from lockstep.files.checkpoints.weight_files import Stored, open_weights, stored_as
+
+    stored = stored_as(path)
+    read_by = {Stored.TENSORFLOW: _PACKAGES["tf1"], Stored.TORCH: _PACKAGES["torch"]}
+    if stored not in read_by:
+        return open_weights(path, stored, moving_averages=moving_averages)
+    reader = _module(read_by[stored], "checkpoint_reader")
+    opened: Checkpoint = reader.open_checkpoint(path, moving_averages=moving_averages)
     return opened
 
 

@@ -22,7 +22,8 @@ def values(kind: str, name: str, shape: Tuple[int, ...], dtype: Any, positive: b
     """Returns the values of a variable.
 
     Args:
-        kind: `"constant"`, `"distinct"`, `"even"`, or `"wide/1"` and so on (see `WIDE`).
+        kind: `"constant"`, `"distinct"`, `"even"`, `"tiny"` (see `TINY`), `"faint"` (see `FAINT`), or `"wide/1"` and
+            so on (see `WIDE`).
         name: The variable's name.
         shape: Its shape.
         dtype: Its dtype.
@@ -32,6 +33,13 @@ def values(kind: str, name: str, shape: Tuple[int, ...], dtype: Any, positive: b
         return constant(shape, dtype)
     if kind == "even":
         return even(name, shape, dtype, positive)
+    if kind == "tiny":
+        found = distinct(name, shape, dtype, positive)
+        return np.asarray(found * TINY).astype(dtype) if positive or _VARIANCE.search(name) else found
+    if kind == "faint":
+        found = distinct(name, shape, dtype, positive)
+        kept = positive or len(shape) >= 2 or _VARIANCE.search(name) or _SCALE.search(name)
+        return found if kept else np.asarray(found * FAINT).astype(dtype)
     if kind.startswith("wide/"):
         return wide(int(kind[len("wide/") :]), name, shape, dtype, positive)
     return distinct(name, shape, dtype, positive)
@@ -40,6 +48,14 @@ def values(kind: str, name: str, shape: Tuple[int, ...], dtype: Any, positive: b
 WIDE = (4.0, 32.0, 32.0, 512.0)
 """How far values reach that are chosen to meet what the distinct ones do not: all by 4, two halves of the variables by
 32 (all of them would overflow in a deep network), all by 512 for what is dead otherwise."""
+
+
+TINY = 1e-6
+"""Of what variances are otherwise: the smallest epsilon in use is 1e-12, the usual ones are 1e-3 to 1e-6."""
+
+
+FAINT = 1e-8
+"""Of what biases, and inputs, are otherwise: below the bounds that keep a division from zero."""
 
 
 _VARIANCE = re.compile(r"(^|[/_])(moving_|running_)?(variance|var)$|second_moment|stddev", re.IGNORECASE)

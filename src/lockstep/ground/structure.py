@@ -9,6 +9,20 @@ import numpy as np
 Arrays = MappingOf[str, np.ndarray]
 
 
+def _of_ragged(tensor: Any) -> Dict[str, Any]:
+    splits = tensor.nested_row_splits
+    named = {"row_splits" if len(splits) == 1 else "row_splits_%d" % n: each for n, each in enumerate(splits)}
+    return dict(named, values=tensor.flat_values)
+
+
+def _of_sparse(tensor: Any) -> Dict[str, Any]:
+    return {"indices": tensor.indices, "values": tensor.values, "dense_shape": tensor.dense_shape}
+
+
+_PARTS = {"RaggedTensor": _of_ragged, "SparseTensor": _of_sparse}
+"""Class of TensorFlow -> the tensors that one of its objects is made of."""
+
+
 def unique_keys(names: Iterable[str]) -> List[str]:
     """Returns the names with `#2`, `#3`, ... behind those that occurred before, so that none is lost in a dict.
 
@@ -26,12 +40,17 @@ def unique_keys(names: Iterable[str]) -> List[str]:
 def flatten(structure: Any, path: str = "") -> Iterator[Tuple[str, Any]]:
     """Yields `(path, leaf)` for a nested structure of dicts, lists, tuples and named tuples; a None is no leaf.
 
+    TensorFlow's ragged and sparse tensors come as the tensors that they are made of: `values`, `row_splits`, `indices`.
+
     >>> list(flatten(({"b": 1, "a": 2}, [3])))
     [('0/b', 1), ('0/a', 2), ('1/0', 3)]
     """
     if structure is None:
         return
     prefix = path + "/" if path else ""
+    parts = _PARTS.get(type(structure).__name__)
+    if parts is not None and type(structure).__module__.partition(".")[0].startswith("tensorflow"):
+        structure = parts(structure)
     if isinstance(structure, Mapping):
         for key, value in structure.items():
             yield from flatten(value, "%s%s" % (prefix, key))

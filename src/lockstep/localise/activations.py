@@ -7,24 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-NAMES = frozenset(
-    {
-        "Relu",
-        "Relu6",
-        "Elu",
-        "Selu",
-        "Tanh",
-        "Sigmoid",
-        "Softplus",
-        "Softsign",
-        "LeakyRelu",
-        "Softmax",
-        "LogSoftmax",
-        "Erf",
-    }
-)
-"""Operations that are an activation by themselves."""
-
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 / (1.0 + np.exp(-x)))
@@ -37,6 +19,7 @@ FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0.0),
     "relu6": lambda x: np.clip(x, 0.0, 6.0),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
+    "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0.0))),
     "tanh": np.tanh,
     "sigmoid": _sigmoid,
     "hard sigmoid (x / 6 + 1 / 2)": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
@@ -55,7 +38,9 @@ FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "leaky relu (slope 0.1)": lambda x: np.where(x > 0, x, 0.1 * x),
     "leaky relu (slope 0.01)": lambda x: np.where(x > 0, x, 0.01 * x),
 }
-"""Name -> formula in float64. GELU: Hendrycks and Gimpel, "Gaussian error linear units", 2016, has both forms."""
+"""Name -> formula in float64. GELU: Hendrycks and Gimpel, "Gaussian error linear units", 2016, has both forms.
+
+SELU: Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", 2017."""
 
 _LARGEST = 4096
 

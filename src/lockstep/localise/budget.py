@@ -179,14 +179,24 @@ class Standard:
     @classmethod
     def of(cls, kernels: Kernels, reference: Part, candidate: Part, ours: np.ndarray) -> Standard:
         """Evaluates both parts, undisturbed and with other last places; a part of another shape tells no noise."""
+        if is_text(ours):
+            return cls(ours, np.zeros(ours.shape), double=False)
         exact, double = _in_double(kernels, reference, candidate, ours)
         noise = _noise(kernels, reference, candidate, ours, exact, double=double)
         return cls(exact[0], _budget(ours, reference, noise), double)
 
     def judged(self, kernels: Kernels, candidate: Part) -> Judged:
         """Holds a part of the candidate, or a hypothesis of it, against the reference."""
-        value = shaped(_wide(kernels.numpy(candidate.run(kernels, double=self.double))), self.exact.shape)
+        found = kernels.numpy(candidate.run(kernels, double=self.double))
+        if is_text(self.exact) or is_text(found):
+            return EQUAL if np.array_equal(self.exact, found) else _OTHER_TEXT
+        value = shaped(_wide(found), self.exact.shape)
         return OTHER_SHAPE if value is None else _told(self.exact, value, self.budget, double=self.double)
+
+
+def is_text(array: np.ndarray) -> bool:
+    """Tells whether an array holds strings, which have no rounding."""
+    return array.dtype.kind in "OSU"
 
 
 def shaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -328,6 +338,9 @@ _EPSILONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "flo
 def _wide(array: np.ndarray) -> np.ndarray:
     wide: np.ndarray = np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64)
     return wide
+
+
+_OTHER_TEXT = Judged(float("inf"), 0.0, float("inf"), 0.0, double=False)
 
 
 def _told(ours: np.ndarray, theirs: np.ndarray, budget: np.ndarray, *, double: bool) -> Judged:

@@ -19,7 +19,7 @@ import numpy as np
 
 from lockstep.common.errors import KernelError
 from lockstep.ground.fill import jittered
-from lockstep.localise.budget import Part, fitting, is_exact, largest_ordinary, shaped
+from lockstep.localise.budget import Part, fitting, is_exact, is_text, largest_ordinary, shaped
 from lockstep.program import Operation, Program
 from lockstep.program.kernels import Kernels
 
@@ -293,6 +293,8 @@ class _Replaced:
 
 
 def _near(a: np.ndarray, b: np.ndarray, floor: float) -> bool:
+    if is_text(a) or is_text(b):  # text is near nothing but itself
+        return a.shape == b.shape and bool(np.array_equal(a, b))
     scale = largest_ordinary(b)
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=floor, atol=floor * scale, equal_nan=True))
 

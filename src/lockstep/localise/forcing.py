@@ -25,14 +25,14 @@ from lockstep.localise.findings import Blame, Localisation, Unchanged
 from lockstep.localise.numbering import Numbering
 from lockstep.localise.values import MAX_MEMORY, Values
 from lockstep.localise.written_otherwise import Walked, unions, wider, with_effect
-from lockstep.program import Operation, Program
+from lockstep.program import Operation, Program, dialect
+from lockstep.program.dialect import Trait
 from lockstep.program.kernels import Kernels
 
 _FURTHER, _FURTHEST_PART = 6, 60
 """Steps that are looked at behind a wrong place for where both sides meet again, and what they may take."""
 _BETWEEN = 24
 """Operations that one operation may be in front of another."""
-_ORDERING = frozenset({"Reshape", "Transpose"})
 _SAME = 1e-6
 """Relative to the largest magnitude: what float32's constants may differ by when all else is float64."""
 
@@ -374,7 +374,7 @@ class _Pass:
             number, tensor = self._numbers.ours[wanted], operation.inputs[slot]
             if self._numbers.theirs.get(tensor) == number or self._is_another_mask(tensor, wanted):
                 continue
-            if tensor in self._ordered_again and operation.family in _ORDERING:
+            if tensor in self._ordered_again and Trait.LAYOUT in dialect.traits(operation.family):
                 continue
             if tensor not in self._numbers.theirs and self._is_given_another_size(tensor, wanted):
                 self._numbers.sync(tensor, number)
@@ -631,9 +631,9 @@ def _read(program: Program) -> set[int]:
 def _ordered_again(program: Program) -> set[int]:
     """Returns what an operation has put into another order and all that read it do so again."""
     kept = {*program.outputs.values(), *program.writes.values()}
-    found = {t for o in program.operations if o.family in _ORDERING for t in o.outputs} - kept
+    found = {t for o in program.operations if Trait.LAYOUT in dialect.traits(o.family) for t in o.outputs} - kept
     for operation in program.operations:
-        if operation.family not in _ORDERING:
+        if Trait.LAYOUT not in dialect.traits(operation.family):
             found.difference_update(operation.inputs)
     return found
 

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from lockstep.localise.budget import same_bits
-from lockstep.program import COMMUTATIVE, Operation, Place, Program
+from lockstep.program import Operation, Place, Program, dialect
+from lockstep.program.dialect import Trait
 
 _MODE_OF_VIEW = "Reshape"
 
@@ -35,7 +36,7 @@ def key_of(operation: Operation, program: Program, numbers: Sequence[int]) -> tu
     """
     shapes = (program.specs[tensor].shape for tensor in operation.inputs)
     given: tuple[object, ...] = tuple(zip(numbers, shapes, strict=True))
-    if operation.family in COMMUTATIVE:
+    if Trait.COMMUTATIVE in dialect.traits(operation.family):
         given = tuple(sorted(given, key=repr))
     attributes = {n: v for n, v in operation.attributes.items() if (n, v) not in _WITHOUT_EFFECT}
     dtypes = tuple(program.specs[tensor].dtype for tensor in operation.outputs)
@@ -356,7 +357,7 @@ class Roles:
         return shapes + 2 + self._likeness(b.inputs[0], a.inputs[0], depth - 1)
 
 
-_OF_EQUALS = COMMUTATIVE | {"ConcatV2", "Pack"}
+_OF_EQUALS = dialect.having(Trait.COMMUTATIVE, Trait.JOINS)
 _MOST_ORDERED = 12
 _DEPTH = 6
 _NEAR = 16
@@ -474,14 +475,11 @@ class _Search:
                 self.follow()
 
 
-_PICKING = {"StridedSlice": 0, "Slice": 0, "Unpack": 0, "Split": 1, "SplitV": 0, "GatherV2": 0}
-"""Families that take a piece of a tensor -> the input that it is taken from."""
-
-
 def picked(program: Program, tensor: int) -> int | None:
     """Returns the tensor that one is a piece of; None where it is none."""
     made_by = program.producers.get(tensor)
-    return None if made_by is None or made_by.family not in _PICKING else made_by.inputs[_PICKING[made_by.family]]
+    whole = None if made_by is None else dialect.known(made_by.family).whole
+    return None if made_by is None or whole is None else made_by.inputs[whole]
 
 
 def joined(program: Program, tensor: int) -> list[tuple[Operation, int]]:

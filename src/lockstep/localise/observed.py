@@ -203,4 +203,14 @@ def _computed(program: Program, operation: Operation | None) -> Computed | None:
     if operation is None:
         return None
     spec, place = program.specs[operation.outputs[0]], operation.place
-    return Computed(place.name, place.scope, operation.type, place.source, tuple(spec.shape), spec.dtype)
+    made_by = (program.producers.get(tensor) for tensor in operation.inputs)
+    return Computed(
+        place.name,
+        place.scope,
+        operation.type,
+        place.source,
+        tuple(spec.shape),
+        spec.dtype,
+        operation.index,
+        tuple(dict.fromkeys(maker.index for maker in made_by if maker is not None)),
+    )

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lockstep.common.errors import KernelError
-from lockstep.localise import activations, budget, matching
+from lockstep.localise import budget, matching
 from lockstep.localise.budget import Part
 from lockstep.program import Operation, Program
+from lockstep.program.dialect import Trait, having, traits
 from lockstep.program.kernels import Kernels
 
-_ORDERING = frozenset({"Reshape", "Transpose", "ReverseV2", "ReverseSequence", "Roll"})
 _MOST = 24
 """Pairs of waists that are tried for one part; each costs an evaluation."""
 
@@ -114,7 +114,7 @@ def _pairs(ours: Part, theirs: Part) -> Iterator[tuple[int, int]]:
     for their_waist in narrow[0]:
         for our_waist in narrow[1]:
             kinds = {_computed_by(theirs.program, their_waist), _computed_by(ours.program, our_waist)}
-            if len(kinds) == 1 or kinds <= activations.NAMES:
+            if len(kinds) == 1 or kinds <= having(Trait.ACTIVATION):
                 yield their_waist, our_waist
 
 
@@ -122,7 +122,7 @@ def _computed_by(program: Program, tensor: int) -> str:
     """Returns the family of the operation that a tensor is a result of, or a piece of it, in whatever order."""
     made_by = program.producers.get(tensor)
     while made_by is not None:
-        whole = made_by.inputs[0] if made_by.family in _ORDERING else matching.picked(program, tensor)
+        whole = made_by.inputs[0] if Trait.REORDERS in traits(made_by.family) else matching.picked(program, tensor)
         if whole is None or whole not in program.producers:
             break
         tensor, made_by = whole, program.producers[whole]

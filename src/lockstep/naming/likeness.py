@@ -14,13 +14,15 @@ ROLES = {
     "bias": "bias", "biases": "bias", "b": "bias",
     "embeddings": "embedding", "embedding": "embedding", "lookup_table": "embedding",
     "moving_variance": "variance", "moving_var": "variance", "moving_mean": "mean", "moving_avg": "mean",
-    "gamma": "gamma", "scale": "gamma", "beta": "beta", "offset": "beta",
+    "running_variance": "variance", "running_var": "variance", "running_mean": "mean",
+    "gamma": "gamma", "scale": "gamma", "g": "gamma", "beta": "beta", "offset": "beta", "shift": "beta",
     "depthwise_kernel": "depthwise", "depthwise_weights": "depthwise",
     "pointwise_kernel": "pointwise", "pointwise_weights": "pointwise",
     "recurrent_kernel": "recurrent",
 }  # fmt: skip
 _KNOWN = frozenset(ROLES.values())
-_SAME_USE = {"embedding": "kernel", "depthwise": "kernel", "pointwise": "kernel", "beta": "bias"}
+_SAME_USE = {"embedding": "kernel", "depthwise": "kernel", "pointwise": "kernel", "gamma": "kernel", "beta": "bias"}
+"""Role -> the one that another library calls it: PyTorch says weight and bias of a norm's scale and offset, too."""
 _SAME_WORD = {
     "batchnorm": "norm", "batch_normalization": "norm", "batchnormalization": "norm", "bn": "norm", "norm": "norm",
     "normalise": "norm", "normalize": "norm", "normalization": "norm", "layernorm": "norm",
@@ -66,8 +68,8 @@ class _Name:
     @classmethod
     def of(cls, name: str) -> _Name:
         scope, _, last = name.rpartition("/")
-        # A name that says nothing of the role says which layer it is.
-        components = [part for part in (scope if role(name) in _KNOWN else f"{scope}/{last}").split("/") if part]
+        # A name that says more than the role, or nothing of it, says which layer it is.
+        components = [part for part in (scope if _plain(last) in ROLES else f"{scope}/{last}").split("/") if part]
         pairs = [counted(part) for part in components]
         return cls(tuple(word for word, _ in pairs), tuple(int(number or -1) for _, number in pairs))
 
@@ -84,11 +86,21 @@ class _Name:
 def role(name: str) -> str:
     """Tells what a variable is for by the last part of its name; the part itself where it is none of the known.
 
-    >>> role("net/conv1/weights"), role("net/conv/kernel"), role("net/table")
+    Code without layers says the layer in the same word, behind the role or before it.
+
+    >>> role("net/conv1/weights"), role("net/conv/kernel#2"), role("net/table")
     ('kernel', 'kernel', 'table')
+    >>> role("W2"), role("softmax_w"), role("b_fc1"), role("layer_norm_gamma")
+    ('kernel', 'kernel', 'bias', 'gamma')
     """
-    last = re.sub(r"_[0-9]+$", "", name.rpartition("/")[2].lower())
-    return ROLES.get(last, last)
+    last = _plain(name.rpartition("/")[2])
+    words = [counted(word)[0] for word in last.split("_")]
+    found = next((ROLES[word] for word in (last, words[-1], words[0]) if word in ROLES), last)
+    return counted(last)[0] if found == last and counted(last)[0] in ROLES else found
+
+
+def _plain(last: str) -> str:
+    return re.sub(r"(_[0-9]+)?(#[0-9]+)?$", "", last.lower())
 
 
 def may_be_one(reference: str, candidate: str) -> bool:

@@ -17,6 +17,12 @@ _V1 = {
     "l2": "l2_regularization_strength",
     "l2_shrinkage": "l2_shrinkage_regularization_strength",
 }
+_TORCH = {
+    "beta_1": "betas[0]",
+    "beta_2": "betas[1]",
+    "epsilon": "eps",
+    "initial_accumulator": "initial_accumulator_value",
+}
 _KERAS = {key: name for key, name in _V1.items() if key in ("initial_accumulator", "l1", "l2", "l2_shrinkage")}
 
 
@@ -25,7 +31,7 @@ class Description:
     """An optimizer by its rule and arguments.
 
     Attributes:
-        framework: `"v1"` (`tf.compat.v1.train`) or `"keras"`.
+        framework: `"v1"` (`tf.compat.v1.train`), `"keras"` or `"torch"`.
         name: The class, `"AdamOptimizer"`.
         kind: The rule in `rules.KINDS`; empty for one that is not known there.
         arguments: The rule's arguments, in our words (`"beta_1"`, `"initial_accumulator"`), and those of what surrounds
@@ -48,6 +54,8 @@ class Description:
         """
         if self.framework == "v1":
             return "rho" if argument == "rho" and self.kind == "adadelta" else _V1.get(argument, argument)
+        if self.framework == "torch":
+            return "alpha" if argument == "rho" and self.kind == "rmsprop" else _TORCH.get(argument, argument)
         return _KERAS.get(argument, argument)
 
 

@@ -1,8 +1,6 @@
 """A model as a program: the operations that ran, in order, in one dialect whatever made them."""
 
 from lockstep.program.model import (
-    COMMUTATIVE,
-    HANDING_ON,
     Operation,
     Place,
     Program,
@@ -11,4 +9,4 @@ from lockstep.program.model import (
     Spec,
 )
 
-__all__ = ["COMMUTATIVE", "HANDING_ON", "Operation", "Place", "Program", "ProgramBuilder", "Source", "Spec"]
+__all__ = ["Operation", "Place", "Program", "ProgramBuilder", "Source", "Spec"]

@@ -14,49 +14,8 @@ from typing import Any
 
 import numpy as np
 
-HANDING_ON = frozenset(
-    {
-        "Identity",
-        "StopGradient",
-        "PreventGradient",
-        "Snapshot",
-        "CheckNumerics",
-        "EnsureShape",
-        "PlaceholderWithDefault",
-    }
-)
-_SHAPE_ONLY = frozenset({"Shape", "ShapeN", "Size", "Rank"})
-_VIEWS = frozenset({"Reshape", "Squeeze", "ExpandDims"})
-_SAME_IF_SAME_SHAPE = frozenset({"BroadcastTo", "Tile", "Pad", "PadV2", "Slice", "StridedSlice", "MirrorPad", "Concat"})
-
-_AXES = {
-    **dict.fromkeys(("Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin", "Cumsum", "ReverseV2"), 1),
-    "ConcatV2": -1,
-    "GatherV2": 2,
-    "Split": 0,
-}
-"""Type -> the input that says along which axes."""
-
-_FAMILIES = {
-    "AddV2": "Add",
-    "BiasAdd": "Add",
-    "FusedBatchNormV2": "FusedBatchNorm",
-    "FusedBatchNormV3": "FusedBatchNorm",
-    "BatchMatMulV2": "BatchMatMul",
-    "BatchMatMulV3": "BatchMatMul",
-    "Div": "RealDiv",
-    "SelectV2": "Select",
-    "MatrixDiagV3": "MatrixDiag",
-    "ResourceGather": "GatherV2",
-    "Gather": "GatherV2",
-    "Concat": "ConcatV2",
-    "MaxPoolV2": "MaxPool",
-}
-"""Types that compute the same from the same inputs, bit for bit, where their attributes agree."""
-
-COMMUTATIVE = frozenset(
-    {"Add", "Mul", "Maximum", "Minimum", "AddN", "SquaredDifference", "LogicalAnd", "LogicalOr", "Equal", "NotEqual"}
-)
+from lockstep.program import dialect
+from lockstep.program.dialect import Trait
 
 
 @dataclass(frozen=True)
@@ -121,7 +80,7 @@ class Operation:
     @property
     def family(self) -> str:
         """The name that types which compute the same have in common."""
-        return _FAMILIES.get(self.type, self.type)
+        return dialect.family(self.type)
 
 
 @dataclass
@@ -244,9 +203,10 @@ class ProgramBuilder:
         program = self.program
         if inputs and self._hands_on(kind, inputs, outputs):
             return [inputs[0]] * len(outputs)
-        if kind in _SHAPE_ONLY or all(program.is_constant(tensor) for tensor in inputs):
+        traits = dialect.traits(kind)
+        if Trait.SHAPE_ONLY in traits or all(program.is_constant(tensor) for tensor in inputs):
             return [self.constant(np.asarray(value), spec) for spec, value in outputs]
-        if kind in _VIEWS or self._is_view(kind, inputs, outputs):
+        if Trait.VIEW in traits or self._is_view(kind, inputs, outputs):
             made_by = program.producers.get(inputs[0])
             whence = made_by.inputs[0] if made_by is not None and made_by.type == "Reshape" else inputs[0]
             if program.specs[whence] == outputs[0][0]:
@@ -261,7 +221,7 @@ class ProgramBuilder:
 
     def _normalized(self, kind: str, inputs: Sequence[int]) -> Sequence[int]:
         """Counts axes from the front, in ascending order where the order is nothing: the same axes look the same."""
-        place = _AXES.get(kind)
+        place = dialect.known(kind).axes
         if place is None or not self.program.is_constant(inputs[place]):
             return inputs
         of = inputs[1] if kind == "Split" else inputs[0]
@@ -273,10 +233,11 @@ class ProgramBuilder:
         return normal
 
     def _hands_on(self, kind: str, inputs: Sequence[int], outputs: Sequence[tuple[Spec, Any]]) -> bool:
-        if kind in HANDING_ON:
+        traits = dialect.traits(kind)
+        if Trait.HANDS_ON in traits:
             return True
         same = len(outputs) == 1 and outputs[0][0] == self.program.specs[inputs[0]]
-        if kind in _VIEWS or kind == "Cast" or kind in _SAME_IF_SAME_SHAPE:
+        if kind == "Cast" or not traits.isdisjoint({Trait.VIEW, Trait.SAME_IF_SAME_SHAPE}):
             return same and (kind not in {"StridedSlice", "Slice", "MirrorPad"} or self._takes_all(kind, inputs))
         if kind == "Transpose" and self.program.is_constant(inputs[1]):
             order = self.program.constant(inputs[1]).tolist()

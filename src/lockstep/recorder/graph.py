@@ -1,15 +1,15 @@
 """A TF1-style function, or an exported graph, as something that can be run: TensorFlow 1.12 to 2.21."""
 
 import re
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
 
 from ..ground.failures import RecordingError
-from ..ground.records import ONLY_INPUT, LossRecord, VariableRecord
+from ..ground.records import LossRecord, VariableRecord
 from ..ground.structure import changed, flatten, unique_keys
-from . import graph_losses, objective, operations, optimizer_variables
+from . import graph_losses, objective, operations, optimizer_variables, originals, train_op
 from .generators import Generators
 from .keras_layers import Watch
 from .randomness import loops_in_order
@@ -33,6 +33,8 @@ Run = NamedTuple(
 """What one run gave: variables before, outputs, losses, their sum, variables that the run changed, tapped tensors; of a
 differentiated run the training loss, its gradients, and the variables that it does not depend on."""
 
+WRITING = re.compile("Assign.*VariableOp$|ResourceScatter")
+"""The types of operations that write a resource variable."""
 _WITH_ROUNDS = frozenset({"Enter", "RefEnter", "While", "StatelessWhile"})
 
 
@@ -54,7 +56,12 @@ class GraphModel:
         generators: NumPy's and Python's generators as the build left them; each run goes on from there.
         drawn: How far they came in the build and a run; see `Generators.drawn`.
         given: What `forward` was given: a dict of placeholders, or one; None of an imported graph.
+        loss: The training loss that the program itself states, a tensor; None where it states none.
+        train_op: The training step that the program itself makes; None where it makes none.
+        notes: What is to be told of the program.
+        skipped_updates: Names of the operations in `UPDATE_OPS` that the program's training step does not run.
         limit_s: Seconds after which a run of a graph from elsewhere is ended; None for any other.
+        compiled: Whether it is that of a Keras 2 model that was compiled with an optimizer.
     """
 
     def __init__(self, graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any], training: bool) -> None:
@@ -65,6 +72,11 @@ class GraphModel:
         self.drawn = ("", "")
         self.given: Any = None
         self.limit_s: Optional[float] = None
+        self.compiled = False
+        self.loss: Any = None
+        self.train_op: Any = None
+        self.notes: Tuple[str, ...] = ()
+        self.skipped_updates: Tuple[str, ...] = ()
         with graph.as_default():
             everything = list(v1.global_variables()) + list(v1.local_variables())
             of_optimizers = optimizer_variables.names_in(graph)
@@ -113,7 +125,7 @@ class GraphModel:
     def differentiate(self, loss: Optional[Callable[[Any, Any], Any]]) -> None:
         """Adds the training loss and its gradients, once; see `objective.differentiate`."""
         if self.objective is None:
-            if loss is not None and self.returned is None:
+            if loss is not None and self.returned is None and self.loss is None:
                 raise RecordingError("this graph was recorded without its loss; record it anew with it.")
             self.objective = objective.differentiate(self, loss)
             self.draw_in_order()  # the gradients add what enters the same loops
@@ -176,9 +188,40 @@ class GraphModel:
         # A run of its own: within the same session the random operations would go on to their next numbers.
         return {path: value.shape for path, value in self.run(values, inputs).outputs.items()}
 
-    def _initialize(self, session: Any, values: Mapping[str, np.ndarray], feed: Mapping[Any, Any]) -> None:
+    def step(
+        self, values: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray], hidden: Mapping[str, np.ndarray]
+    ) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
+        """Runs the program's own training step once, in a session of its own.
+
+        Args:
+            values: Variable key -> value to start from.
+            inputs: Input name -> array.
+            hidden: Name of a variable of the training alone -> value to start from, likewise; others are initialized.
+
+        Returns:
+            What both kinds of variables hold afterwards.
+        """
+        feed = {self.inputs[name]: array for name, array in inputs.items() if name in self.inputs}
+        generators = self.generators.copy()
+        with generators.active(), v1.Session(graph=self.graph, config=session_config(0)) as session:
+            self._initialize(session, values, feed, hidden)
+            session.run(self.train_op, feed)
+            after, left = session.run([self._raw, self._unrecorded])
+        keys, names = [r.key for r in self.variables], [v.op.name for v in self._unrecorded]
+        return dict(zip(keys, after)), dict(zip(names, left))
+
+    def _initialize(
+        self,
+        session: Any,
+        values: Mapping[str, np.ndarray],
+        feed: Mapping[Any, Any],
+        hidden: Optional[Mapping[str, np.ndarray]] = None,
+    ) -> None:
         keyed = list(zip((record.key for record in self.variables), self._raw))
-        initialized = [v for key, v in keyed if key not in values] + self._unrecorded
+        if hidden:  # their names are no keys of variables of the model
+            keyed += [(variable.op.name, variable) for variable in self._unrecorded]
+            values = dict(values, **hidden)
+        initialized = [v for key, v in keyed if key not in values] + ([] if hidden else self._unrecorded)
         session.run([v.initializer for v in initialized], feed)
         with self.graph.as_default():
             session.run(v1.tables_initializer())
@@ -193,28 +236,13 @@ class GraphModel:
             waiting = [entry for entry in waiting if entry[0].name not in done]
 
 
-class MissingInputError(KeyError):
-    """The user's function asks for an input that is not given."""
-
-    def __str__(self) -> str:
-        """The sentence as it is; a KeyError shows its representation."""
-        return str(self.args[0])
-
-
-class _Given(dict):  # type: ignore[type-arg]
-    """The inputs by name; of one that is missing it says which there are."""
-
-    def __missing__(self, name: Any) -> Any:
-        raise MissingInputError("no input is called %r; the inputs given are %s" % (name, ", ".join(self)))
-
-
 def build(
-    forward: Callable[..., Any], inputs: Any, training: bool, seeds: Any
+    forward: Union[Callable[..., Any], originals.Original], inputs: Any, training: bool, seeds: Any
 ) -> GraphModel:  # fmt: skip
     """Builds the graph of `forward(inputs, training)`.
 
     Args:
-        forward: The user's function.
+        forward: The user's function `forward(inputs, training)`, or another `originals.Original`.
         inputs: Input name -> array; or one array, for which `forward` gets one tensor.
         training: What it is called with.
         seeds: A `GraphSeeds`, or a `DeterministicRandomTestTool`.
@@ -222,28 +250,27 @@ def build(
     Raises:
         RecordingError: It returned something that is no tensor.
     """
+    original = forward if isinstance(forward, originals.Original) else originals.Forward(forward)
     graph = tf.Graph()
     generators = Generators()
     made = v1.variable_creator_scope(generators.create_variable)
     with graph.as_default(), seeds.scope(), loops_in_order(), generators.active(), made:
-        if isinstance(inputs, Mapping):
-            placeholders = {name: _placeholder(array, _scope_safe(name)) for name, array in inputs.items()}
-            # `forward` may change the dict that it is given; the arrays of what it took out are fed all the same.
-            given: Any = _Given(placeholders)
-        else:
-            placeholders = {ONLY_INPUT: _placeholder(inputs, "input")}
-            given = placeholders[ONLY_INPUT]
+        placeholders, given = original.placeholders(inputs)
         watch = Watch(graph, training, placeholders)
         with watch.open(), optimizer_variables.noted() as optimizers:
-            outputs = forward(given, training=training)
+            asked = originals.Asked(placeholders, given, inputs, training)
+            stated = original.build(asked)
         watch.collect()
-        tensors = _tensors(outputs)
+        stated = original.completed(stated, asked)
+        tensors = _tensors(stated.outputs)
+        skipped = train_op.settle(graph, stated, tensors)
         losses, updates = graph_losses.collected(graph), graph.get_collection(v1.GraphKeys.UPDATE_OPS)
-        optimizer_variables.collect(graph, optimizers, list(tensors.values()) + losses + list(updates))
-        model = GraphModel(graph, placeholders, tensors, training)
-        model.returned = outputs
-        model.generators = generators
-        model.given = placeholders if isinstance(inputs, Mapping) else placeholders[ONLY_INPUT]
+        needed = list(tensors.values()) + losses + list(updates) + ([] if stated.loss is None else [stated.loss])
+        optimizer_variables.collect(graph, optimizers, needed)
+        model = GraphModel(graph, stated.inputs, tensors, training)
+        model.returned, model.given, model.generators = stated.outputs, stated.given, generators
+        model.loss, model.train_op, model.notes = stated.loss, stated.train_op, stated.notes
+        model.skipped_updates = skipped if training else ()
         return model
 
 
@@ -340,16 +367,6 @@ def _make_trainable_bool(variable: Any) -> None:
     trainable = getattr(variable, "trainable", None)
     if trainable is not None and not isinstance(trainable, bool):
         variable._trainable = bool(trainable)
-
-
-def _placeholder(array: np.ndarray, name: str) -> Any:
-    dtype = tf.string if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype)
-    return v1.placeholder(dtype, array.shape, name=name)
-
-
-def _scope_safe(name: str) -> str:
-    safe = "".join(c if re.match("[A-Za-z0-9]", c) else "_" for c in name)
-    return safe if re.match("[A-Za-z0-9]", safe) else "input" + safe
 
 
 def _tensors(outputs: Any) -> Dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Set,
 
 import tensorflow as tf
 
+from .operations import leading_to
+
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
 v1 = getattr(tf.compat, "v1", tf)
 
@@ -78,6 +80,24 @@ def add_losses(graph: Any, groups: Sequence[Sequence[Any]]) -> None:
         v1.get_collection_ref(v1.GraphKeys.REGULARIZATION_LOSSES).extend(
             sorted(added, key=lambda loss: places[loss.op.name])
         )
+
+
+def trained_with(graph: Any, total: Any) -> List[Any]:
+    """Returns the losses in the graph's collections that a training loss is made of.
+
+    TensorFlow computes a variable's penalty anew whenever it is asked for it, so that what rests on variables alone is
+    known by how it is computed.
+
+    Args:
+        graph: The graph.
+        total: The training loss.
+    """
+    members = collected(graph)
+    needed = leading_to([total])
+    names = {op.name for op in needed}
+    signatures = _Signatures()
+    computed = {signatures.of(op.outputs[0]) for op in needed if op.outputs} - {None}
+    return [loss for loss in members if loss.op.name in names or signatures.of(loss) in computed]
 
 
 def _summands(losses: Iterable[Any]) -> List[Any]:

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import tensorflow as tf
 
@@ -26,11 +26,16 @@ v1 = getattr(tf.compat, "v1", tf)
 
 _BASE_LAYER = re.compile(r"^(?P<root>.+)\.engine\.base_layer(?P<graphs>_v1)?$")
 """The module of a Keras 2's base class, wherever that Keras lies; from 2.2 on graphs have a class of their own."""
+_KERAS_3_LAYER = "keras.src.layers.layer"
 _COLLECTING_LAYER = re.compile(r"\b(layers|legacy_tf_layers)\.base$")
 """The module of the base class of `tf.layers`, whose layers put losses and updates into collections themselves."""
+_INITIALIZERS = re.compile(r"\.(init_ops_v2|initializers_v2)$")
+"""The modules in which initializers with a seed draw by stateless operations from it, up to 2.9."""
 _LEGACY_DRAWS = "legacy_stateful"
 """What `RandomGenerator` of Keras 2.10 to 2.15 and tf_keras calls the draws that ask TensorFlow for their seeds."""
 
+
+_DRAWS = ("random_normal", "random_uniform", "truncated_normal")
 
 _Keras = NamedTuple("_Keras", [("layers", Tuple[Any, ...]), ("backend", Any)])
 """One Keras 2 of this process: its base classes, and its backend."""
@@ -39,6 +44,8 @@ _Keras = NamedTuple("_Keras", [("layers", Tuple[Any, ...]), ("backend", Any)])
 class _Watching(threading.local):
     def __init__(self) -> None:
         self.watches: List["Watch"] = []
+        self.generators: List[List[Tuple[Any, ...]]] = []
+        """Where the generators are noted that draw otherwise for a while, in models that are made eagerly."""
 
 
 _watching = _Watching()
@@ -70,16 +77,14 @@ class Watch:
         Raises:
             RecordingError: A Keras 2 was first imported inside, so that its layers could not be noted.
         """
-        known = _installed_keras()
+        known = installed()
         with contextlib.ExitStack() as stack:
             for keras in known:
-                generator = getattr(keras.backend, "RandomGenerator", None)
-                if generator is not None:
-                    stack.enter_context(wrapped(generator, "_maybe_init", _drawing_as_before))
                 _set_learning_phase(keras.backend, self._training)
                 for layer in keras.layers:
                     stack.enter_context(wrapped(layer, "__init__", _noting_new))
                     stack.enter_context(wrapped(layer, "__call__", functools.partial(_noting_called, keras.backend)))
+            _wrap_draws(stack, known)
             _watching.watches.append(self)
             stack.callback(self._leave)
             yield self
@@ -94,10 +99,7 @@ class Watch:
 
     def _leave(self) -> None:
         _watching.watches.remove(self)
-        for generator, *state in reversed(self.generators):
-            # An initializer of the user's module lives on.
-            generator._rng_type, generator._built, generator._seed = state
-        del self.generators[:]
+        _restore(self.generators)
 
     def note(self, layer: Any) -> None:
         """Notes a layer that was made or called."""
@@ -110,7 +112,7 @@ class Watch:
         outermost, self._depth = self._depth == 0, self._depth + 1
         try:
             if outermost and self._training and not all(self.fed(op) for op in _operations(inputs)):
-                with _phase_of_construction(backend):
+                with phase_of_construction(backend):
                     yield
             else:
                 yield
@@ -229,10 +231,72 @@ def _operations(nested: Any) -> List[Any]:
     return [nested.op] if isinstance(nested, tf.Tensor) else []
 
 
+# --- random numbers
+
+
+@contextlib.contextmanager
+def drawing_by_seeds() -> Iterator[None]:
+    """Has every Keras 2 draw by operations that ask TensorFlow for their seeds, in models that are made eagerly."""
+    noted: List[Tuple[Any, ...]] = []
+    with contextlib.ExitStack() as stack:
+        _wrap_draws(stack, installed())
+        _watching.generators.append(noted)
+        try:
+            yield
+        finally:
+            _watching.generators.pop()
+            _restore(noted)
+
+
+def _wrap_draws(stack: contextlib.ExitStack, kerases: List["_Keras"]) -> None:
+    for keras in kerases:
+        generator = getattr(keras.backend, "RandomGenerator", None)
+        if generator is not None:
+            stack.enter_context(wrapped(generator, "_maybe_init", _drawing_as_before))
+    for drawing in _seeded_draws():
+        for name in _DRAWS:
+            stack.enter_context(wrapped(drawing, name, _unseeded))
+
+
+def _generators() -> Optional[List[Tuple[Any, ...]]]:
+    """Returns where a generator is noted that is made to draw otherwise; None where none is to be."""
+    watch = _current_watch()
+    if watch is not None:
+        return watch.generators  # type: ignore[no-any-return]
+    return _watching.generators[-1] if _watching.generators else None
+
+
+def _restore(generators: List[Tuple[Any, ...]]) -> None:
+    for generator, *state in reversed(generators):
+        # An initializer of the user's module lives on.
+        generator._rng_type, generator._built, generator._seed = state
+    del generators[:]
+
+
 # --- the Kerases of this process
 
 
-def _installed_keras() -> List[_Keras]:
+def is_layer(value: Any) -> bool:
+    """Tells whether something is a layer or model of a Keras 2."""
+    return any(_BASE_LAYER.match(base.__module__) for base in type(value).__mro__)
+
+
+def version() -> str:
+    """Returns the version of the Keras 2 of this process; empty where it does not tell, or there are several."""
+    roots = {_BASE_LAYER.match(name) for name in sys.modules} - {None}
+    packages = {matched.group("root").partition(".")[0] for matched in roots if matched}
+    packages -= {"tensorflow", "tensorflow_core"} if len(packages) > 1 else set()
+    names = [name for name in packages if name in ("keras", "tf_keras")]
+    found = [sys.modules[name] for name in names] or ([tf.keras] if packages else [])
+    return str(getattr(found[0], "__version__", "")) if len(found) == 1 else ""
+
+
+def is_keras_3(value: Any) -> bool:
+    """Tells whether something is a layer or model of Keras 3."""
+    return any(base.__module__ == _KERAS_3_LAYER for base in type(value).__mro__)
+
+
+def installed() -> List[_Keras]:
     """Returns each Keras 2 that has been imported, and that `tf.keras` is where it is one."""
     version = [int(part) for part in re.findall(r"\d+", tf.__version__)[:2]]
     if version < [2, 16] or os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True"):
@@ -266,7 +330,37 @@ def _set_learning_phase(backend: Any, training: bool) -> None:
 
 
 @contextlib.contextmanager
-def _phase_of_construction(backend: Any) -> Iterator[None]:
+def constructing() -> Iterator[None]:
+    """Has every Keras 2 of this process put models together as for inference, whatever they are called for then."""
+    with contextlib.ExitStack() as stack:
+        for keras in installed():
+            stack.enter_context(phase_of_construction(keras.backend))
+        yield
+
+
+@contextlib.contextmanager
+def phase(training: bool) -> Iterator[None]:
+    """Has the layers of every Keras 2 that are told nothing follow the mode."""
+    before = [(keras.backend, keras.backend.learning_phase()) for keras in installed()]
+    for backend, _ in before:
+        _set_learning_phase(backend, training)
+    try:
+        yield
+    finally:
+        for backend, was in before:
+            if isinstance(was, int):
+                _set_learning_phase(backend, bool(was))
+
+
+def reset_names() -> None:
+    """Has automatic names (dense, dense_1, ...) begin anew."""
+    for keras in installed():
+        keras.backend.reset_uids()
+
+
+@contextlib.contextmanager
+def phase_of_construction(backend: Any) -> Iterator[None]:
+    """Has a Keras put models together as for inference inside it."""
     phase = backend.learning_phase()
     if not isinstance(phase, int):  # the program's own tensor
         yield
@@ -286,10 +380,36 @@ def _drawing_as_before(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def maybe_init(self: Any) -> Any:
-        watch = _current_watch()
-        if watch is not None and self._rng_type != _LEGACY_DRAWS:
-            watch.generators.append((self, self._rng_type, self._built, self._seed))
+        noted = _generators()
+        if noted is not None and self._rng_type != _LEGACY_DRAWS:
+            noted.append((self, self._rng_type, self._built, self._seed))
             self._rng_type = _LEGACY_DRAWS
         return original(self)
 
     return maybe_init
+
+
+def _seeded_draws() -> List[Any]:
+    """Returns the classes by which initializers draw in TensorFlow and Keras 2.0 to 2.9."""
+    found = []
+    for name, module in sorted(sys.modules.items()):
+        drawing = getattr(module, "_RandomGenerator", None) if _INITIALIZERS.search(name) else None
+        if isinstance(drawing, type) and all(draw in vars(drawing) for draw in _DRAWS) and drawing not in found:
+            found.append(drawing)
+    return found
+
+
+def _unseeded(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets an initializer with a seed of its own draw as one without: by operations that ask TensorFlow for a seed."""
+
+    @functools.wraps(original)
+    def draw(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _generators() is None or self.seed is None:
+            return original(self, *args, **kwargs)
+        seed, self.seed = self.seed, None
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            self.seed = seed
+
+    return draw

@@ -53,6 +53,7 @@ class Modules:
         self._held: List[Any] = []
         self._strangers: Dict[str, Any] = {}
         self._used = False
+        self._ran = ""
         importlib.invalidate_caches()  # a file may be younger than the listing of its folder
 
     def module(self, path: str) -> Any:
@@ -75,6 +76,27 @@ class Modules:
         if not used:
             self._settle()
         return module
+
+    def run(self, path: str) -> None:
+        """Runs a file as `python file.py` does: it is `__main__`.
+
+        Raises:
+            UsersImportError: The file raised something.
+        """
+        self._argv = [path]
+        self._ran = path
+        with self.active():
+            sys.argv[:1] = [self._ran]
+            self._also_on_path(path)
+            self._main.__file__ = path
+            code = _Loader(self, "__main__", path).get_code("__main__")
+            try:
+                with Generators(IMPORT_SEED).active(), ending_nothing():
+                    exec(code, vars(self._main))
+            except (KeyboardInterrupt, RecordingError):
+                raise
+            except BaseException as error:
+                raise UsersImportError("running %s" % os.path.relpath(path, self.folder)) from error
 
     def _imported(self, name: str, path: str) -> Any:
         known = sys.modules.get(name)
@@ -206,6 +228,8 @@ class Modules:
             self._states[name] = state_of(module, self._is_ours, self._held)
 
     def _is_ours(self, name: str) -> bool:
+        if name and name == self._ran:  # what absl calls the module of flags that `__main__` defines
+            return True
         return name in self._modules or (self.is_active() and self._belongs(sys.modules.get(name)))
 
     def _hash(self, module: Any) -> None:
@@ -304,6 +328,21 @@ class Sources:
             if self._modules.changed():
                 self._import_anew()
             return self._modules
+
+    def anew(self) -> Modules:
+        """Returns modules of which nothing is imported yet: for a script, whose import is what builds its graph.
+
+        Raises:
+            RecordingError: A file is no longer what was imported.
+        """
+        with LOCK:
+            changed = self._modules.changed_files()
+            if changed:
+                raise RecordingError("%s has changed since it was imported; run it again." % ", ".join(changed))
+            again = Modules(self.folder)
+            again.hashes.update(self._modules.hashes)
+            self._modules = again
+            return again
 
     def _import_anew(self) -> None:
         again = Modules(self.folder)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ..ground import fill
 from ..ground.failures import RecordingError
+from ..ground.training import OWN_LOSS
 from . import graph_losses
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
@@ -61,19 +62,25 @@ def differentiate(model: Any, loss: Optional[Loss]) -> Objective:
 
     Args:
         model: A `GraphModel` that `graph.build` made.
-        loss: The user's `loss(outputs, batch)`, or None.
+        loss: The user's `loss(outputs, batch)`; `OWN_LOSS` for the one that the program itself states, to which
+            nothing is added; or None.
 
     Raises:
         RecordingError: The loss is no scalar tensor, or no output is floating.
     """
     with model.graph.as_default(), tf.name_scope("lockstep_objective"):
         cotangents: Dict[str, Any] = {}
+        added = model.added_losses
         if loss is None:
             value, cotangents = _weighted(model.outputs)
+        elif loss is OWN_LOSS:
+            if model.loss is None:
+                raise RecordingError("this program states no training loss.")
+            value, added = scalar(tf.convert_to_tensor(model.loss), "the program's own loss is"), []
         else:
             with graph_losses.kept(model.graph):
                 value = scalar(tf.convert_to_tensor(loss(model.returned, model.given)))
-        total = tf.add_n([value] + [tf.cast(tf.reduce_sum(term), value.dtype) for term in model.added_losses])
+        total = tf.add_n([value] + [tf.cast(tf.reduce_sum(term), value.dtype) for term in added])
         trained = [
             (record, variable)
             for record, variable in zip(model.variables, model.raw_variables)
@@ -87,16 +94,20 @@ def differentiate(model: Any, loss: Optional[Loss]) -> Objective:
         return Objective(total, cotangents, gradients)
 
 
-def scalar(loss: Any) -> Any:
+def scalar(loss: Any, what: str = "loss(outputs, batch) returned") -> Any:
     """Returns a loss that is a floating scalar, as it is.
+
+    Args:
+        loss: The loss.
+        what: How a message begins.
 
     Raises:
         RecordingError: It is something else.
     """
     if loss.shape.ndims != 0 or not loss.dtype.is_floating:
         raise RecordingError(
-            "loss(outputs, batch) returned a %s tensor of shape %s; it must return a floating scalar, as "
-            "tf.reduce_mean gives it." % (loss.dtype.name, loss.shape)
+            "%s a %s tensor of shape %s; it must be a floating scalar, as tf.reduce_mean gives it."
+            % (what, loss.dtype.name, loss.shape)
         )
     return loss
 

@@ -99,15 +99,18 @@ class GraphOptimizer:
         RecordingError: The function returned something else.
     """
 
+    _RESOURCES = None  # type: Optional[bool]
+    """Whether the variables are resources; None: as TensorFlow makes them by itself."""
+
     def __init__(self, make: Callable[[], Any], shapes: Mapping[str, Tuple[Tuple[int, ...], Any]]) -> None:
         graph = tf.Graph()
         with graph.as_default():
             self._variables = {
-                key: v1.Variable(np.zeros(shape, dtype), name=_graph_name(key), dtype=dtype)
+                key: v1.Variable(np.zeros(shape, dtype), name=_graph_name(key), dtype=dtype, **self._made_as())
                 for key, (shape, dtype) in shapes.items()
             }
             optimizer = make()
-            self._step = v1.train.get_or_create_global_step()
+            self._step = self._counter(optimizer)
             self._given = {key: v1.placeholder(dtype, shape) for key, (shape, dtype) in shapes.items()}
             self._fed = {key: v1.placeholder(dtype, shape) for key, (shape, dtype) in shapes.items()}
             # Reference variables take part in a run as they are at any moment of it: setting them is a run of its own.
@@ -115,9 +118,9 @@ class GraphOptimizer:
             self._at = v1.placeholder(self._step.dtype.base_dtype, [])
             self._set_step = v1.assign(self._step, self._at)
             pairs = [(self._fed[key], variable) for key, variable in self._variables.items()]
-            self._apply = _application(optimizer, pairs, self._step)
-            self.description = describe(optimizer)
-            self._rate = _learning_rate(optimizer)
+            self._apply = self._application(optimizer, pairs)
+            self.description = self._described(optimizer)
+            self._rate = self._rate_of(optimizer)
             self._slots = self._found_slots(optimizer)
             self._session = v1.Session(graph=graph, config=_plain_config())
             self._session.run(v1.global_variables_initializer())
@@ -169,9 +172,30 @@ class GraphOptimizer:
             waiting.extend(tensor.op for tensor in op.inputs)
         return sorted(found)
 
+    def _made_as(self) -> Dict[str, bool]:
+        return {} if self._RESOURCES is None else {"use_resource": self._RESOURCES}
+
     def close(self) -> None:
         """Ends its session."""
         self._session.close()
+
+    # --- what another family of optimizers does otherwise
+
+    def _counter(self, optimizer: Any) -> Any:
+        """Returns the variable that counts updates."""
+        del optimizer
+        return v1.train.get_or_create_global_step()
+
+    def _application(self, optimizer: Any, pairs: Sequence[Tuple[Any, Any]]) -> Any:
+        """Returns the operation that applies gradients."""
+        return _application(optimizer, pairs, self._step)
+
+    def _described(self, optimizer: Any) -> Optional[Dict[str, Any]]:
+        return describe(optimizer)
+
+    def _rate_of(self, optimizer: Any) -> Any:
+        """Returns the learning rate as it was given: a number or a tensor; None where it cannot be told."""
+        return learning_rate(optimizer)
 
     def _found_slots(self, optimizer: Any) -> Dict[str, Any]:
         slots: Dict[str, Any] = {}
@@ -230,7 +254,7 @@ def _application(optimizer: Any, pairs: Sequence[Tuple[Any, Any]], step: Any) ->
     )
 
 
-def _learning_rate(optimizer: Any) -> Any:
+def learning_rate(optimizer: Any) -> Any:
     """Returns the learning rate as it was given: a number or a tensor; None where it cannot be told."""
     for attribute in ("_lr", "_learning_rate"):
         rate = getattr(optimizer, attribute, None)

@@ -41,7 +41,17 @@ class GraphSeeds:
         del op_seed  # what the program asked for would differ between the sides
         operation_seed = len(self.taken) if self._mode == "num_random_ops" else 0
         self.taken.append(operation_seed)
+        if self._mode == "constant" and _executes_eagerly():
+            from tensorflow.python.eager import context
+
+            context.set_global_seed(operation_seed)  # eager operations of equal seeds share a stream, which starts anew
         return self._seed, operation_seed
+
+
+def _executes_eagerly() -> bool:
+    from tensorflow.python.eager import context
+
+    return bool(context.executing_eagerly())
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from ..ground.failures import RecordingError, said
 from ..ground.folder import TraceReader, TraceWriter
 from ..ground.records import FLAGS, ONLY_INPUT, VariableRecord
 from ..ground.structure import same_bits
-from . import graph, operations, optimizing, taps
+from . import graph, keras2, keras2_optimizing, keras_layers, operations, optimizing, originals, taps, train_op
 from .randomness import GraphSeeds
 from .worker import SubjectError
 
@@ -26,8 +26,10 @@ def record(code: Any, inputs: Mapping[str, np.ndarray], request: Mapping[str, An
     Args:
         code: The user's functions, a `worker.UsersCode`.
         inputs: Input name -> array.
-        request: `target`, `replace`, `nonce`, `label`, `entry`, `loss`, `optimizer`, `folder`, `single_input`;
+        request: `target`, `replace`, `nonce`, `label`, `runtime` (`"tf1"` or `"keras2"`), `entry`, `loss`,
+            `optimizer`, `folder`, `single_input`;
             `builds`, each with `training`, `randomness`, `settings`, and `differentiated` where gradients are wanted;
+            `original`, as of `originals.adapted`, or null; `own_loss`, `own_optimizer`, whether it states them itself;
             `fill_names`; `taps` with `patterns` and `max_bytes`, or null; `given`, a folder with the `values` of the
             setting `"given"` by name, or null; `notes`.
         say: Told what is being done.
@@ -36,11 +38,12 @@ def record(code: Any, inputs: Mapping[str, np.ndarray], request: Mapping[str, An
         body: Dict[str, Any] = {
             "subject": {
                 "label": request["label"],
-                "runtime": "tf1",
+                "runtime": request["runtime"],
                 "entry": request["entry"],
                 "loss": request.get("loss", ""),
                 "optimizer": request.get("optimizer", ""),
             },
+            "own": {kind: bool(request.get("own_" + kind)) for kind in ("loss", "optimizer")},
             "single_input": bool(request["single_input"]),
             "inputs": writer.add(inputs),
             "environment": environment(),
@@ -48,12 +51,17 @@ def record(code: Any, inputs: Mapping[str, np.ndarray], request: Mapping[str, An
             "nonce": request.get("nonce"),
         }
         builds = []  # type: List[Dict[str, Any]]
+        builder = _builder(request, inputs)
         for build in request["builds"]:
             with code.fresh() as functions:
-                builds.append(_build(writer, functions, inputs, request, build, say))
-        if request.get("optimizer"):
+                builds.append(_build(writer, functions, inputs, request, build, builder, say))
+        compiled = [build.pop("compiled") for build in builds]
+        if request.get("optimizer") or request.get("own_optimizer") or all(compiled):
             with code.fresh() as functions:
-                body["optimizer"] = _optimizer(writer, functions["optimizer"], builds[-1]["variables"], say)
+                make = _maker(functions, inputs, request)
+                body["optimizer"] = _optimizer(writer, _applied_by(request, make), builds[-1]["variables"], say)
+        if request["runtime"] == "keras2":
+            body["environment"].update({"keras": keras_layers.version()} if keras_layers.version() else {})
         body.update(builds=builds, files=code.files(), code_note=code.note)
         say("writing the manifest")
         writer.finish(body)
@@ -104,18 +112,19 @@ def numpy_dtype(name: str) -> Any:
     return np.dtype(tf.bfloat16.as_numpy_dtype if name == "bfloat16" else name)
 
 
-def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build: Any, say: Say) -> Dict[str, Any]:
+def _build(  # noqa: PLR0913, PLR0917 - called once, and each is what it is
+    writer: TraceWriter, functions: Any, inputs: Any, request: Any, build: Any, builder: Any, say: Say
+) -> Dict[str, Any]:  # fmt: skip
     mode = "%s mode, %s" % ("training" if build["training"] else "inference", build["randomness"])
     say("building %s" % mode)
-    seeds = GraphSeeds(mode=build["randomness"])
-    given = inputs[ONLY_INPUT] if request["single_input"] else inputs
     try:
-        model = graph.build(functions["entry"], given, build["training"], seeds)
+        model, seeds = builder(functions["entry"], build["training"], lambda: GraphSeeds(mode=build["randomness"]))
     except (RecordingError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise SubjectError("building (%s)" % mode) from error
-    note = _differentiated(model, functions.get("loss"), mode) if build.get("differentiated") else ""
+    loss = functions.get("loss") or (training.OWN_LOSS if request.get("own_loss") else None)
+    note = _differentiated(model, loss, mode) if build.get("differentiated") else ""
     description = {
         "training": build["training"],
         "randomness": build["randomness"],
@@ -126,10 +135,18 @@ def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build
         "outputs": {path: tensor.name for path, tensor in model.outputs.items()},
         "objective": None if model.objective is None else model.objective.names(),
         "objective_note": note,
+        "compiled": model.compiled,
+        "notes": list(model.notes),
+        "skipped_updates": list(model.skipped_updates),
         "runs": [],
     }  # type: Dict[str, Any]
-    if build.get("trajectory") and model.objective is not None and functions.get("optimizer"):
-        description["trajectory"] = _trajectory(writer, model, inputs, functions["optimizer"], build["trajectory"], say)
+    make = functions.get("optimizer")
+    if make is None and model.compiled:
+        make = _maker(functions, inputs, request)
+    if build.get("trajectory") and model.objective is not None and (make or model.train_op is not None):
+        description["trajectory"] = _trajectory(
+            writer, model, inputs, _applied_by(request, make), build["trajectory"], say
+        )
     description.update(_exported(writer, model, "graph-%d.pb" % len(os.listdir(writer.folder))))
     if build.get("operations"):
         forward_pass = operations.forward_pass(model.inputs.values(), model.outputs.values())
@@ -147,6 +164,29 @@ def _build(writer: TraceWriter, functions: Any, inputs: Any, request: Any, build
             raise SubjectError("running (%s)" % mode) from error
     description["drawn"] = list(model.drawn)
     return description
+
+
+def _builder(request: Any, inputs: Any) -> Callable[..., Any]:
+    """Returns what builds the graph of a mode, for the runtime of a request: the entry, training, seeds -> both."""
+    given = inputs[ONLY_INPUT] if request["single_input"] else inputs
+    if request["runtime"] == "keras2":
+        return keras2.Builder(given, lambda: GraphSeeds(mode="num_random_ops")).build
+
+    def build(entry: Any, training: bool, seeds: Callable[[], GraphSeeds]) -> Any:
+        used = seeds()
+        return graph.build(originals.adapted(entry, request.get("original")), given, training, used), used
+
+    return build
+
+
+def _maker(functions: Any, inputs: Any, request: Any) -> Callable[[], Any]:
+    """Returns what makes the optimizer: the user's function, or the program or the compiled model that states one."""
+    named = functions.get("optimizer")  # type: Optional[Callable[[], Any]]
+    if named is not None:
+        return named
+    if request["runtime"] == "keras2":
+        return lambda: keras2.optimizer_of(functions["entry"])
+    return _own_optimizer(functions["entry"], inputs, request)
 
 
 def _differentiated(model: Any, loss: Any, mode: str) -> str:
@@ -231,16 +271,32 @@ def _given(variables: Any, folder: str) -> Dict[str, np.ndarray]:
     return {key: restoring.value(s, lambda name: reader.tensor(entries[name])) for key, s in sources.items()}
 
 
-def _optimizer(writer: TraceWriter, make: Any, variables: Any, say: Say) -> Dict[str, Any]:
-    """Records how the user's optimizer goes through the trial of the model's trainable variables."""
+def _own_optimizer(function: Any, inputs: Mapping[str, np.ndarray], request: Mapping[str, Any]) -> Callable[[], Any]:
+    """Returns what makes the optimizer that the program itself applies."""
+    original = originals.adapted(function, request.get("original"))
+    given = inputs[ONLY_INPUT] if request["single_input"] else inputs
+    return train_op.optimizer_of(lambda: original.anew(given))
+
+
+def _applied_by(request: Any, make: Any) -> Any:
+    """Returns what makes an optimizer that can be applied, of variables' shapes: in a graph, or as Keras 2 has it."""
+    applied = keras2_optimizing.make if request["runtime"] == "keras2" else optimizing.GraphOptimizer
+    return lambda shapes: applied(make, shapes)
+
+
+def _optimizer(writer: TraceWriter, applied: Any, variables: Any, say: Say) -> Optional[Dict[str, Any]]:
+    """Records how an optimizer goes through the trial of the model's trainable variables; None of what cannot."""
     say("running the optimizer")
     shapes = trials.shapes_of([VariableRecord(*fields) for fields in variables], numpy_dtype)
     try:
-        optimizer = optimizing.GraphOptimizer(make, shapes)
+        optimizer = applied(shapes)
         steps = trials.probes(optimizer.turning_points())
         rates = optimizer.learning_rates(steps)
         done = trials.updates(optimizer, trials.trial(shapes))
         optimizer.close()
+    except train_op.NotAloneError as error:
+        say("its optimizer is not tried by itself: %s" % error)
+        return None
     except (RecordingError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -254,21 +310,22 @@ def _optimizer(writer: TraceWriter, make: Any, variables: Any, say: Say) -> Dict
     }
 
 
-def _trajectory(writer: TraceWriter, model: Any, inputs: Any, make: Any, count: int, say: Say) -> Dict[str, Any]:
+def _trajectory(writer: TraceWriter, model: Any, inputs: Any, applied: Any, count: int, say: Say) -> Dict[str, Any]:
     """Records training steps, and how far the same training drifts if it starts one unit in the last place away."""
     say("training for %d steps" % count)
 
     def run(values: Any) -> Any:
         return model.run(values, inputs, differentiated=True)
 
-    def optimizer(shapes: Any) -> Any:
-        return optimizing.GraphOptimizer(make, shapes)
-
     try:
         start = model.run({}, inputs).before
         count = training.affordable(start, count)
-        steps = training.train(run, optimizer, start, count)
-        moved = training.train(run, optimizer, training.moved(steps[0].run.before), count)
+        steps, moved = (
+            training.train(run, applied, values, count)
+            if model.train_op is None
+            else train_op.train(model, inputs, values, count, run)
+            for values in (start, training.moved(start))
+        )
     except (RecordingError, KeyboardInterrupt):
         raise
     except BaseException as error:

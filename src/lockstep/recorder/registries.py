@@ -22,7 +22,7 @@ def take_out(is_users: Callable[[str], bool]) -> Taken:
             if answers[module]:
                 taken.append((entries.__setitem__, (name, entries.pop(name))))
     for flags, module in _flags(is_users):
-        for flag in flags.flags_by_module_dict().get(module, ()):
+        for flag in list(flags.flags_by_module_dict().get(module, ())):  # taking one out shortens it
             identity = flags.find_module_id_defining_flag(flag.name)
             taken.append((_define, (flags, module, identity, flag)))
             if flag.name in flags:

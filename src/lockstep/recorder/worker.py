@@ -5,13 +5,14 @@ it, as JSON too; the exit status is 0, or 1 where something is written there.
 """
 
 import contextlib
+import functools
 import gc
 import importlib
 import json
 import os
 import sys
 import traceback
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from ..ground.failures import ProcessEnded, RecordingError, UsersImportError, ending_nothing, said
 from ..ground.folder import TraceReader
@@ -106,7 +107,14 @@ def _record(request: Dict[str, Any]) -> None:
     inputs = TraceReader(request["inputs"], recording.numpy_dtype)
     arrays = {name: inputs.tensor(entry) for name, entry in inputs.body["inputs"].items()}
     say("importing %s" % request["entry"])
-    code = UsersCode(request["folder"], {key: request[key] for key in ENTRIES if request.get(key)})
+    original = request.get("original") or {}
+    if original.get("kind") == "estimator":
+        from . import estimator_stand_in
+
+        estimator_stand_in.install()
+    file = original["path"] if original.get("kind") == "keras_file" else None
+    entries = {key: request[key] for key in ENTRIES if request.get(key)}
+    code = UsersCode(request["folder"], entries, request.get("script"), file)
     recording.record(code, arrays, request, say)
 
 
@@ -128,18 +136,23 @@ class UsersCode:
     Args:
         folder: The folder, which comes first on the import path.
         entries: `"entry"`, `"loss"`, `"optimizer"` -> `module.py:function`.
+        script: How the entry is run where it is a whole file: `"import"` or `"main"`; None where it is a function.
+        model: The file of Keras that the entry is in place of code; None where it is code.
     """
 
-    def __init__(self, folder: str, entries: Dict[str, str]) -> None:
+    def __init__(
+        self, folder: str, entries: Dict[str, str], script: Optional[str] = None, model: Optional[str] = None
+    ) -> None:
         self._sources = Sources(os.path.abspath(folder))
-        self._entries = entries
+        self._entries, self._script, self._model = entries, script, model
         for key in entries:
-            self._function(key)
+            if key != "entry" or script is None:
+                self._function(key)
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[Dict[str, Callable[..., Any]]]:
         """Gives the functions for another build, from modules that are as new, which are in place meanwhile."""
-        modules = self._sources.fresh()
+        modules = self._sources.fresh() if self._script is None else self._sources.anew()
         with modules.active():
             yield {key: self._function(key) for key in self._entries}
 
@@ -163,6 +176,13 @@ class UsersCode:
 
     def _function(self, key: str) -> Callable[..., Any]:
         path, _, name = self._entries[key].rpartition(":")
+        if key == "entry" and self._model is not None:
+            from . import keras2_file
+
+            return functools.partial(keras2_file.load, self._model)
+        if key == "entry" and self._script is not None:
+            modules, whole = self._sources.current(), os.path.join(self._sources.folder, self._entries[key])
+            return functools.partial(modules.run if self._script == "main" else modules.module, os.path.abspath(whole))
         file = os.path.abspath(os.path.join(self._sources.folder, path))
         if not os.path.isfile(file):
             raise RecordingError("there is no file %s." % file)

@@ -28,7 +28,7 @@ _STYLES = {
     Verdict.UNDECIDED: "yellow",
     Verdict.NOT_ASKED: "dim",
 }
-_PRODUCTS = {"tensorflow": "TensorFlow", "keras": "Keras", "python": "Python"}
+_PRODUCTS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "keras": "Keras", "python": "Python"}
 _STEP_COLUMNS = 24
 NOTHING_GIVEN = (
     "no checkpoint was given",

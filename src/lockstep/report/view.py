@@ -28,8 +28,8 @@ _CLASSES = {
     Verdict.UNDECIDED: "undecided",
     Verdict.NOT_ASKED: "not-asked",
 }
-_NAMES = {"tensorflow": "TensorFlow", "keras": "Keras", "python": "Python", "numpy": "NumPy", "cpus": "CPUs",
-          "cpu_features": "CPU features"}  # fmt: skip
+_NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "keras": "Keras", "python": "Python", "numpy": "NumPy",
+          "cpus": "CPUs", "cpu_features": "CPU features"}  # fmt: skip
 _SOURCE = re.compile(r"^(?P<file>.+):(?P<line>[0-9]+)$", re.DOTALL)
 
 
@@ -297,7 +297,7 @@ def _short(text: str) -> str:
 
 def subject_of(side: str, told: Mapping[str, str]) -> tuple[str, str, str]:
     """Says what a side is and what it ran on: `(side, label, versions)`."""
-    order = [key for key in ("tensorflow", "keras", "python") if key in told]
+    order = [key for key in ("tensorflow", "torch", "keras", "python") if key in told]
     others = sorted(told.keys() - {*order, "subject"})
     return side, told.get("subject", "?"), ", ".join(f"{_NAMES.get(key, key)} {told[key]}" for key in (*order, *others))
 

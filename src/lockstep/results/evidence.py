@@ -30,6 +30,8 @@ class Computed:
         source: The user's line that made it, `model.py:22`; empty where it is not known.
         shape: Of its first output.
         dtype: Likewise.
+        index: Its position in its program.
+        reads: The positions of the operations whose outputs it reads, in the order of its inputs.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Computed:
     source: str
     shape: tuple[int, ...]
     dtype: str
+    index: int = 0
+    reads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Finding:
         figures: The numbers behind it.
         culprits: What is to blame.
         exact: Whether no rounding can be the reason: another shape or dtype, an entry on one side only.
+        pending: What it becomes unless a later step shows that it is no difference; None of most.
     """
 
     verdict: Verdict
@@ -31,6 +32,7 @@ class Finding:
     figures: dict[str, object] = field(default_factory=dict)
     culprits: tuple[Culprit, ...] = ()
     exact: bool = False
+    pending: Finding | None = None
 
 
 def step_report(name: str, findings: Sequence[Finding], judged_by: str, duration_s: float) -> StepReport:

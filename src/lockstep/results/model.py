@@ -117,7 +117,8 @@ class Culprit:
 def gathered(culprits: Iterable[Culprit]) -> tuple[Culprit, ...]:
     """Puts the culprits of all steps together: what several steps blame is one culprit, as the worst of them saw it.
 
-    Where that one does not know the cause, it is told as by one that does.
+    Where that one does not know the cause, it is told as by one that does. What one line gets wrong in one way is one
+    mistake, however many operations it comes to: a log-sum-exp's axis is read by its maximum and by its sum.
     """
     found: dict[tuple[object, ...], Culprit] = {}
     for culprit in culprits:
@@ -127,7 +128,53 @@ def gathered(culprits: Iterable[Culprit]) -> tuple[Culprit, ...]:
         kept, other = (culprit, before) if worst else (before, culprit)
         assert kept is not None
         found[key] = kept if kept.pitfall or other is None or not other.pitfall else _as_told_by(kept, other)
+    return _of_one_line(found.values())
+
+
+def _of_one_line(culprits: Iterable[Culprit]) -> tuple[Culprit, ...]:
+    """Tells what has one line of the candidate and one pitfall as the one that explains most; the others follow."""
+    found: dict[tuple[object, ...], Culprit] = {}
+    for number, culprit in enumerate(culprits):
+        known = culprit.source is not None and culprit.pitfall
+        key = (culprit.kind, culprit.source, culprit.pitfall) if known else (number,)
+        before = found.get(key)
+        if before is None:
+            found[key] = culprit
+            continue
+        kept, other = (before, culprit) if before.consequences >= culprit.consequences else (culprit, before)
+        found[key] = replace(kept, consequences=max(kept.consequences, other.consequences + 1))
     return tuple(found.values())
+
+
+def untold(culprits: Iterable[Culprit], before: Sequence[Culprit]) -> list[Culprit]:
+    """Returns the culprits of one finding that earlier ones have not told already.
+
+    A line that a model runs for several layers is one mistake. Each run shows it in the layers where it has an effect,
+    so that two runs may name two of them: one line of the candidate, one kind of mistake, and either the same fix or
+    the same operations of one line of the reference.
+
+    Args:
+        culprits: Of one finding: what it tells apart stays apart.
+        before: Of the findings before it.
+    """
+    places = {(culprit.reference, culprit.candidate): culprit for culprit in before}
+
+    def is_new(culprit: Culprit) -> bool:
+        there = places.get((culprit.reference, culprit.candidate))
+        if there is None:
+            return not any(_of_a_line(culprit, one) for one in before)
+        # "at step 1, ..." of a training step that shows the same again.
+        return there.kind != culprit.kind or there.cause == culprit.cause or not culprit.cause.endswith(there.cause)
+
+    return [culprit for culprit in culprits if is_new(culprit)]
+
+
+def _of_a_line(one: Culprit, other: Culprit) -> bool:
+    alike = (
+        one.pitfall and one.source and (one.kind, one.source, one.pitfall) == (other.kind, other.source, other.pitfall)
+    )
+    written = (one.reference_source, one.operations) == (other.reference_source, other.operations)
+    return bool(alike) and (written or bool(one.fix and one.fix == other.fix))
 
 
 def _as_told_by(culprit: Culprit, other: Culprit) -> Culprit:

@@ -23,7 +23,7 @@ from lockstep.elsewhere.isolated_keras import ANSWER
 from lockstep.ground.folder import TraceReader, TraceWriter
 from lockstep.ground.records import ONLY_INPUT, ForwardDraw
 from lockstep.recorder.worker import PROGRESS
-from lockstep.subjects import Execution, Instance, Mode, Setting, Subject
+from lockstep.subjects import Ask, Execution, Instance, Mode, Setting, Subject
 
 
 def serve() -> None:
@@ -86,7 +86,7 @@ class _Served:
         assert instance.stirred is not None  # a Keras model, which alone is built here
         instance.stirred.stir(asked["stir"])
         draws = None if asked["draws"] is None else tuple(map(ForwardDraw.of, asked["draws"]))
-        trace = instance.run(setting, repeats=asked["repeats"], draws=draws, execution=how)
+        trace = instance.run(setting, Ask(repeats=asked["repeats"], draws=draws, execution=how))
 
         def write() -> None:
             with TraceWriter(asked["target"]) as writer:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from lockstep.common.errors import InputError, SubjectError
 from lockstep.subjects import (
-    AS_WRITTEN,
-    Execution,
+    NOTHING_MORE,
+    Ask,
+    Convention,
     Followed,
     Instance,
-    Objective,
     Perturbed,
+    SelfTraining,
     Setting,
     Stirred,
     Switched,
     Trained,
 )
-from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
+from lockstep.subjects.loops import OwnLoop
+from lockstep.traces.trace import Trace, VariableRecord
 
 _Result = TypeVar("_Result")
 
@@ -35,12 +37,12 @@ class Here:
     def __init__(self, instance: Instance | None, note: str = "") -> None:
         self.instance, self.note = instance, note
 
-    def run(self, setting: Setting, *, objective: Objective | None = None) -> Trace | None:
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace | None:
         """Runs it; None where there is none."""
         if self.instance is None:
             return None
         try:
-            return self.instance.run(setting, objective=objective)
+            return self.instance.run(setting, ask)
         except SubjectError as error:
             # An operation that this framework no longer has, or does otherwise, is no fault of either side.
             self.instance, self.note = None, f"whose difference it is cannot be told: {error}"
@@ -73,9 +75,19 @@ class Sided(Instance):
         return self.unwrapped.free
 
     @property
+    def constants(self) -> frozenset[str]:
+        """As of the instance."""
+        return self.unwrapped.constants
+
+    @property
     def unordered(self) -> tuple[str, ...]:
         """As of the instance."""
         return self.unwrapped.unordered
+
+    @property
+    def conventions(self) -> Mapping[str, Convention]:
+        """As of the instance."""
+        return self.unwrapped.conventions
 
     @property
     def followed(self) -> Followed | None:
@@ -98,24 +110,23 @@ class Sided(Instance):
         return self.unwrapped.trained
 
     @property
+    def self_training(self) -> SelfTraining | None:
+        """As of the instance."""
+        return self.unwrapped.self_training
+
+    @property
+    def own_loop(self) -> OwnLoop | None:
+        """As of the instance."""
+        return self.unwrapped.own_loop
+
+    @property
     def stirred(self) -> Stirred | None:
         """As of the instance."""
         return self.unwrapped.stirred
 
-    def run(
-        self,
-        setting: Setting,
-        *,
-        repeats: int = 0,
-        draws: Sequence[ForwardDraw] | None = None,
-        objective: Objective | None = None,
-        execution: Execution = AS_WRITTEN,
-    ) -> Trace:
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace:
         """Runs it."""
-        return on_side(
-            self._side,
-            lambda: self.unwrapped.run(setting, repeats=repeats, draws=draws, objective=objective, execution=execution),
-        )
+        return on_side(self._side, lambda: self.unwrapped.run(setting, ask))
 
     def close(self) -> None:
         """Lets go of it."""

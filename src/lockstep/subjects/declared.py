@@ -14,8 +14,10 @@ from lockstep.common.arrays import Arrays
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
 
 if TYPE_CHECKING:
+    from lockstep.ground.training import TrainingStep
     from lockstep.program import Program
     from lockstep.recorder.modules import Sources
+    from lockstep.subjects.loops import OwnLoop
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 """What TensorFlow looks for oneDNN's switch in, once, when it is imported."""
@@ -99,6 +101,10 @@ def other_kernels() -> dict[str, str]:
     return {ONEDNN: "1" if os.environ.get(ONEDNN) == "0" else "0"}
 
 
+TRAINING_LOSS = "the training loss"
+"""What the training loss is called beside outputs and variables."""
+
+
 class SeenPaths(Protocol):
     """Under which paths outputs are seen."""
 
@@ -121,6 +127,47 @@ class Objective:
     paths: SeenPaths | None = None
 
 
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a run, besides its outputs and the values after it.
+
+    Attributes:
+        repeats: Further calls, to see whether new variables appear; their results are dropped.
+        draws: With values: what another side's forward pass drew, in order, to be drawn in the same places; a subject
+            whose seeds are part of it (a graph) keeps its own. None to count from 0.
+        objective: What gradients are taken of; None: none are.
+        execution: How it is carried out; other than as written only where the subject `offers.execution`.
+    """
+
+    repeats: int = 0
+    draws: Sequence[ForwardDraw] | None = None
+    objective: Objective | None = None
+    execution: Execution = AS_WRITTEN
+
+
+NOTHING_MORE = Ask()
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What TensorFlow calls a variable that another framework keeps, and how it lies there.
+
+    Attributes:
+        role: Its name behind its layer's: `"kernel"`, `"gamma"`, `"forward_cell/recurrent_kernel"`.
+        made: Shape of TensorFlow's variable -> how this one is made of it, a `transform` rule's text; the first is the
+            usual one, the others are where TensorFlow has another. None: it is the same.
+        parts: The roles of the equal parts along its first axis, where TensorFlow may have a variable for each.
+        shared: Whether others are made of the same variable of TensorFlow.
+        alone: Whether its layer has no other, so that TF1 code may call it as its layer: `get_variable("words")`.
+    """
+
+    role: str
+    made: tuple[tuple[tuple[int, ...], str], ...] = ()
+    parts: tuple[str, ...] = ()
+    shared: bool = False
+    alone: bool = False
+
+
 class Instance(abc.ABC):
     """One built subject. What only some can do is a property that is None where it cannot be done."""
 
@@ -128,6 +175,11 @@ class Instance(abc.ABC):
     def free(self) -> bool:
         """Whether it can be run from any values and on any inputs; what was recorded answers what it was asked then."""
         return True
+
+    @property
+    def constants(self) -> frozenset[str]:
+        """Keys of what only holds numbers that its code makes, and that nothing changes: a mask that is a buffer."""
+        return frozenset()
 
     @property
     def followed(self) -> Followed | None:
@@ -150,9 +202,24 @@ class Instance(abc.ABC):
         return None
 
     @property
+    def self_training(self) -> SelfTraining | None:
+        """Trains by the training step that its program makes itself."""
+        return None
+
+    @property
+    def own_loop(self) -> OwnLoop | None:
+        """Trains a new model of its kind by a loop of the user's own."""
+        return None
+
+    @property
     def stirred(self) -> Stirred | None:
         """Has each run draw other numbers, as the user's own runs do."""
         return None
+
+    @property
+    def conventions(self) -> Mapping[str, Convention]:
+        """Variable key -> what TensorFlow calls it and how it lies there, where that is otherwise."""
+        return {}
 
     @property
     def unordered(self) -> tuple[str, ...]:
@@ -165,24 +232,12 @@ class Instance(abc.ABC):
         """The inventory of its variables, in order of creation."""
 
     @abc.abstractmethod
-    def run(
-        self,
-        setting: Setting,
-        *,
-        repeats: int = 0,
-        draws: Sequence[ForwardDraw] | None = None,
-        objective: Objective | None = None,
-        execution: Execution = AS_WRITTEN,
-    ) -> Trace:
-        """Runs it once on its inputs, and `repeats` times more to see whether new variables appear.
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace:
+        """Runs it once on its inputs, and as often again as it is asked to.
 
         Args:
             setting: Where its variables start from.
-            repeats: Further calls; their results are dropped.
-            draws: With values: what another side's forward pass drew, in order, to be drawn in the same places; a
-                subject whose seeds are part of it (a graph) keeps its own. None to count from 0.
-            objective: What gradients are taken of; None: none are.
-            execution: How it is carried out; other than as written only where the subject `offers.execution`.
+            ask: What else is asked of the run.
         """
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
@@ -198,13 +253,15 @@ class Followed(Protocol):
         draws: Sequence[ForwardDraw] | None = None,
         *,
         inputs: Arrays | None = None,
+        objective: Objective | None = None,
     ) -> Program:
         """Returns what it computes.
 
         Args:
             values: Variable key -> value to start from.
-            draws: As of `Instance.run`.
+            draws: As of `Ask`.
             inputs: Other inputs than it was built for; None: those.
+            objective: What computes a training loss of its outputs, which is one more output then, `TRAINING_LOSS`.
 
         Raises:
             ProgramError: It cannot be followed.
@@ -257,6 +314,14 @@ class Trained(Protocol):
         ...
 
 
+class SelfTraining(Protocol):
+    """What makes its training steps itself."""
+
+    def train(self, values: Mapping[str, np.ndarray], count: int, objective: Objective) -> list[TrainingStep]:
+        """Trains for some steps from given values, and takes the gradients of an objective along."""
+        ...
+
+
 class Stirred(Protocol):
     """What can be made to draw other numbers in each run."""
 
@@ -274,12 +339,30 @@ class Offers:
         optimizer: Whether it makes or answers for an optimizer.
         training: Whether it can be trained on, step by step.
         execution: Whether it runs in `tf.function` and XLA.
+        initializers: Whether its initial values are drawn by initializers; a file's are given, and a difference from
+            them says nothing about either side.
+        flags: Whether it knows which of its variables are trained.
+        no_training: Why it cannot be built in training mode, as the end of a sentence about it; empty where it can.
+        compiled: Whether `make_optimizer(None, ...)` answers with the optimizer that its model is compiled with.
+        own_loss: Whether its program states the training loss itself (an `EstimatorSpec.loss`).
+        own_optimizer: Whether its program makes the training step itself (a `train_op`).
+        masks_by_rounds: Whether its framework draws in each round of a loop what its successor draws once for all
+            rounds: Keras 2's recurrent dropout, in a graph.
+        own_loop: Whether it is trained by a loop of the user's own (`train_step`, `fit`).
     """
 
     rules: bool = True
     optimizer: bool = False
     training: bool = False
     execution: bool = False
+    initializers: bool = True
+    flags: bool = True
+    no_training: str = ""
+    compiled: bool = False
+    own_loss: bool = False
+    own_optimizer: bool = False
+    masks_by_rounds: bool = False
+    own_loop: bool = False
 
 
 @dataclass(frozen=True)
@@ -302,6 +385,48 @@ class Wanted:
 
 
 NOTHING_WANTED = Wanted()
+
+
+@dataclass(frozen=True)
+class Original:
+    """What a configuration says of a TF1 program beyond the function that builds it.
+
+    Attributes:
+        description: What `recorder.originals.adapted` is given; None of a plain `forward`.
+        script: How its entry is run where that is a whole file: `"import"`, or `"main"`; None of a function.
+        own_loss: As of `Offers`.
+        own_optimizer: Likewise.
+    """
+
+    description: Mapping[str, Any] | None = None
+    script: str | None = None
+    own_loss: bool = False
+    own_optimizer: bool = False
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a configuration says of a side that runs in this process: a framework makes the subject of it.
+
+    Attributes:
+        runtime: `"tf1"`, `"keras"`, and the others of `frameworks.runtimes.RUNTIMES`.
+        function: The function that its entry names.
+        label: What reports call it.
+        apart: Makes it for a process of its own, which has these environment variables too.
+        inputs_as: Input -> how a model is given it, where that is not to be found out.
+        original: What else is said of a TF1 program.
+        train_step: The loop that a model is trained by: a function, or the name of one of Keras's; None: without.
+        labels: The inputs that are labels, which the model is not given.
+    """
+
+    runtime: str
+    function: Callable[..., Any]
+    label: str
+    apart: Callable[[Mapping[str, str]], Subject]
+    inputs_as: Mapping[str, str] = field(default_factory=dict)
+    original: Original = field(default_factory=Original)
+    train_step: str | Callable[..., Any] | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -58,6 +59,11 @@ class ImportedFunction:
         """What names it in that folder: `model.py:build`."""
         return f"{self._path.relative_to(self.folder).as_posix()}:{self._name}"
 
+    @property
+    def in_use(self) -> Callable[..., Any]:
+        """The function itself, of the side's last build."""
+        return self._of(self.sources.current())
+
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Calls it."""
         modules = self.sources.current()
@@ -81,6 +87,51 @@ class ImportedFunction:
     def _of(self, modules: Modules) -> Callable[..., Any]:
         found: Callable[..., Any] = getattr(modules.module(str(self._path)), self._name)
         return found
+
+
+class ImportedScript(ImportedFunction):
+    """A whole file of the folder, which builds a graph when it is imported, anew for each build.
+
+    Args:
+        sources: Where it is imported from.
+        path: The file.
+        main: Whether it is run as `__main__`.
+    """
+
+    def __init__(self, sources: Sources, path: Path, *, main: bool = False) -> None:
+        super().__init__(sources, path, "")
+        self._main = main
+
+    @property
+    def entry(self) -> str:
+        """What names it in that folder: `train.py`."""
+        return self._path.relative_to(self.folder).as_posix()
+
+    def fresh(self) -> Used:
+        """Returns what imports it into modules of which nothing is imported yet.
+
+        Raises:
+            InputError: A file is no longer what was imported.
+        """
+        try:
+            modules = self.sources.anew()
+        except RecordingError as error:
+            raise InputError(str(error)) from error
+        return Used(self._of(modules), modules)
+
+    def _of(self, modules: Modules) -> Callable[..., Any]:
+        return functools.partial(modules.run if self._main else modules.module, str(self._path))
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Returns what reports call a function that nobody gave a name: its module and its own.
+
+    >>> name_of(name_of)
+    'lockstep.subjects.users_functions.name_of'
+    """
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{module}.{name}" if module else name
 
 
 def sources_of(function: Callable[..., Any]) -> Sources | None:

@@ -21,10 +21,14 @@ from lockstep.ground.structure import same_bits
 from lockstep.program import Program
 from lockstep.subjects import (
     INITIAL,
+    NOTHING_MORE,
     NOTHING_WANTED,
+    Ask,
+    Convention,
     Followed,
     Instance,
     Mode,
+    Objective,
     Offers,
     Recording,
     Setting,
@@ -203,6 +207,14 @@ class _CutInstance(Instance):
         return self.behind.unordered
 
     @property
+    def conventions(self) -> Mapping[str, Convention]:
+        return self.behind.conventions
+
+    @property
+    def constants(self) -> frozenset[str]:
+        return self.behind.constants
+
+    @property
     def variables(self) -> tuple[VariableRecord, ...]:
         return cut_by(self._rules, self.behind.variables)
 
@@ -220,16 +232,17 @@ class _CutInstance(Instance):
         draws: Sequence[ForwardDraw] | None = None,
         *,
         inputs: Arrays | None = None,
+        objective: Objective | None = None,
     ) -> Program:
         """Follows the instance behind: the whole variables are its program's sources."""
         assert self.behind.followed is not None
-        return self.behind.followed.program(self.joined(values), draws, inputs=inputs)
+        return self.behind.followed.program(self.joined(values), draws, inputs=inputs, objective=objective)
 
-    def run(self, setting: Setting, **options: Any) -> Trace:
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace:
         if setting.values and not self.behind.variables:
-            self.behind.run(INITIAL, draws=())  # what is to be cut is known once there are variables
+            self.behind.run(INITIAL, Ask(draws=()))  # what is to be cut is known once there are variables
         joined = dataclasses.replace(setting, values=self.joined(setting.values)) if setting.values else setting
-        return self.cut(self.behind.run(joined, **options))
+        return self.cut(self.behind.run(joined, ask))
 
     def joined(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns values of the whole variables; a part that is not given stays as it was in the last run."""

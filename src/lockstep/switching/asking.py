@@ -6,7 +6,9 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from lockstep.check.verification import Progress, Rules, paired, subject_of
+from lockstep.check.partly import paired
+from lockstep.check.reporting import Progress
+from lockstep.check.sides import Rules, subject_of
 from lockstep.common.arrays import Arrays, checked_inputs
 from lockstep.common.errors import InputError, nearest
 from lockstep.compare.align import Rename, TransformRule, checked_ignore

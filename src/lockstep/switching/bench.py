@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from lockstep.check.judging import Traces
+from lockstep.check.partly import Pair
 from lockstep.check.steps import native_order, numbers, repeated_draws
-from lockstep.check.verification import Pair
 from lockstep.common.errors import LockstepError, SubjectError
 from lockstep.compare.sensitivity import FACTOR, Noise
 from lockstep.report.switches import Distance

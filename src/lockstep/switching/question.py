@@ -12,7 +12,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lockstep.check.verification import Event, Pair, Progress
+from lockstep.check.partly import Pair
+from lockstep.check.reporting import Event, Progress
 from lockstep.common.arrays import Arrays
 from lockstep.common.errors import LockstepError
 from lockstep.compare import filling

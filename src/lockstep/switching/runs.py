@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from lockstep.subjects import ONEDNN, Execution, Instance, Setting, other_kernels
+from lockstep.subjects import ONEDNN, Ask, Execution, Instance, Setting, other_kernels
 from lockstep.traces.trace import ForwardDraw, Trace
 
 PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
@@ -36,7 +36,7 @@ class Runs:
         if self._instance is None or kind != self._kind:
             self.close()
             self._instance, self._kind = self._build(), kind
-        trace = self._instance.run(self._setting, draws=self._draws, execution=execution)
+        trace = self._instance.run(self._setting, Ask(draws=self._draws, execution=execution))
         # The same values for all: a copy of a large model's variables for each of some twenty traces is gigabytes.
         return dataclasses.replace(trace, before=self._setting.values)
 

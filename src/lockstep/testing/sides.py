@@ -7,20 +7,23 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from inspect import Parameter
+from pathlib import Path
 from typing import Any
 
-from lockstep.check.verification import subject_of
+from lockstep.check.sides import subject_of
 from lockstep.common.errors import InputError
+from lockstep.config.guessing import framework_of
 from lockstep.elsewhere.loading import load
 from lockstep.frameworks.tensorflow.subjects import keras as keras_subject
 from lockstep.frameworks.tensorflow.subjects import tf1_graph
+from lockstep.frameworks.torch.subjects import torch as torch_subject
 from lockstep.subjects import Subject
 
 __tracebackhide__ = True  # pytest shows the test's line, and not these
 
 _WRAP = (
     "wrap it: lockstep.tf1_graph(forward) for TF1-style code forward(inputs, training), lockstep.keras(build) for a "
-    "function that makes a Keras layer or model"
+    "function that makes a Keras layer or model, lockstep.torch(build) for one that makes a PyTorch module"
 )
 
 
@@ -61,7 +64,7 @@ def _of_function(given: Callable[..., Any], side: str) -> Subject:
     required = [p for p in parameters if p.default is Parameter.empty and p.kind not in _OPTIONAL]
     positional = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
     if not required:
-        return keras_subject(given)
+        return torch_subject(given) if _makes_a_module(given) else keras_subject(given)
     if not isinstance(given, type) and len(required) <= 2 <= len(positional) and positional[1].name in _TRAINING:
         return tf1_graph(given)
     if isinstance(given, type):
@@ -82,6 +85,17 @@ def _names(parameters: list[Parameter]) -> str:
 
 def _label(given: Callable[..., Any]) -> str:
     return str(getattr(given, "__qualname__", type(given).__qualname__)).replace("<locals>.", "")
+
+
+def _makes_a_module(given: Callable[..., Any]) -> bool:
+    """Whether what makes a model makes a PyTorch module: a class says so, of a function its file's imports do."""
+    torch = sys.modules.get("torch")  # who has a module, or a file that makes one, has imported it
+    if torch is None:
+        return False
+    if isinstance(given, type):
+        return issubclass(given, torch.nn.Module)
+    code = getattr(inspect.unwrap(given), "__code__", None)
+    return code is not None and framework_of(Path(code.co_filename), code.co_name) == "torch"
 
 
 def _is_keras_object(given: Any) -> bool:

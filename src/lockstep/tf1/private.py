@@ -415,12 +415,20 @@ def nested() -> Any:
 
 def execute(kind: str, outputs: int, inputs: list[Any], attributes: tuple[Any, ...]) -> list[Any]:
     """Runs one operation eagerly: its type, how many tensors it gives, its inputs, names and values of attributes."""
+    run, context = _execution()
+    if context.executing_eagerly():
+        return list(run(kind.encode(), outputs, inputs, attributes, context))
     import tensorflow as tf
 
-    run = _private("tensorflow.python.eager.execute", "execute")
-    context = _private("tensorflow.python.eager.context", "context")()
     with tf.init_scope():
         return list(run(kind.encode(), outputs, inputs, attributes, context))
+
+
+@functools.cache
+def _execution() -> tuple[Any, Any]:
+    """Returns what runs an operation, and where: looking both up takes as long as a small operation itself."""
+    run = _private("tensorflow.python.eager.execute", "execute")
+    return run, _private("tensorflow.python.eager.context", "context")()
 
 
 def record_gradient(kind: str, inputs: list[Any], attributes: tuple[Any, ...], outputs: list[Any]) -> None:

@@ -214,6 +214,8 @@ _BUILD = an_object(
             an_object({"loss": a_text, "cotangents": map_of(a_text), "gradients": map_of(or_null(a_text))})
         ),
         "objective_note": or_null(a_text),
+        "notes": list_of(a_text),
+        "skipped_updates": list_of(a_text),
         "drawn": or_null(_PAIR),
         "trajectory": or_null(_TRAJECTORY),
     },
@@ -276,7 +278,11 @@ _TRACE = an_object(
         "builds": list_of(_BUILD),
         "files": map_of(a_text),
     },
-    {"code_note": or_null(a_text), "optimizer": or_null(_OPTIMIZER)},
+    {
+        "code_note": or_null(a_text),
+        "optimizer": or_null(_OPTIMIZER),
+        "own": an_object({"loss": a_truth, "optimizer": a_truth}),
+    },
 )
 
 

@@ -39,12 +39,14 @@ class Trace:
             before the forward pass draws, so their draws may have another order than a TF1 program's.
         native_draws: Whether the model holds Keras's own seed generators (its dropout, say).
         unaligned_draws: Whether the run drew from such a generator past the random tool.
+        own_generator: The framework whose own generator gave the initial values, where no other side can draw from it.
         drew: Whether this call drew of NumPy's, of Python's global generator.
         drawn: How far the forward pass moved NumPy's and Python's global generators, as digests; empty: not at all.
         overwritten: Keys of the variables that were given another value after their initializers had run and before the
             run: by weights that are loaded or set.
         cut: Keys of the variables that are parts of a larger one, which its draws fill in another order.
         loads: What is to be said of files that were loaded while the model was made: one that changed nothing, say.
+        skipped_updates: Names of the operations in `UPDATE_OPS` that the program's own training step does not run.
         notes: What a reader of the report has to know about this run.
         duration_s: Seconds that the run took.
     """
@@ -66,10 +68,12 @@ class Trace:
     native_initializers: bool = False
     native_draws: bool = False
     unaligned_draws: bool = False
+    own_generator: str = ""
     drawn: tuple[str, str] = ("", "")
     drew: tuple[bool, bool] = (False, False)
     overwritten: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()
     loads: tuple[str, ...] = ()
+    skipped_updates: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     duration_s: float = 0.0

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.causes.hypotheses.case import Case, Cause, Scalar, close, is_mask, short, tried
-from lockstep.localise import activations
+from lockstep.causes.hypotheses import arithmetic
+from lockstep.causes.hypotheses.case import Case, Cause, Scalar, close, is_mask, short, tried, why_epsilon
 from lockstep.program import Operation
+from lockstep.program.dialect import Trait, known, traits
 from lockstep.results.pitfalls import Slug
 
 _MOST_SCALARS = 24
@@ -48,7 +49,6 @@ OF_ATTRIBUTES: dict[str, Slug] = {
 }
 """Attribute of an operation -> the pitfall that it is about."""
 
-_REDUCTIONS = frozenset({"Mean", "Sum", "Max", "Min", "Prod", "ArgMax", "Cumsum", "ReverseV2", "All", "Any"})
 _OF_CONSTANTS: dict[str, Slug] = {
     "Transpose": "flatten-order",
     "Pad": "padding",
@@ -209,18 +209,25 @@ def _told_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, found: 
     )
     sentence = f"{what} is {short(found)}; with {short(wanted)} the difference vanishes"
     fix = f"{'epsilon=' if pitfall == 'epsilon' else 'use '}{short(wanted)}"
+    if pitfall == "epsilon" and wanted.size == found.size == 1:
+        sentence += why_epsilon(float(wanted.reshape(-1)[0]), float(found.reshape(-1)[0]))
     if wanted.size > _MOST_PRINTED:
         sentence = f"{what} has other values; with the reference's the difference vanishes"
         fix = "use the reference's array"
     if pitfall == "keep-prob-as-rate":
         sentence += " (a probability to keep taken for a rate to drop, or the other way round)"
         fix = "rate = 1 - keep_prob"
+    if theirs.family in ("Mul", "RealDiv") and wanted.size == found.size == 1 and wanted.all() and found.all():
+        factor = float(found.reshape(-1)[0] / wanted.reshape(-1)[0])
+        of_variance = next(arithmetic.unbiased(case, factor if theirs.family == "Mul" else 1.0 / factor), None)
+        if of_variance is not None and pitfall == "constant-factor":
+            return of_variance
     rounded = pitfall == "momentum" and bool(np.all(np.abs(wanted - found) <= _OF_ONE_MINUS))
     return Cause(sentence, pitfall, fix, (f"{what.removeprefix('the ')}: {told}",), rounded=rounded)
 
 
 def _pitfall_of_constant(case: Case, theirs: Operation, wanted: np.ndarray, found: np.ndarray) -> Slug:
-    if theirs.family in _REDUCTIONS:
+    if known(theirs.family).axes == 1:
         return "wrong-axis"
     if theirs.family in _OF_CONSTANTS and wanted.dtype.kind in "iu":  # sizes and places, of which a mask has none
         swapped = theirs.family == "Transpose" and not case.is_flattened(theirs)
@@ -252,7 +259,7 @@ def _pitfall_of_number(case: Case, theirs: Operation, ours: float, other: float)
 
 def slope(case: Case) -> Iterator[Cause]:
     """A number within an activation of the candidate that the reference's, which is a single operation, has not."""
-    if len(case.ours.operations) == 1 and case.ours.operations[0].family in activations.NAMES:
+    if len(case.ours.operations) == 1 and Trait.ACTIVATION in traits(case.ours.operations[0].family):
         for found in case.numbers(case.theirs)[:_MOST_SCALARS]:
             if found.value != 1.0 and case.vanishes(case.with_number(found, 1.0)):
                 told = f"a slope is {short(found.value)}; with 1 the difference vanishes"
@@ -264,14 +271,16 @@ def scalars(case: Case) -> Iterator[Cause]:
     ours, theirs = case.numbers(case.ours), case.numbers(case.theirs)
     for found in theirs[:_MOST_SCALARS]:
         for wanted in ours[:_MOST_SCALARS]:
-            for value in (wanted.value, 1.0 - wanted.value):
+            # What is left of 1 is another number of the same meaning for a share alone.
+            for value in (wanted.value, *([1.0 - wanted.value] if 0.0 < wanted.value < 1.0 else [])):
                 if value == found.value or not math.isfinite(value):
                     continue
                 if case.vanishes(case.with_number(found, value)):
                     pitfall = _pitfall_of_numbers(case, wanted, found)
                     what = pitfall if pitfall in ("epsilon", "momentum") else "a constant"
+                    why = why_epsilon(value, found.value) if pitfall == "epsilon" else ""
                     yield Cause(
-                        f"{what} is {short(found.value)}; with {short(value)} the difference vanishes",
+                        f"{what} is {short(found.value)}; with {short(value)} the difference vanishes{why}",
                         pitfall,
                         f"{what + '=' if what != 'a constant' else 'use '}{short(value)}",
                         (f"{what}: {short(value)} against {short(found.value)}",),
@@ -317,8 +326,9 @@ def _told_of_attributes(ours: Operation, theirs: Operation, names: Sequence[str]
     pitfall = OF_ATTRIBUTES.get(names[0], "attribute")
     if pitfall == "frozen-statistics" and theirs.attributes[names[0]]:
         pitfall = "batch-statistics"
+    why = why_epsilon(ours.attributes["epsilon"], theirs.attributes["epsilon"]) if "epsilon" in names else ""
     return Cause(
-        f"{'; '.join(told)}; with {with_it} the difference vanishes",
+        f"{'; '.join(told)}; with {with_it} the difference vanishes{why}",
         pitfall,
         ", ".join(f"{n}={short(ours.attributes[n])}" for n in names),
         told,

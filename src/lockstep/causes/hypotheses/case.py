@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from lockstep.common.errors import KernelError
-from lockstep.localise.budget import Part, Standard
+from lockstep.localise.budget import Part, Standard, is_text
 from lockstep.localise.findings import Blame
 from lockstep.program import Operation, Program
+from lockstep.program.dialect import LEAST_FUSED_EPSILON, Trait, having
 from lockstep.program.kernels import Kernels
 from lockstep.results.pitfalls import Pitfall
 
@@ -353,24 +354,7 @@ def draws_before(program: Program, tensor: int) -> bool:
     return False
 
 
-REARRANGING = frozenset(
-    {
-        "Reshape",
-        "Transpose",
-        "Pack",
-        "Unpack",
-        "StridedSlice",
-        "Slice",
-        "Split",
-        "GatherV2",
-        "ConcatV2",
-        "ReverseV2",
-        "ReverseSequence",
-        "Roll",
-        "DepthToSpace",
-        "SpaceToDepth",
-    }
-)
+REARRANGING = having(Trait.REORDERS, Trait.PICKS, Trait.JOINS)
 """Families that only rearrange or pick what they are given."""
 
 
@@ -418,8 +402,23 @@ def listed(operations: Sequence[Operation]) -> str:
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are the same but for rounding."""
-    return bool(np.allclose(a, b, rtol=1e-6, atol=1e-7 * float(np.abs(b).max(initial=0.0)), equal_nan=True))
+    """Whether two arrays are the same but for rounding; of text, the same."""
+    if is_text(a) or is_text(b):
+        return bool(np.array_equal(a, b))
+    largest = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
+    return bool(np.allclose(a, b, rtol=1e-6, atol=1e-7 * largest, equal_nan=True))
+
+
+def why_epsilon(*numbers: float) -> str:
+    """Says where an epsilon comes from that nobody wrote; empty for any other.
+
+    >>> why_epsilon(1e-5, 1.001e-5)
+    "; TensorFlow's fused batch normalization takes 1.001e-05 for every smaller epsilon, 1e-05 too"
+    """
+    if not any(close(number, LEAST_FUSED_EPSILON) for number in numbers):
+        return ""
+    least = short(LEAST_FUSED_EPSILON)
+    return f"; TensorFlow's fused batch normalization takes {least} for every smaller epsilon, 1e-05 too"
 
 
 def close(a: float, b: float) -> bool:

@@ -23,9 +23,9 @@ from lockstep.causes.hypotheses.case import (
     short,
     tried,
 )
-from lockstep.localise import activations
 from lockstep.localise.findings import Blame
 from lockstep.program import Operation, Program
+from lockstep.program.dialect import Trait, having, traits
 from lockstep.results.pitfalls import Slug
 
 _LARGEST_PERMUTED = 4
@@ -33,8 +33,7 @@ _MOST_VARIABLES = 6
 _NEAR = 12
 _LEAVING_OUT = 1e4
 """The least of what is added to scores to leave them out, as in half precision."""
-_POOLS = frozenset({"MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D", "Mean", "Max", "Sum"})
-_SLICES = frozenset({"Slice", "StridedSlice", "Split", "SplitV", "Unpack", "GatherV2"})
+_POOLS = having(Trait.POOLS) | {"Mean", "Max", "Sum"}
 _FEW = 3
 """Operations of one side alone of which one tells what all are for."""
 _OF_FAMILIES: dict[str, Slug] = {
@@ -103,7 +102,7 @@ def missing(case: Case, ours: list[Operation]) -> Cause:
     found: Cause | None = _missing_number(case, last) if len(ours) == 1 else None
     if found is not None:
         return found
-    if len(ours) == 1 and last.family in activations.NAMES:
+    if len(ours) == 1 and Trait.ACTIVATION in traits(last.family):
         return Cause(f"the candidate lacks the activation {last.family}", "missing-activation", f"apply {last.family}")
     if any(case.drops(operation) for operation in ours):
         return Cause(f"the candidate drops nothing here ({names})", "dropout-place", "apply dropout here in training")
@@ -149,7 +148,9 @@ def _missing_number(case: Case, ours: Operation) -> Cause | None:
     if ours.family in ("Mul", "RealDiv"):
         how, do = ("multiplied", "multiply") if ours.family == "Mul" else ("divided", "divide")
         sentence = f"the reference's value is {how} by {told}, the candidate's is not"
-        return Cause(sentence, "missing-scale", f"{do} by {told}")
+        found = Cause(sentence, "missing-scale", f"{do} by {told}")
+        factor = (1.0 / number if ours.family == "Mul" else number) if number else 0.0
+        return next(arithmetic.unbiased(case, factor), found)
     if ours.family in ("Add", "Sub"):
         pitfall: Slug = "forget-bias" if number == 1.0 and case.feeds(ours, "Sigmoid") else "offset"
         return Cause(f"the candidate lacks the constant {told} that is added", pitfall, f"add {told}")
@@ -161,7 +162,7 @@ def extra(case: Case, theirs: list[Operation]) -> Cause:
     names, families = listed(theirs), {operation.family for operation in theirs}
     before = f" in front of {case.blame.partner.type}" if case.blame.partner is not None else ""
     number = case.constant_of(theirs[-1], case.candidate)
-    if len(theirs) == 1 and theirs[0].family in activations.NAMES:
+    if len(theirs) == 1 and Trait.ACTIVATION in traits(theirs[0].family):
         return Cause(f"only the candidate applies {names}{before}", "wrong-activation", f"remove {names}")
     if case.blame.drawn and any(is_of_dropout(case.candidate, tensor) for tensor in case.theirs.start):
         return Cause(f"only the candidate draws random numbers{before} ({names})", "dropout-place", "drop nothing here")
@@ -192,7 +193,7 @@ def _rearranged(case: Case, operations: Sequence[Operation]) -> Iterator[Cause]:
 def _by_one_number(case: Case, theirs: Sequence[Operation]) -> Iterator[Cause]:
     """Several operations that do nothing but for one number: a slope that is one everywhere else."""
     made_by = case.reference.producers.get(case.blame.wanted)
-    behind = made_by is not None and made_by.family in activations.NAMES
+    behind = made_by is not None and Trait.ACTIVATION in traits(made_by.family)
     for scalar in case.numbers(case.theirs) if len(theirs) > 1 else ():
         if scalar.value != 1.0 and case.vanishes(case.with_number(scalar, 1.0)):
             pitfall: Slug = "activation-slope" if behind else "constant-factor"
@@ -320,9 +321,9 @@ def other_kind(case: Case) -> Iterator[Cause]:
     kinds = {ours.family, theirs.family}
     if kinds <= _POOLS:
         yield Cause(sentence, "pooling-kind", fix)
-    elif kinds <= _SLICES:
+    elif kinds <= having(Trait.PICKS):
         yield Cause(sentence, "slicing", "take the piece that the reference takes")
-    elif ours.family in activations.NAMES and theirs.family in activations.NAMES:
+    elif Trait.ACTIVATION in traits(ours.family) and Trait.ACTIVATION in traits(theirs.family):
         yield Cause(sentence, "wrong-activation", fix)
     else:
         yield from arguments.scalars(case)

@@ -44,6 +44,33 @@ class InNumpy:
 
 
 @dataclass(frozen=True)
+class Through(InNumpy):
+    """Takes the place of an operation's call: what is made of its inputs goes through other operations first.
+
+    Attributes:
+        chain: Operations that each read what the one before them made, at a slot, and other inputs: `(operation, slot,
+            where its other inputs are among those of the operation whose place this takes, which output goes on)`.
+    """
+
+    chain: Sequence[tuple[Operation, int, Sequence[int], int]] = ()
+
+    def run(self, kernels: Kernels, inputs: Sequence[Any], run: Callable[[Operation, Sequence[Any]], list[Any]]) -> Any:
+        """Computes the output; what does not fit is a `KernelError`."""
+        value = InNumpy(self.compute).run(kernels, inputs, run)
+        for operation, slot, others, output in self.chain:
+            given = [inputs[place] for place in others]
+            value = run(operation, [*given[:slot], value, *given[slot:]])[output]
+        return value
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """The value of one of the reference's tensors, whatever values both sides start from."""
+
+    tensor: int
+
+
+@dataclass(frozen=True)
 class Edit:
     """What is changed in a program.
 
@@ -55,7 +82,7 @@ class Edit:
 
     cause: Cause
     operations: Mapping[int, Operation] = field(default_factory=dict)
-    sources: Mapping[int, np.ndarray] = field(default_factory=dict)
+    sources: Mapping[int, np.ndarray | Borrowed] = field(default_factory=dict)
 
 
 def with_constants(program: Program, reads: Iterable[tuple[Operation, int]], value: float, cause: Cause) -> Edit:
@@ -74,15 +101,30 @@ def with_constants(program: Program, reads: Iterable[tuple[Operation, int]], val
 
 def exchanged(program: Program, one: int, other: int, cause: Cause) -> Edit | None:
     """Has what reads either of two tensors read the other; None where one would be read before it is computed."""
-    instead = {one: other, other: one}
-    latest = max((program.producers[t].index for t in (one, other) if t in program.producers), default=-1)
+    return rewired(program, {one: other, other: one}, cause)
+
+
+def rewired(program: Program, instead: Mapping[int, int], cause: Cause) -> Edit | None:
+    """Has what reads some tensors read others; None where one would be read before it is computed."""
     readers = [o for o in program.operations if not instead.keys().isdisjoint(o.inputs)]
-    if any(reader.index <= latest for reader in readers):
-        return None
+    for reader in readers:
+        makers = (program.producers.get(instead[tensor]) for tensor in reader.inputs if tensor in instead)
+        if any(made_by is not None and made_by.index >= reader.index for made_by in makers):
+            return None
     return Edit(
         cause,
         {o.index: replace(o, inputs=tuple(instead.get(tensor, tensor) for tensor in o.inputs)) for o in readers},
     )
+
+
+def alike(program: Program, operation: Operation) -> list[Operation]:
+    """Returns the operations that one line of the code makes: in every round of a loop, for every layer."""
+    return [o for o in program.operations if _line(program, o) == _line(program, operation)]
+
+
+def _line(program: Program, o: Operation) -> tuple[object, ...]:
+    written = o.place.source or o.place
+    return o.type, written, tuple(program.specs[tensor] for tensor in (*o.inputs, *o.outputs))
 
 
 def recomputed(made_by: Operation, start: int, compute: Callable[[np.ndarray], np.ndarray]) -> Operation:
@@ -98,24 +140,37 @@ def changed(program: Program, tensor: int, value: np.ndarray, how: Computed, cau
     return Edit(cause, {made_by.index: replace(made_by, call=InNumpy(how, made_by))})
 
 
+def meet(one: Edit, other: Edit) -> bool:
+    """Whether two edits change the same operation, so that one would undo the other."""
+    return not one.operations.keys().isdisjoint(other.operations)
+
+
+def renumbered(one: Edit, instead: Mapping[int, int]) -> Edit:
+    """Gives an edit's own constants other numbers."""
+    operations = {
+        index: replace(o, inputs=tuple(instead.get(tensor, tensor) for tensor in o.inputs))
+        for index, o in one.operations.items()
+    }
+    return replace(one, operations=operations, sources={instead.get(t, t): v for t, v in one.sources.items()})
+
+
+def changed_all(operations: Iterable[Operation], how: Computed, cause: Cause) -> Edit:
+    """Changes what some operations make."""
+    return Edit(cause, {o.index: replace(o, call=InNumpy(how, o)) for o in operations})
+
+
 def both(one: Edit, other: Edit) -> Edit:
     """Puts two edits together that change different operations, and new constants of one operation each."""
     shared = set(one.sources) & set(other.sources)
-    fresh = {tensor: max((*one.sources, *other.sources)) + 1 + n for n, tensor in enumerate(sorted(shared))}
-    moved = {
-        index: replace(o, inputs=tuple(fresh.get(tensor, tensor) for tensor in o.inputs))
-        for index, o in other.operations.items()
-    }
-    sources = {fresh.get(tensor, tensor): value for tensor, value in other.sources.items()}
-    return Edit(one.cause, {**one.operations, **moved}, {**one.sources, **sources})
+    moved = renumbered(other, {t: max((*one.sources, *other.sources)) + 1 + n for n, t in enumerate(sorted(shared))})
+    return Edit(one.cause, {**one.operations, **moved.operations}, {**one.sources, **moved.sources})
 
 
 def reading(
     program: Program, operation: Operation, slot: int, how: Callable[[np.ndarray], np.ndarray], cause: Cause
 ) -> Edit:
-    """Has one operation, wherever it runs again, read one of its inputs otherwise: turned, say."""
-    alike = [o for o in program.operations if (o.type, o.place) == (operation.type, operation.place)]
-    return Edit(cause, {o.index: reading_once(o, slot, how) for o in alike})
+    """Has one operation, wherever its line runs again, read one of its inputs otherwise: turned, say."""
+    return Edit(cause, {o.index: reading_once(o, slot, how) for o in alike(program, operation)})
 
 
 def reading_once(operation: Operation, slot: int, how: Callable[[np.ndarray], np.ndarray]) -> Operation:
@@ -130,6 +185,11 @@ def along(softmax: Operation, axis: int) -> Operation:
         return np.swapaxes(value, axis, -1)
 
     return replace(softmax, call=InNumpy(lambda made: turned(made[0]), softmax, (0, turned)))
+
+
+def handing_on(operation: Operation) -> Operation:
+    """Returns an operation that hands on its first input."""
+    return replace(operation, call=InNumpy(_first))
 
 
 def _first(made: Sequence[np.ndarray]) -> np.ndarray:

@@ -16,23 +16,16 @@ from lockstep.localise import activations
 from lockstep.localise.budget import Part, shaped
 from lockstep.localise.waists import waists
 from lockstep.program import Operation, Program
+from lockstep.program.dialect import Trait, traits
 from lockstep.results.pitfalls import Slug
 
 Function = Callable[[np.ndarray], np.ndarray]
-_ELEMENTWISE = frozenset(
-    {
-        *activations.NAMES,
-        "Abs", "Add", "AddN", "ClipByValue", "Cube", "Erfc", "Exp", "Expm1", "Log", "Log1p", "LogicalAnd",
-        "Maximum", "Minimum", "Mul", "Neg", "Pow", "RealDiv", "Reciprocal", "Rsqrt", "Select", "Sign", "Sqrt", "Square",
-        "SquaredDifference", "Sub", "Greater", "GreaterEqual", "Less", "LessEqual", "Cast",
-    }
-    - {"Softmax", "LogSoftmax"}
-)  # fmt: skip
-"""Families that compute each element from the elements in its place."""
 _MOST = 20
 """Operations that one function may be spelled with."""
 _SAME = 1e-6
 """Relative to the largest magnitude: float32's constants within a formula that is evaluated in float64."""
+_FIRST = 8
+"""Elements that are looked at before all others."""
 _SAMPLE = 4096
 
 Value = Callable[[int], np.ndarray | None]
@@ -70,7 +63,7 @@ def occurrences(program: Program, operations: Sequence[Operation], value: Value)
 
 
 def _ending_in(program: Program, last: Operation, value: Value) -> Iterator[Occurrence]:
-    if last.family not in _ELEMENTWISE or len(last.outputs) != 1 or not program.specs[last.outputs[0]].floating:
+    if not _elementwise(last) or len(last.outputs) != 1 or not program.specs[last.outputs[0]].floating:
         return
     made = value(last.outputs[0])
     cone = _cone(program, last)
@@ -84,6 +77,23 @@ def _ending_in(program: Program, last: Operation, value: Value) -> Iterator[Occu
             yield Occurrence(*known, tensor, last, within)
 
 
+def cone_of(program: Program, last: Operation) -> list[Operation]:
+    """Returns the elementwise operations that lead to one and end in it; none where it is no such operation."""
+    if not _elementwise(last) or len(last.outputs) != 1 or not program.specs[last.outputs[0]].floating:
+        return []
+    return [] if program.variables_read(last) else _cone(program, last)
+
+
+def named(x: np.ndarray | None, y: np.ndarray | None) -> str | None:
+    """Returns the name of the function that turns one array into another; None where it has none."""
+    known = None if x is None or y is None else _recognised(x, y)
+    return None if known is None else known[0]
+
+
+def _elementwise(operation: Operation) -> bool:
+    return Trait.ELEMENTWISE in traits(operation.family)
+
+
 def _index(program: Program, tensor: int) -> int:
     made_by = program.producers.get(tensor)
     return -1 if made_by is None else made_by.index
@@ -94,7 +104,7 @@ def _cone(program: Program, last: Operation) -> list[Operation]:
     found, waiting = {last.index: last}, list(last.inputs)
     while waiting and len(found) < _MOST:
         made_by = program.producers.get(waiting.pop(0))
-        if made_by is None or made_by.index in found or made_by.family not in _ELEMENTWISE:
+        if made_by is None or made_by.index in found or not _elementwise(made_by):
             continue
         if program.variables_read(made_by):  # a bias is added in front of a function, not within it
             continue
@@ -103,6 +113,7 @@ def _cone(program: Program, last: Operation) -> list[Operation]:
     return [found[index] for index in sorted(found)]
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _recognised(x: np.ndarray, y: np.ndarray) -> tuple[str, Function] | None:
     """Returns the function that turns `x` into `y`, with its name; None where none does, or more than one might."""
     given = shaped(x, y.shape)
@@ -122,9 +133,10 @@ def _recognised(x: np.ndarray, y: np.ndarray) -> tuple[str, Function] | None:
 
 
 def _gives(formula: Function, x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether a formula turns one finite array into another; the first elements rule out most formulas."""
+    allowed = _SAME * float(np.abs(y).max(initial=0.0))
     with np.errstate(all="ignore"):
-        made = formula(x)
-    return bool(np.allclose(made, y, rtol=0.0, atol=_SAME * float(np.abs(y).max(initial=0.0))))
+        return all(bool((np.abs(formula(x[:count]) - y[:count]) <= allowed).all()) for count in (_FIRST, x.size))
 
 
 def _mish(x: np.ndarray) -> np.ndarray:
@@ -230,7 +242,10 @@ def left_out(region: Region) -> Iterator[Edit]:
                 fix = "from_logits=True" if "logits" in sentence else sentence.replace("the candidate lacks", "apply")
                 told = sentence if "lacks" in sentence else f"{sentence} the difference vanishes"
                 cause = Cause(told, "missing-activation", fix, operations=(None, operation))
-                yield edit.changed(region.candidate, tensor, np.zeros(0), _applied(compute), cause)
+                alike = edit.alike(region.candidate, operation)
+                if len(alike) > 1:
+                    yield edit.changed_all(alike, _applied(compute), cause)
+                yield edit.changed_all([operation], _applied(compute), cause)
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

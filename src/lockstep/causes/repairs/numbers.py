@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from lockstep.causes.hypotheses import arguments
-from lockstep.causes.hypotheses.case import Cause, close, short
+from lockstep.causes.hypotheses.case import Cause, close, short, why_epsilon
 from lockstep.causes.repairs import edit
 from lockstep.causes.repairs.edit import Edit
 from lockstep.causes.repairs.region import Region
 from lockstep.program import Operation, Program
+from lockstep.program.dialect import Trait, having, traits
 from lockstep.results.pitfalls import Slug
 
 _Number = tuple[Operation, int, float]
 """An operation, the input at which it reads a number, and that."""
+_EPSILON = 0.5
+"""What keeps a root, a quotient or a logarithm from zero is smaller than this; 1 is part of a function."""
+_MULTIPLIED = having(Trait.MULTIPLIES) | {"GatherV2"}
+"""Families whose result is scaled: an attention's scores, an embedding."""
 _MOST_PACES = 8
 """Numbers between 0 and 1 of one layer among which a pace and what is left of 1 are looked for."""
 
@@ -51,10 +59,124 @@ def _numbers(program: Program, operations: Sequence[Operation]) -> list[_Number]
 def _of_one_kind(numbers: Sequence[_Number], theirs: Operation, value: float) -> Iterator[tuple[Operation, float]]:
     """Yields the reference's numbers that may stand there: what an operation of the same family computes with."""
     told = set[float]()
-    for ours, _, number in numbers:
-        if ours.family == theirs.family and number != value and math.isfinite(number) and number not in told:
-            told.add(number)
-            yield ours, number
+    for ours, slot, number in numbers:
+        if ours.family == theirs.family:
+            fits = number
+        elif {ours.family, theirs.family} == {"Mul", "RealDiv"} and number and slot:
+            fits = 1.0 / number
+        else:
+            continue
+        if fits != value and math.isfinite(fits) and fits not in told:
+            told.add(fits)
+            yield ours, fits
+
+
+def other_rates(region: Region) -> Iterator[Edit]:
+    """Dropout drops another share: what is drawn is compared with another number, what is kept scaled by its own."""
+    wanted = {
+        (rate, scale): (compares, scales) for compares, rate, scales, scale in _dropped(region.reference, region.ours)
+    }
+    for compares, found, scales, scale in _dropped(region.candidate, region.theirs):
+        for (rate, factor), ours in wanted.items():
+            if close(rate[1], found[1]):
+                continue
+            swapped = close(rate[1] + found[1], 1.0)
+            cause = Cause(
+                f"the constant of {compares.type} is {short(found[1])}; with {short(rate[1])} the difference vanishes"
+                + (" (a probability to keep taken for a rate to drop, or the other way round)" if swapped else ""),
+                "keep-prob-as-rate" if swapped else "dropout-rate",
+                "rate = 1 - keep_prob" if swapped else f"rate={short(rate[1])}",
+                (f"constant of {compares.type}: {short(rate[1])} against {short(found[1])}",),
+                (ours[0], compares),
+            )
+            reads = [(o, found[0]) for o in edit.alike(region.candidate, compares)]
+            also = [(o, scale[0]) for o in edit.alike(region.candidate, scales)]
+            yield edit.both(
+                edit.with_constants(region.candidate, reads, rate[1], cause),
+                edit.with_constants(region.candidate, also, factor[1], cause),
+            )
+
+
+_Place = tuple[int, float]
+"""An input, and the number that is read there."""
+
+
+def _dropped(
+    program: Program, operations: Sequence[Operation]
+) -> Iterator[tuple[Operation, _Place, Operation, _Place]]:
+    """Yields a comparison with a rate, and the product of its scope that scales what is kept by 1 / (1 - rate).
+
+    What is compared need not be the draw itself: TensorFlow 1.15 scales and shifts it first.
+    """
+    numbers = _numbers(program, operations)
+    for compares, slot, rate in numbers:
+        if Trait.COMPARES not in traits(compares.family) or not 0.0 < rate < 1.0:
+            continue
+        for scales, place, factor in numbers:
+            by = factor if scales.family == "Mul" else 1.0 / factor if scales.family == "RealDiv" and factor else 0.0
+            if scales.place.scope == compares.place.scope and close(by * (1.0 - rate), 1.0):
+                yield compares, (slot, rate), scales, (place, factor)
+
+
+def missing_factors(region: Region) -> Iterator[Edit]:
+    """The reference multiplies by a number what a product, or a look-up, of the candidate gives as it is."""
+    wanted: dict[float, Operation] = {}
+    for operation, slot, number in _numbers(region.reference, region.ours):
+        if operation.family == "Mul" or (operation.family == "RealDiv" and slot == 1 and number):
+            wanted.setdefault(number if operation.family == "Mul" else 1.0 / number, operation)
+    for theirs in region.theirs:
+        if theirs.family not in _MULTIPLIED or not region.candidate.specs[theirs.outputs[0]].floating:
+            continue
+        for number, ours in wanted.items():
+            if number in (0.0, 1.0):
+                continue
+            cause = Cause(
+                f"the candidate lacks the factor {short(number)}; with it the difference vanishes",
+                "missing-scale",
+                f"multiply by {short(number)}",
+                (f"factor: {short(number)} against 1",),
+                (ours, theirs),
+            )
+            yield edit.changed_all(edit.alike(region.candidate, theirs), functools.partial(_times, number), cause)
+
+
+def missing_offsets(region: Region) -> Iterator[Edit]:
+    """The reference adds a number to what a function is given: a gate that forgets little has 1 added to it."""
+    wanted: dict[tuple[str, float], Operation] = {}
+    for operation, _, number in _numbers(region.reference, region.ours):
+        read_by = [o for o in region.ours if not set(operation.outputs).isdisjoint(o.inputs)]
+        for reader in read_by if operation.family == "Add" and number else ():
+            wanted.setdefault((reader.family, number), operation)
+    told = set[int]()
+    for theirs in region.theirs:
+        fitting = [(number, ours) for (family, number), ours in wanted.items() if family == theirs.family]
+        if not fitting or theirs.index in told or not region.candidate.specs[theirs.inputs[0]].floating:
+            continue
+        piece = _piece(region.candidate, theirs)
+        group = [o for o in edit.alike(region.candidate, theirs) if _piece(region.candidate, o) == piece]
+        told.update(o.index for o in group)
+        for number, ours in fitting:
+            forget = theirs.family == "Sigmoid"
+            what = "forget bias" if forget else "offset"
+            cause = Cause(
+                f"the {what} is 0; with {short(number)} the difference vanishes",
+                "forget-bias" if forget else "offset",
+                f"add {short(number)} before {theirs.type}",
+                (f"{what}: {short(number)} against 0",),
+                (ours, theirs),
+            )
+            how = functools.partial(np.add, number)
+            yield Edit(cause, {o.index: edit.reading_once(o, 0, how) for o in group})
+
+
+def _piece(program: Program, operation: Operation) -> int:
+    """Which of the pieces an operation reads that one tensor was cut into."""
+    made_by = program.producers.get(operation.inputs[0])
+    return -1 if made_by is None else made_by.outputs.index(operation.inputs[0])
+
+
+def _times(number: float, given: Sequence[np.ndarray]) -> np.ndarray:
+    return np.asarray(given[0] * number)
 
 
 def _told_of_number(
@@ -69,6 +191,7 @@ def _told_of_number(
     pitfall: Slug = "momentum" if updates else _pitfall_of_number(theirs, read_by, number)
     what = pitfall if pitfall in ("epsilon", "momentum") else f"the constant of {theirs.type}"
     sentence = f"{what} is {short(found)}; with {short(number)} the difference vanishes"
+    sentence += why_epsilon(found, number) if pitfall == "epsilon" else ""
     fix = f"{'epsilon=' if pitfall == 'epsilon' else 'use '}{short(number)}"
     told = (f"{what.removeprefix('the ')}: {short(number)} against {short(found)}",)
     if updates:
@@ -82,7 +205,8 @@ def _told_of_number(
 
 
 def _pitfall_of_number(theirs: Operation, read_by: set[str], number: float) -> Slug:
-    if theirs.family == "Add" and (read_by & {"Rsqrt", "Sqrt", "RealDiv", "Log"} or 0.0 < number < arguments.SMALL):
+    divides = bool(read_by & {"Rsqrt", "Sqrt", "RealDiv", "Log"}) and abs(number) < _EPSILON
+    if theirs.family == "Add" and (divides or 0.0 < number < arguments.SMALL):
         return "epsilon"
     if theirs.family in ("Add", "Sub"):
         return "forget-bias" if "Sigmoid" in read_by else "offset"

@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
+from lockstep.causes.repairs import edit
 from lockstep.causes.repairs.counterfactual import Counterfactual
 from lockstep.localise.findings import Blame
 from lockstep.localise.forcing import updates_alone
@@ -32,13 +33,22 @@ class Region:
 
     def __init__(self, runs: Counterfactual, reference: Program, candidate: Program, blames: Sequence[Blame]) -> None:
         self.runs, self.reference, self.candidate = runs, reference, candidate
-        self.ours = _near(reference, itertools.chain.from_iterable(_of_reference(reference, b) for b in blames))
-        self.theirs = _near(candidate, itertools.chain.from_iterable(_of_candidate(candidate, b) for b in blames))
+        self.ours = near_in_reference(reference, blames)
+        self.theirs = near_in_candidate(candidate, blames)
         self.updating = updates_alone(candidate)
         self._readers: dict[int, list[Operation]] = defaultdict(list)
         for operation in candidate.operations:
             for tensor in operation.inputs:
                 self._readers[tensor].append(operation)
+
+    def alike_everywhere(self, operations: Iterable[Operation]) -> Iterator[list[Operation]]:
+        """Yields what one line of the code makes, once for each line that some operations are from."""
+        seen = set[int]()
+        for operation in operations:
+            if operation.index not in seen:
+                group = edit.alike(self.candidate, operation)
+                seen.update(o.index for o in group)
+                yield group
 
     def readers(self, tensor: int) -> Sequence[Operation]:
         """The candidate's operations that read a tensor."""
@@ -58,6 +68,16 @@ class Region:
         yield from (tuple(group) for group in groups.values())
         if len(groups) > 1:
             yield tuple(operation for group in groups.values() for operation in group)
+
+
+def near_in_reference(program: Program, blames: Iterable[Blame]) -> list[Operation]:
+    """Returns the reference's operations at some places, and those that lead to them."""
+    return _near(program, itertools.chain.from_iterable(_of_reference(program, blame) for blame in blames))
+
+
+def near_in_candidate(program: Program, blames: Iterable[Blame]) -> list[Operation]:
+    """Returns the candidate's."""
+    return _near(program, itertools.chain.from_iterable(_of_candidate(program, blame) for blame in blames))
 
 
 def _of_reference(program: Program, blame: Blame) -> list[Operation]:

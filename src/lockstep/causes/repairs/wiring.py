@@ -14,11 +14,12 @@ from lockstep.causes.repairs import edit
 from lockstep.causes.repairs.edit import Edit
 from lockstep.causes.repairs.region import Region
 from lockstep.program import Operation, Program, Spec
+from lockstep.program.dialect import Trait, having
 from lockstep.results.pitfalls import Slug
 
 _MOST_EXCHANGED = 60
 """Pairs of tensors that are tried for one another."""
-_BROADCASTING = frozenset({"Add", "Mul", "Select", "Sub", "LogicalAnd", "Maximum", "Minimum", "RealDiv"})
+_BROADCASTING = having(Trait.COMBINES) | {"LogicalAnd"}
 _NEAR = 40
 """Operations among which the layers are looked for that a tensor comes of."""
 
@@ -110,9 +111,35 @@ def exchanged_tensors(region: Region) -> Iterator[Edit]:
             f"exchange {told}",
             operations=(None, next(iter(region.readers(one)), None)),
         )
-        found = edit.exchanged(program, one, other, cause)
-        if found is not None:
-            yield found
+        everywhere = _in_each_scope(program, one, other)
+        for instead in (everywhere, {one: other, other: one}) if len(everywhere) > 2 else ({one: other, other: one},):
+            found = edit.rewired(program, instead, cause)
+            if found is not None:
+                yield found
+
+
+def _in_each_scope(program: Program, one: int, other: int) -> dict[int, int]:
+    """Returns what has changed places if two tensors have, and those that stand for them in other layers."""
+    makers = [program.producers.get(tensor) for tensor in (one, other)]
+    if makers[0] is None or makers[1] is None or makers[0].place.scope != makers[1].place.scope:
+        return {one: other, other: one}
+    lists: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for operation in program.operations:
+        for side, (tensor, made_by) in enumerate(zip((one, other), makers, strict=True)):
+            output = made_by.outputs.index(tensor)  # type: ignore[union-attr]
+            same = made_by is not None and (operation.type, operation.place.source, len(operation.outputs)) == (
+                made_by.type, made_by.place.source, len(made_by.outputs)
+            )  # fmt: skip
+            if same and program.specs[operation.outputs[output]] == program.specs[tensor]:
+                lists[operation.place.scope][side].append(operation.outputs[output])
+    own = lists[makers[0].place.scope]
+    first, second = own[0].index(one), own[1].index(other)
+    pairs = [
+        (found[0][first], found[1][second])
+        for found in lists.values()
+        if (len(found[0]), len(found[1])) == (len(own[0]), len(own[1]))
+    ]
+    return {**dict(pairs), **{later: earlier for earlier, later in pairs}}
 
 
 def _read_there(region: Region) -> list[int]:
@@ -191,16 +218,35 @@ def softmaxes_along_another_axis(region: Region) -> Iterator[Edit]:
     for operation in region.theirs:
         if operation.family not in ("Softmax", "LogSoftmax"):
             continue
-        rank = len(region.candidate.specs[operation.outputs[0]].shape)
-        for axis in range(rank - 1):
+        *others, found = _axes_as_written(region.candidate, operation)
+        for axis, written in enumerate(others):
             cause = Cause(
-                f"the softmax is along axis {rank - 1}; along axis {axis} the difference vanishes",
+                f"the softmax is along axis {found}; along axis {written} the difference vanishes",
                 "wrong-axis",
-                f"axis={axis}",
+                f"axis={written}",
                 operations=(None, operation),
             )
-            alike = [o for o in region.candidate.operations if (o.type, o.place) == (operation.type, operation.place)]
+            alike = edit.alike(region.candidate, operation)
             yield Edit(cause, {o.index: edit.along(o, axis) for o in alike})
+
+
+def _axes_as_written(program: Program, operation: Operation) -> Sequence[int]:
+    """Returns an operation's axes as the code counts them: `softmax(axis=1)` is transposed for it, and back again."""
+    axes = range(len(program.specs[operation.outputs[0]].shape))
+    before = program.producers.get(operation.inputs[0])
+    readers = [o for o in program.operations if operation.outputs[0] in o.inputs]
+    orders = [_order(program, o) for o in (before, *readers)]
+    if any(order is None for order in orders):
+        return axes
+    there, *back = orders
+    return there if there and all(order == list(np.argsort(there)) for order in back) else axes
+
+
+def _order(program: Program, operation: Operation | None) -> list[int] | None:
+    """Returns the order of axes of a transposition; None of anything else."""
+    if operation is None or operation.family != "Transpose" or not program.is_constant(operation.inputs[1]):
+        return None
+    return [int(axis) for axis in program.constant(operation.inputs[1])]
 
 
 def _told_apart(program: Program, tensors: Sequence[int]) -> Sequence[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lockstep.check.proof.reach import leads
 from lockstep.common.arrays import Arrays, named
+from lockstep.ground import sparse
 from lockstep.ground.fill import hashed_uniform
 from lockstep.program import Program
 
@@ -19,7 +20,9 @@ def blind_spots(inputs: Arrays) -> list[str]:
     >>> blind_spots({"x": np.ones((1, 3), np.float32)})
     ['x is 1 everywhere', 'x is a batch of one']
     """
-    return [line for name, array in named(inputs).items() for line in _blind(name, np.asarray(array))]
+    arrays = named(inputs)
+    free = {name: array for name, array in arrays.items() if not sparse.is_place(name, arrays)}
+    return [line for name, array in free.items() for line in _blind(name, np.asarray(array))]
 
 
 def _blind(name: str, array: np.ndarray) -> Iterator[str]:
@@ -56,14 +59,27 @@ def generic(inputs: Arrays, rows: Mapping[str, int] = MappingProxyType({})) -> A
 
     Floating values lie between the smallest and the largest of those given; a constant c becomes values between 0 and
     2 c, zeros become values between -1 and 1. Whole numbers, of a floating dtype too, are whole numbers of the range.
-    Text, and single numbers (a rate, say), stay as they are.
+    Text, single numbers (a rate, say), and the places of a sparse input's values stay as they are.
 
     Args:
         inputs: The inputs.
         rows: Input name -> how many rows the table has that it looks up in; its numbers reach all of them.
     """
-    made = {name: _generic(name, np.asarray(array), rows.get(name)) for name, array in named(inputs).items()}
+    arrays = named(inputs)
+    made = {
+        name: array if sparse.is_place(name, arrays) else _generic(name, np.asarray(array), rows.get(name))
+        for name, array in arrays.items()
+    }
     return made if isinstance(inputs, Mapping) else next(iter(made.values()))
+
+
+def only_text(inputs: Arrays) -> bool:
+    """Tells whether all inputs are text, of which no generic one can be made.
+
+    >>> only_text({"x": np.array(["a"])}), only_text({"x": np.array(["a"]), "n": np.array([1, 2])})
+    (True, False)
+    """
+    return all(np.asarray(array).dtype.kind in "OSU" for array in named(inputs).values())
 
 
 def _generic(name: str, array: np.ndarray, rows: int | None) -> np.ndarray:

@@ -17,6 +17,7 @@ from lockstep.common.errors import KernelError
 from lockstep.ground.fill import hashed_uniform
 from lockstep.ground.structure import same_bits
 from lockstep.program import Program
+from lockstep.program.dialect import Trait, traits
 from lockstep.program.evaluating import Ran, evaluate
 from lockstep.program.kernels import Kernels
 
@@ -25,9 +26,6 @@ Derivatives = Callable[[Program], Mapping[int, np.ndarray]]
 
 CHANGE = 0.5
 """By how much of its size a variable is changed: enough to tip an argmax, not enough to leave a dead region."""
-
-_STEPS = frozenset({"Round", "Rint", "Floor", "Ceil", "Sign"})
-"""Operations that give floating numbers in steps."""
 
 MOST_CHANGED = 64
 """How many variables are changed one by one; more than that are changed together, and told together."""
@@ -114,7 +112,7 @@ def _in_steps(program: Program, tensor: int) -> bool:
         if made_by is None or made_by.index in seen:
             continue
         seen.add(made_by.index)
-        if made_by.type in _STEPS:
+        if Trait.CONSTANT_IN_PIECES in traits(made_by.family):
             return True
         reads = [t for t in made_by.inputs if not program.is_constant(t)]
         whole = [t for t in reads if not program.specs[t].floating and t in program.producers]

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from lockstep.program import Operation, Program
-
-_READS_POSITIVE = {"Rsqrt": 0, "Sqrt": 0, "Log": 0, "Pow": 0, "FusedBatchNorm": 4}
-"""Family of operations -> which of its inputs has to be positive for a finite result."""
-
-_KEEPS_SIGN = frozenset(
-    {"Add", "Mul", "Maximum", "Reshape", "Transpose", "Cast", "GatherV2", "StridedSlice", "Split", "Squeeze"}
-)
-"""Families of operations behind which a positive tensor is still positive: an epsilon is added, a channel cut out."""
+from lockstep.program.dialect import Trait, known, traits
 
 _STEPS = 6
 """How many operations lie between a variable and its square root: a slice, a reshape, an epsilon, a cast and such."""
@@ -24,7 +17,7 @@ def positive(program: Program) -> frozenset[str]:
     """
     found: set[str] = set()
     for operation in program.operations:
-        place = _READS_POSITIVE.get(operation.family)
+        place = known(operation.family).positive
         if place is not None and place < len(operation.inputs) and not _of_batch(operation):
             found |= _variables(program, operation.inputs[place])
     return frozenset(found)
@@ -43,5 +36,5 @@ def _variables(program: Program, tensor: int) -> set[str]:
             program.sources[t].name for t in here if t in program.sources and program.sources[t].kind == "variable"
         }
         made = [program.producers[t] for t in here if t in program.producers]
-        here = {t for operation in made if operation.family in _KEEPS_SIGN for t in operation.inputs}
+        here = {t for operation in made if Trait.KEEPS_SIGN in traits(operation.family) for t in operation.inputs}
     return found

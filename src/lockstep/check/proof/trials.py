@@ -21,7 +21,7 @@ from lockstep.ground import fill
 from lockstep.ground.structure import same_bits
 from lockstep.results.finding import Finding
 from lockstep.results.model import Verdict
-from lockstep.subjects import Instance, Setting
+from lockstep.subjects import Ask, Instance, Setting
 from lockstep.subjects.built import Built
 from lockstep.traces.trace import Trace
 
@@ -85,6 +85,7 @@ class Trials:
         self._observe(None)
         found += self._second_input()
         found += self._wider(time.perf_counter() + max(_MOST_S, _TIMES * took))
+        found += self._tiny()
         return [*found, *self._proved()]
 
     def of_training(self) -> list[Finding]:
@@ -103,7 +104,7 @@ class Trials:
             reference = original.run(settings[0])
             if not _finite(reference):
                 continue
-            candidate = self.built.candidate.run(settings[1], draws=self.initial.forward_draws)
+            candidate = self.built.candidate.run(settings[1], Ask(draws=self.initial.forward_draws))
             judged = self._results(Traces(reference, candidate))
             found += [labelled(_without_figures(f), "wider values") for f in judged if f.verdict is Verdict.DIVERGED]
             self._observe(settings, most=_LARGEST_IN_TRAINING)
@@ -155,14 +156,14 @@ class Trials:
         ours, theirs = settings
         reference, here = self.built.reference.run(ours), self.built.here.run(ours)
         drawn = (here or reference).forward_draws
-        return Traces(reference, self.built.candidate.run(theirs, draws=drawn), here)
+        return Traces(reference, self.built.candidate.run(theirs, Ask(draws=drawn)), here)
 
     def _run_free(self, settings: tuple[Setting, Setting]) -> Traces | None:
         """Runs the candidate against the reference itself, or against its own graph here where it was recorded."""
         if self.built.original is None:
             return None
         reference = self.built.original.run(settings[0])
-        return Traces(reference, self.built.candidate.run(settings[1], draws=reference.forward_draws))
+        return Traces(reference, self.built.candidate.run(settings[1], Ask(draws=reference.forward_draws)))
 
     def _results(self, both: Traces) -> list[Finding]:
         return self.judge.results(both, self.alignment, self.built.perturbed, self.forced)
@@ -173,6 +174,9 @@ class Trials:
         note = f"not shown by these inputs: {', '.join(blind)}" if blind else ""
         if not self.also_generic or self.built.original is None or not self.built.candidate.free:
             return [Finding(Verdict.NOT_ASKED, note)]
+        if second.only_text(self.inputs):
+            told = "all inputs are text, of which no second, generic one is made: check on several batches"
+            return [Finding(Verdict.NOT_ASKED, told)]
         self.judge.say("inference, a second, generic input")
         ran = self._on_generic_input(self.built.original)
         if ran is None:
@@ -181,7 +185,7 @@ class Trials:
         if not _finite(reference):
             return [Finding(Verdict.NOT_ASKED, note)]
         try:
-            candidate = self.built.candidate.run(settings[1], draws=reference.forward_draws)
+            candidate = self.built.candidate.run(settings[1], Ask(draws=reference.forward_draws))
         except SubjectError as error:
             phrase = f"the reference runs on a generic input of the same shapes, and the candidate fails: {error}"
             return [Finding(Verdict.UNDECIDED, phrase, (phrase,))]
@@ -225,6 +229,39 @@ class Trials:
             # What rounding hides there is no answer, and none is owed: the values of the guide have one.
             found += [one for one in judged if one.verdict is Verdict.DIVERGED]
         return found
+
+    def _other_numbers(self) -> dict[str, str]:
+        """Returns the candidate's operations that read another number than their partner, and did not show it."""
+        located = self.forced.distinct
+        return {} if located is None or located.culprits else dict(located.other_numbers)
+
+    def _tiny(self) -> list[Finding]:
+        """Runs both sides from tiny variances, and on faint inputs, where a number is another one and did not show."""
+        if not self._other_numbers():
+            return []
+        self.positive |= self._has_to_be_positive(self._settings("distinct"))
+        faint = _faint(self.inputs)
+        found: list[Finding] = []
+        for label, settings in (
+            ("tiny variances", self._settings("tiny")),
+            ("faint inputs and biases", self._settings("faint", faint)),
+        ):
+            self.judge.say(f"inference, {label}: a number of the candidate is another one")
+            both = self._run_free(settings)
+            if both is None or not _finite(both.reference):
+                continue
+            self._observe(settings)
+            inputs = self.inputs if settings[0].inputs is None else faint
+            by = dataclasses.replace(self.judge, inputs=inputs)
+            judged = by.results(both, self.alignment, self.built.perturbed, self.forced.on(inputs))
+            shown = [one for one in judged if one.verdict is Verdict.DIVERGED]
+            found += [labelled(_without_figures(one), label) for one in shown]
+        return found
+
+    def _unshown(self) -> str:
+        """Returns a sentence of a bound that is another number, and that nothing reached; empty where there is none."""
+        unmet = self._coverage["candidate"].unmet_kinks
+        return next((told for name, told in self._other_numbers().items() if name in unmet), "")
 
     @property
     def _unmet(self) -> int:
@@ -290,6 +327,8 @@ class Trials:
         if alone:
             phrase = f"{alone}; what it does beyond is not shown"
             return [Finding(Verdict.UNDECIDED, phrase, (phrase,), figures)]
+        if phrase := self._unshown():
+            return [Finding(Verdict.UNDECIDED, phrase, (phrase,), figures)]
         notes = [reach.told(self._reach), kinks.told(self._coverage), self._limit]
         return [Finding(Verdict.NOT_ASKED, note, (), figures) for note in notes if note] or [
             Finding(Verdict.NOT_ASKED, "", (), figures)
@@ -319,8 +358,17 @@ _CHOSEN = {
 }
 
 
+def _faint(inputs: Arrays) -> Arrays:
+    def faint(array: np.ndarray) -> np.ndarray:
+        return np.asarray(array * array.dtype.type(fill.FAINT)) if array.dtype.kind == "f" else array
+
+    return faint(inputs) if isinstance(inputs, np.ndarray) else {name: faint(array) for name, array in inputs.items()}
+
+
 def labelled(finding: Finding, label: str) -> Finding:
     """Says of a finding which run it is about."""
+    if finding.pending is not None:
+        return dataclasses.replace(finding, pending=labelled(finding.pending, label))
     if not finding.phrase:
         return finding
     details = tuple(f"{label}: {line}" for line in finding.details)

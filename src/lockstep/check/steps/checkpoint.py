@@ -1,14 +1,17 @@
-"""Steps 3b and 4b of the guide: both sides run from a name-based checkpoint that exists already."""
+"""Steps 3b and 4b of the guide: both sides run from a checkpoint or file of weights that exists already."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import time
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
 
+from lockstep.check.judging import Traces
+from lockstep.check.steps import in_use, own_file
+from lockstep.check.steps.in_use import Expected
 from lockstep.common import patterns
 from lockstep.common.errors import InputError
 from lockstep.compare.align import Alignment, Rename, renamer
@@ -54,6 +57,7 @@ def plan(checkpoint: Checkpoint, reference: Trace, alignment: Alignment, allow_m
         alignment: Reference's variables -> candidate's.
         allow_missing: Regular expressions; variables that may be missing, and keep the reference's initial values.
     """
+    checkpoint = checkpoint.seen_by(reference.variables)
     matched = checkpoint.match(reference.variables)
     allowed = {key for key in matched.missing if any(patterns.search(pattern, key) for pattern in allow_missing)}
     refused = _refused(checkpoint, matched, allowed, reference.variables)
@@ -89,37 +93,81 @@ class Source:
     Attributes:
         settings: Which one.
         findings: What has been found so far.
-        duration_s: Seconds that it took.
     """
 
     def __init__(self, settings: CheckpointSettings | None) -> None:
         self.settings = settings
         self._checkpoint: Checkpoint | None = None
+        self._own: Checkpoint | None = None
         self.findings: list[Finding] = [] if settings else [NOT_GIVEN]
-        self.duration_s = 0.0
-        self._started_s = 0.0
 
-    def open(self, checkpoint: Checkpoint) -> None:
-        """Takes the opened checkpoint."""
-        self._checkpoint = checkpoint
+    def open(self, checkpoint: Checkpoint | None, own: Checkpoint | None = None) -> None:
+        """Takes the opened files: the original's, and the candidate's own."""
+        self._checkpoint, self._own = checkpoint, own
 
-    def plan(self, initial: Trace, alignment: Alignment) -> Plan | None:
-        """Returns what both sides start from; None where there is nothing to run."""
-        self._started_s = time.perf_counter()
-        if self._checkpoint is None or self.settings is None:
+    def plan(self, both: Traces, alignment: Alignment, *, free: bool = True) -> Plan | None:
+        """Returns what both sides start from; None where there is nothing to run.
+
+        Args:
+            both: What both sides do from their own initial values.
+            alignment: Reference's variables -> candidate's.
+            free: Whether the reference can be given any values.
+        """
+        if self.settings is None or (self._checkpoint is None and self._own is None):
             return None
-        made = plan(self._checkpoint, initial, alignment, self.settings.allow_missing)
+        own = None if self._own is None else own_file.expected_of(self._own, both.candidate.variables)
+        self.findings.extend(self._in_use(both, alignment, own))
+        made = self._planned(both, alignment, own, free=free)
         self.findings.extend(made.findings)
         return made if made.runs else None
+
+    def _planned(self, both: Traces, alignment: Alignment, own: Expected | None, *, free: bool) -> Plan:
+        assert self.settings is not None
+        missing = self.settings.allow_missing
+        if self._checkpoint is None:
+            assert own is not None
+            if not free:
+                return _not_run(
+                    f"both sides were not run from {own.checkpoint.path.name}: the reference was recorded elsewhere, "
+                    "and takes no values of the candidate's; name the original's file as path"
+                )
+            ours, theirs, told = own_file.values_from(own, both.reference, both.candidate, alignment, missing)
+            return Plan(Setting("given", ours), Setting("given", theirs), tuple(told), runs=bool(ours))
+        if not free and self._checkpoint.seen_by(both.reference.variables) is not self._checkpoint:
+            return _not_run(
+                f"both sides were not run from {self._checkpoint.path.name}, which numbers its entries: the reference "
+                "was recorded elsewhere, before it was known which variable each is; name a file that has their names"
+            )
+        made = plan(self._checkpoint, both.reference, alignment, missing)
+        if own is None or not made.runs:
+            return made
+        found = own_file.compared(own, made.candidate.values, self._checkpoint.path.name)
+        runs = found.verdict is Verdict.EQUIVALENT
+        return dataclasses.replace(made, findings=(*made.findings, found), runs=runs)
+
+    def _in_use(self, both: Traces, alignment: Alignment, own: Expected | None) -> list[Finding]:
+        """Asks of each side that loads its file itself whether it really did."""
+        assert self.settings is not None
+        expected: dict[str, Expected] = {} if own is None else {"candidate": own}
+        if self._checkpoint is not None:
+            expected["reference"] = own_file.expected_of(self._checkpoint, both.reference.variables)
+            values = _Carried(expected["reference"].values, alignment)
+            unread = expected["reference"].unread
+            carried = Expected(expected["reference"].checkpoint, values, alignment.transforms, unread)
+            expected.setdefault("candidate", carried)
+        found: list[Finding] = []
+        for side, trace in (("reference", both.reference), ("candidate", both.candidate)):
+            if side not in expected or (self.settings.loaded is not None and side not in self.settings.loaded):
+                continue
+            if self.settings.loaded is not None or trace.loads or trace.overwritten:
+                its_own = expected[side] is own
+                asked = self.settings.loaded is not None
+                found += in_use.judge(side, trace, expected[side], asked=asked, its_own=its_own)
+        return found
 
     def judged(self, results: Sequence[Finding]) -> None:
         """Takes what the comparison of the results gave."""
         self.findings[:0] = results
-
-    def stopped(self, clock: float) -> float:
-        """Takes the time since `plan`, which belongs to this step, out of the clock of the others."""
-        self.duration_s = time.perf_counter() - self._started_s
-        return clock + self.duration_s
 
 
 def refuse_gaps(planned: Plan | None, findings: Sequence[Finding], alignment: Alignment) -> Plan:
@@ -147,6 +195,11 @@ def refuse_gaps(planned: Plan | None, findings: Sequence[Finding], alignment: Al
     if misfits:
         raise InputError(f"nothing was converted: shapes or dtypes differ: {_some(misfits)}.")
     return planned
+
+
+def _not_run(phrase: str) -> Plan:
+    nothing = Setting("given")
+    return Plan(nothing, nothing, (Finding(Verdict.UNDECIDED, phrase, (phrase,)),), runs=False)
 
 
 class _Renamed(Mapping[str, np.ndarray]):

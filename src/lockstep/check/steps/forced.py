@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lockstep.localise.findings import Localisation
 from lockstep.results.finding import Finding
@@ -16,15 +17,22 @@ class Located:
     Attributes:
         found: The places.
         culprits: The same, named.
+        unproved: What both sides do otherwise, sentence by sentence, and no value that was tried shows.
+        other_numbers: The candidate's operations that are right, and read another number than their partner: name ->
+            a sentence.
+        notes: What is otherwise by nature, sentence by sentence, and no fault of either side.
     """
 
     found: Localisation
     culprits: tuple[Culprit, ...]
+    unproved: tuple[str, ...] = ()
+    other_numbers: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def explains(self) -> bool:
         """Whether all that both sides compute was judged, and nothing is wrong."""
-        return not self.culprits and self.found.complete
+        return not self.culprits and not self.unproved and self.found.complete
 
 
 def judge(located: Located) -> Finding:
@@ -44,6 +52,9 @@ def judge(located: Located) -> Finding:
         phrase = f"forced lockstep: {len(culprits):,} of {len(culprits) + found.identical:,} operations to blame"
         details = tuple(f"forced lockstep: {note}" for note in found.notes)
         return Finding(Verdict.DIVERGED, phrase, details, figures, culprits)
+    if located.unproved:
+        return Finding(Verdict.UNDECIDED, f"forced lockstep: {located.unproved[0]}", located.unproved, figures)
     if gaps:
         return Finding(Verdict.NOT_ASKED, "", tuple(f"forced lockstep: {gap}" for gap in gaps), figures)
-    return Finding(Verdict.EQUIVALENT, f"forced lockstep: {seen}", (), figures)
+    told = "; ".join((f"forced lockstep: {seen}", *located.notes))
+    return Finding(Verdict.EQUIVALENT, told, (), figures)

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lockstep.check.steps import weight_decay
 from lockstep.common.arrays import largest_magnitude
 from lockstep.compare.align import Alignment
 from lockstep.compare.pairs import Budgets, Comparison, TensorComparison, compare_pairs
-from lockstep.compare.sensitivity import HIDING, TRAINING_LOSS
+from lockstep.compare.sensitivity import HIDING
 from lockstep.compare.tolerance import FixedTolerance
 from lockstep.results.finding import Finding
 from lockstep.results.model import Culprit, Verdict
+from lockstep.results.pitfalls import Pitfall
+from lockstep.subjects import TRAINING_LOSS
 from lockstep.traces.trace import Trace, VariableRecord
 
 MODEL_FLOOR = 4.0 * 2.0**-23
@@ -137,6 +140,8 @@ def with_cause_of_all(finding: Finding, reference: Trace, candidate: Trace, alig
     """Explains a finding by what all gradients have in common: one factor is a loss that is reduced in another way."""
     if finding.verdict is not Verdict.DIVERGED:
         return finding
+    if (told := weight_decay.told(finding, reference, candidate, alignment)) is not None:
+        return _blaming(finding, *told)
     factor = _common_factor(reference, candidate, alignment)
     if factor is None and _reduction(_loss_ratio(reference, candidate), reference) != _SCALED:
         # Regularization is not reduced along with the loss, so that gradients are no multiples of each other.
@@ -144,19 +149,51 @@ def with_cause_of_all(finding: Finding, reference: Trace, candidate: Trace, alig
         cause = f"without regularization the loss is {ratio:.6g} times the reference's{_reduction(ratio, reference)}"
         return _blaming(finding, cause)
     if factor is None:
-        return finding
+        return _following_the_loss(finding)
     return _blaming(finding, f"every gradient is {factor:.6g} times the reference's{_reduction(factor, reference)}")
 
 
-def _blaming(finding: Finding, cause: str) -> Finding:
+def _following_the_loss(finding: Finding) -> Finding:
+    """Blames the loss alone where it has another value: its gradients are others because of that.
+
+    A variable that one loss does not depend on at all stays to blame.
+    """
+    loss = next((culprit for culprit in finding.culprits if culprit.kind == "loss"), None)
+    following = [culprit for culprit in finding.culprits if culprit.kind == "gradient" and culprit.noise_budget]
+    if loss is None or not following:
+        return finding
+    others = tuple(culprit for culprit in finding.culprits if culprit is not loss and culprit not in following)
+    blamed = dataclasses.replace(loss, consequences=len(following))
+    return dataclasses.replace(finding, culprits=(blamed, *others))
+
+
+def _blaming(finding: Finding, cause: str, pitfall: Pitfall = "", fix: str = "") -> Finding:
     """Puts one culprit in the place of all that have one cause: the loss, or the worst gradient."""
     alike = [culprit for culprit in finding.culprits if culprit.kind in ("loss", "gradient")]
     if not alike:
         return finding
     worst = max(alike, key=lambda culprit: (culprit.kind == "loss", culprit.error or 0.0))
     rest = tuple(culprit for culprit in finding.culprits if culprit not in alike)
-    blamed = dataclasses.replace(worst, cause=cause)
+    blamed = dataclasses.replace(worst, cause=cause, pitfall=pitfall, fix=fix)
     return dataclasses.replace(finding, culprits=(blamed, *rest), details=(cause, *finding.details))
+
+
+def located(finding: Finding, culprits: Sequence[Culprit]) -> Finding:
+    """Puts the operations of the loss that are to blame in the place of the loss and the gradients that follow from it.
+
+    Args:
+        finding: One of this step.
+        culprits: What forced lockstep found in the loss; empty leaves the finding as it is.
+    """
+    follows = [culprit for culprit in finding.culprits if culprit.kind in ("loss", "gradient")]
+    if not culprits or not any(culprit.kind == "loss" and not culprit.pitfall for culprit in follows):
+        return finding
+    gradients = sum(culprit.consequences + (culprit.kind == "gradient") for culprit in follows)
+    named = [dataclasses.replace(c, consequences=c.consequences + gradients) for c in culprits]
+    if len(named) == 1 and finding.details[:1] == (follows[0].cause,):  # what all gradients have in common
+        named = [dataclasses.replace(named[0], cause=f"{named[0].cause}; {follows[0].cause}")]
+    rest = (culprit for culprit in finding.culprits if culprit not in follows)
+    return dataclasses.replace(finding, culprits=(*named, *rest))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from lockstep.results.model import Culprit, Verdict
 from lockstep.traces.trace import Trace
 
 _COPIED = "initial values taken from the reference (%s draws its own in another order)"
+_OWN_GENERATOR = "initial values taken from the reference (%s draws its own from a generator that no other side has)"
 _OF_DRAWS = frozenset({"", "wrong-input", "dropout-place", "operation-order"})
 _CAUSE = "its initial values differ though every draw has the same seeds: another initializer"
 
@@ -32,7 +33,7 @@ def may_differ(candidate: Trace) -> bool:
 
 def draws(*traces: Trace) -> bool:
     """Tells whether any of some runs draws random numbers."""
-    return any(trace.draws or trace.forward_draws or trace.native_draws for trace in traces)
+    return any(trace.draws or trace.forward_draws or trace.native_draws or trace.own_generator for trace in traces)
 
 
 def initial_values(finding: Finding, both: tuple[Trace, Trace], alignment: Alignment, randomness: str) -> list[Finding]:
@@ -46,6 +47,9 @@ def initial_values(finding: Finding, both: tuple[Trace, Trace], alignment: Align
     """
     if finding.verdict is not Verdict.DIVERGED:
         return [finding]
+    own = both[0].own_generator or both[1].own_generator
+    if own:
+        return [Finding(Verdict.NOT_ASKED, _OWN_GENERATOR % own)]
     if randomness != "constant":
         shared = _drawn_together(both[0], both[1], alignment)
         if shared:
@@ -80,6 +84,10 @@ def excused(reference: Trace, candidate: Trace, results: Sequence[Finding]) -> l
     if not any(finding.verdict is Verdict.DIVERGED for finding in results):
         return list(results)
     counts = [sum(draw.used for draw in trace.forward_draws or ()) for trace in (reference, candidate)]
+    foreign = [trace.own_generator for trace in (reference, candidate) if trace.unaligned_draws and trace.own_generator]
+    if foreign:
+        phrase = f"random numbers come from {foreign[0]}'s own generator, which the other side cannot draw from"
+        return [Finding(Verdict.UNDECIDED, phrase, (phrase,))]
     if candidate.unaligned_draws and counts[0] > counts[1]:
         return [
             Finding(

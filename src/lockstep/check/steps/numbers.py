@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -231,6 +231,9 @@ def state(
             for p in comparison.failed
         )
         phrase = f"{len(comparison.failed)} of {len(pairs)} updated variables differ"
+        phrase += "".join(
+            f": the {side}'s train_op does not run {what}" for side, what in _skipped(reference, candidate)
+        )
         details = tuple(
             f"after the call, {p.describe()}" + (f" ({moved_alone[p.name]})" if p.name in moved_alone else "")
             for p in comparison.failed
@@ -238,6 +241,14 @@ def state(
         return Finding(Verdict.DIVERGED, phrase, details, figures, culprits)
     equal = "bit-equal" if comparison.bit_equal else f"within {comparison.largest_error:.2g}"
     return Finding(Verdict.EQUIVALENT, f"{_count(len(pairs), 'updated variable')} {equal}", (), figures)
+
+
+def _skipped(reference: Trace, candidate: Trace) -> Iterator[tuple[str, str]]:
+    """Yields each side whose training step leaves updates out, and what it leaves out."""
+    for side, trace in (("reference", reference), ("candidate", candidate)):
+        if trace.skipped_updates:
+            count = _count(len(trace.skipped_updates), "operation")
+            yield side, f"{count} that lie in UPDATE_OPS ({trace.skipped_updates[0]}, ...)"
 
 
 def _total(trace: Trace, kept: Sequence[LossRecord]) -> float:

@@ -25,9 +25,10 @@ def judge(reference: Trace, candidate: Trace, initial: Finding) -> list[Finding]
                 f"the {side} starts from values of its own: {count:,} of {of:,} variables were set after their "
                 "initializers ran, and the other side starts from other values"
             )
+            key = "path" if side == "reference" else "candidate"
             hint = (
-                "which of them are right cannot be told here; name the file that they come from as [checkpoint] path, "
-                "or leave the loading out of what is checked. What follows was run from the reference's values"
+                f"which of them are right cannot be told here; name the file that they come from as [checkpoint] {key}"
+                ", or leave the loading out of what is checked. What follows was run from the reference's values"
             )
             found.append(Finding(Verdict.UNDECIDED, phrase, (phrase, hint, *trace.notes)))
     return found

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from lockstep.compare.tolerance import UPDATE_RTOL, update_tolerance
-from lockstep.ground.training import TrainingStep, drift
+from lockstep.ground.training import GLOBAL_STEP, TrainingStep, drift
 from lockstep.results.finding import Finding
 from lockstep.results.model import Culprit, Verdict, overall
 
 STEPS = 20
 """How many steps are trained where there are a loss and optimizers, unless the configuration says otherwise."""
+OTHER_VALUES = "the optimizer gives other values from equal variables, gradients and history"
+"""The cause of an update that is wrong by itself."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -50,8 +52,8 @@ def update(step: TrainingStep, state: Arrays, candidate: Arrays, names: Mapping[
         if np.any(~(difference <= update_tolerance(state[key], step.update.variables[key]))):
             size = float(np.max(np.abs(mine - state[key]))) or 1.0
             error = float(np.max(difference)) / size
-            cause = "the optimizer gives other values from equal variables, gradients and history"
-            culprits.append(Culprit(key, names[key], "update", cause, error, UPDATE_RTOL))
+            culprits.append(Culprit(key, names[key], "update", OTHER_VALUES, error, UPDATE_RTOL))
+    culprits.extend(_only_in_the_reference(step, state, candidate, names))
     if culprits:
         details = tuple(f"{culprit.reference}: {culprit.cause}" for culprit in culprits)
         phrase = f"{len(culprits)} of {len(candidate)} updated variables differ"
@@ -60,7 +62,38 @@ def update(step: TrainingStep, state: Arrays, candidate: Arrays, names: Mapping[
         others = f" (as in {len(culprits) - 1} others)" if len(culprits) > 1 else ""
         blamed = dataclasses.replace(worst, cause=f"{worst.cause}{others}")
         return Finding(Verdict.DIVERGED, phrase, details, {}, (blamed,))
+    late = [key for key in _beside(step, state, candidate) if key in names]
+    if late:
+        phrase = f"the reference's training step changes {late[0]} after its gradients, which no single run shows"
+        return Finding(Verdict.UNDECIDED, phrase, (phrase,))
     return Finding(Verdict.EQUIVALENT, "")
+
+
+def _only_in_the_reference(
+    step: TrainingStep, state: Arrays, candidate: Arrays, names: Mapping[str, str]
+) -> list[Culprit]:
+    """Returns the trained variables that the reference's own training step changes though its loss does not."""
+    cause = "the reference's training step changes it, though the training loss does not depend on it"
+    return [
+        Culprit(key, names[key], "update", cause)
+        for key in _beside(step, state, candidate)
+        if key in step.run.unconnected and key in names
+    ]
+
+
+def _beside(step: TrainingStep, state: Arrays, candidate: Arrays) -> list[str]:
+    """Returns the keys of the variables that a step changed besides those that have gradients."""
+    after = step.update.variables
+    return [
+        key
+        for key in after
+        if key not in candidate
+        and key != GLOBAL_STEP  # the steps are counted by whoever makes them
+        and np.asarray(after[key]).dtype.kind in "fiub"
+        and np.any(
+            ~(np.abs(np.asarray(after[key], np.float64) - state[key]) <= update_tolerance(state[key], after[key]))
+        )
+    ]
 
 
 def forced(findings: Sequence[Sequence[Finding]], count: int) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from lockstep.compare import distributions
 from lockstep.compare.align import Alignment, Partner
@@ -16,8 +17,31 @@ from lockstep.traces.trace import Trace, VariableRecord
 _BIAS = re.compile(r"(^|[/_])(bias|biases|beta)$")
 
 
-def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
-    """Judges count, names, shapes, dtypes, trainable flags and the distributions of initial values."""
+@dataclass(frozen=True)
+class Asked:
+    """What is compared besides count, names, shapes and dtypes.
+
+    Attributes:
+        distributions: The distributions of initial values.
+        trainable: Which variables are trained.
+        constants: Names of those that one side's code makes itself and the other has in no variable; they are left out.
+    """
+
+    distributions: bool = True
+    trainable: bool = True
+    constants: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        told = ["names", "shapes", "dtypes"]
+        told += ["trainable flags"] if self.trainable else []
+        return ", ".join([*told, "initial distributions"] if self.distributions else told)
+
+
+ALL = Asked()
+
+
+def judge(reference: Trace, candidate: Trace, alignment: Alignment, asked: Asked = ALL) -> Finding:
+    """Judges count, names, shapes and dtypes, and what else is asked."""
     ignored = alignment.ignored
     counts = len(reference.variables) - ignored[0], len(candidate.variables) - ignored[1]
     figures: dict[str, object] = {
@@ -29,16 +53,19 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
     }
     if any(ignored):
         figures["ignored"] = list(ignored)
-    left_out = f"; {ignored[0]:,} and {ignored[1]:,} ignored" if any(ignored) else ""
+    left_out = _left_out(ignored, len(asked.constants))
     if counts == (0, 0):
         return Finding(Verdict.NOT_ASKED, f"neither side has variables{left_out}", (), figures)
-    culprits = list(_differences(reference, candidate, alignment))
+    every = list(_differences(reference, candidate, alignment, asked))
+    foreign = reference.own_generator != candidate.own_generator
+    culprits = [culprit for culprit in every if not (foreign and culprit.kind == "initializer")]
     duplicates = [*_duplicates("reference", reference.variables), *_duplicates("candidate", candidate.variables)]
     equals = "=" if counts[0] == counts[1] else "make"
-    same = f"{counts[0]:,} {equals} {counts[1]:,} names, shapes, dtypes, trainable flags, initial distributions"
+    compared = replace(asked, distributions=asked.distributions and not foreign)
+    same = f"{counts[0]:,} {equals} {counts[1]:,} {compared}"
     if alignment.transforms:
         same += f"; {len(alignment.transforms):,} transformed"
-    same += left_out
+    same += left_out + _told_of_initializers(every, reference.own_generator or candidate.own_generator, foreign=foreign)
     if not culprits:
         return Finding(Verdict.EQUIVALENT, same, tuple(duplicates), figures)
     kinds = [
@@ -53,7 +80,33 @@ def judge(reference: Trace, candidate: Trace, alignment: Alignment) -> Finding:
     return Finding(Verdict.DIVERGED, phrase, tuple(details), figures, tuple(culprits))
 
 
-def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> Iterator[Culprit]:
+def _left_out(ignored: tuple[int, int], constants: int) -> str:
+    """Says how many variables are left out: by the user's wish, or because they are constants.
+
+    >>> _left_out((1, 0), 0), _left_out((0, 2), 2), _left_out((0, 3), 1)
+    ('; 1 and 0 ignored', '; 2 constants of one side alone left as they are', '; 0 and 3 ignored, 1 of them constants')
+    """
+    if not any(ignored):
+        return ""
+    if sum(ignored) == constants:
+        return f"; {constants:,} constant{'s' if constants > 1 else ''} of one side alone left as they are"
+    told = f"; {ignored[0]:,} and {ignored[1]:,} ignored"
+    return told + (f", {constants:,} of them constants" if constants else "")
+
+
+def _told_of_initializers(culprits: Sequence[Culprit], framework: str, *, foreign: bool) -> str:
+    """Says how many variables start from other distributions where each framework has initializers of its own.
+
+    A port that loads the original's weights never uses them; one that is trained from its own values does.
+    """
+    count = sum(culprit.kind == "initializer" for culprit in culprits)
+    if not foreign or not count:
+        return ""
+    start = "variable starts" if count == 1 else "variables start"
+    return f"; {count:,} {start} from another distribution by {framework}'s initializers, which loaded weights replace"
+
+
+def _differences(reference: Trace, candidate: Trace, alignment: Alignment, asked: Asked) -> Iterator[Culprit]:
     for record, partner in alignment.missing:
         cause = f"the candidate has no {record.describe()}{_hint(partner)}"
         pitfall: Slug = "missing-bias" if _BIAS.search(record.name) else "missing-variable"
@@ -67,9 +120,11 @@ def _differences(reference: Trace, candidate: Trace, alignment: Alignment) -> It
             ("dtype", r.dtype, c.dtype),
             ("trainable", r.trainable, c.trainable),
         ):
-            if a != b:
+            if a != b and (what != "trainable" or asked.trainable):
                 yield Culprit(r.key, c.key, "variable", f"{what} is {a} in the reference, {b} in the candidate")
         before = reference.before.get(r.key), candidate.before.get(c.key)
+        if not asked.distributions:
+            continue
         if alignment.shape(r, c) != tuple(c.shape) or before[0] is None or before[1] is None:
             continue
         if r.key in reference.overwritten or c.key in candidate.overwritten:

@@ -1,12 +1,13 @@
-"""What a name-based checkpoint holds, and what each entry is: a variable, a moving average, a slot, a counter."""
+"""What a checkpoint or a weight file holds, and what each entry is: a variable, a moving average, a slot, a counter."""
 
 from __future__ import annotations
 
+import copy
 import enum
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from lockstep.common.errors import InputError
 from lockstep.files.checkpoints import locating
+from lockstep.files.checkpoints.numbered import Numbered, named_by_number
 from lockstep.ground.restoring import Held, Matched, match, part_of, value
 from lockstep.traces.trace import VariableRecord
 
@@ -27,8 +29,6 @@ _SLOTS = re.compile(r"(Adam|Momentum|RMSProp|Adagrad|AdagradDA|Adadelta|Ftrl|Pro
 _NAMED_LIKE_A_CLASS = re.compile(r"[A-Z]\w*")
 _OPTIMIZERS_OWN = re.compile(r"(.*/)?(beta[12]_power(_[0-9]+)?)")
 _COUNTERS = ("global_step", "save_counter")
-_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_OBJECT_KEY = "/.ATTRIBUTES/"
 
 
 class Kind(str, enum.Enum):
@@ -38,6 +38,8 @@ class Kind(str, enum.Enum):
     AVERAGE = "moving average"
     SLOT = "optimizer slot"
     COUNTER = "counter"
+    SEED = "state of a random generator"
+    METRIC = "value of a metric"
 
     def __str__(self) -> str:
         return self.value
@@ -53,6 +55,7 @@ class Entry:
         dtype: The name of its dtype, `"float32"`.
         kind: What it is.
         owner: The variable that a shadow or a slot belongs to; empty for the others.
+        place: Where it lies in the file, where that is not its name: a path of attributes, of groups.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Entry:
     dtype: str
     kind: Kind = Kind.VARIABLE
     owner: str = ""
+    place: str = ""
 
 
 class Checkpoint(Mapping[str, np.ndarray]):
@@ -67,38 +71,41 @@ class Checkpoint(Mapping[str, np.ndarray]):
 
     Attributes:
         path: Where it lies, as TensorFlow's readers take it.
-        entries: Everything that it holds, by the names in the file.
+        entries: Everything that it holds, by name.
         moving_averages: Whether a variable's value is that of its moving average, where there is one.
+        numbered: Which entries have numbers in place of names.
+        ordered: Whether the order of the entries is that of the model's variables, as files of Keras keep it.
     """
 
     def __init__(
         self,
         path: Path,
-        held: Mapping[str, Held],
+        held: Mapping[str, Held] | Mapping[str, Entry],
         read: Callable[[str], np.ndarray],
         *,
         moving_averages: bool = False,
+        numbered: Sequence[Numbered] = (),
+        ordered: bool = False,
     ) -> None:
         """Wraps what a reader found.
 
         Args:
             path: Where it lies.
-            held: Name -> shape and dtype.
+            held: Name -> shape and dtype, or the entry where the format itself tells what it is.
             read: Name -> value; raises `InputError` where it is damaged.
             moving_averages: Whether shadows take the place of their variables.
+            numbered: Which entries have numbers in place of names.
+            ordered: Whether `held` is in the order of the model's variables.
 
         Raises:
-            InputError: It is no name-based checkpoint, holds nothing, or has no moving averages though they are wanted.
+            InputError: It holds nothing, or has no moving averages though they are wanted.
         """
         self.path, self.moving_averages, self._read = path, moving_averages, read
-        if _OBJECTS in held or any(_OBJECT_KEY in name for name in held):
-            raise InputError(
-                f"checkpoint {path} is an object-based one (tf.train.Checkpoint of TensorFlow 2), which holds paths of "
-                "Python attributes instead of variable names; expected is one that tf.compat.v1.train.Saver wrote."
-            )
+        self.numbered, self.ordered = tuple(numbered), ordered
         if not held:
             raise InputError(f"checkpoint {path} holds no variable at all.")
-        self.entries = classified(held)
+        told = {name: has for name, has in held.items() if isinstance(has, Entry)}
+        self.entries = told or classified({n: has for n, has in held.items() if isinstance(has, Held)})
         self._places = {entry.name: entry.name for entry in self.entries.values()}
         if moving_averages:
             shadows = {entry.owner: entry.name for entry in self.entries.values() if entry.kind is Kind.AVERAGE}
@@ -107,6 +114,24 @@ class Checkpoint(Mapping[str, np.ndarray]):
                     f"checkpoint {path} holds no moving average (an entry NAME/{AVERAGE}); take moving_averages out."
                 )
             self._places.update(shadows)
+
+    def seen_by(self, variables: Sequence[VariableRecord]) -> Checkpoint:
+        """Returns it with the names that a side has for entries which the file only numbers, or places otherwise.
+
+        Args:
+            variables: The side's, in order of creation.
+        """
+        wanted = {record.key: tuple(record.shape) for record in variables if record.key not in self._places}
+        by_place = {entry.place: name for name, entry in self.entries.items() if entry.place}
+        found = {key: by_place[key] for key in wanted if key in by_place}
+        left = {record.key: tuple(record.shape) for record in variables if record.key in wanted.keys() - found.keys()}
+        shapes = {name: entry.shape for name, entry in self.entries.items()}
+        found.update(named_by_number(self.numbered, shapes, left))
+        if not found:
+            return self
+        seen = copy.copy(self)
+        seen._places = {**self._places, **found}
+        return seen
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._read(self._places[name])

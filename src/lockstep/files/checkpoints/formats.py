@@ -8,6 +8,7 @@ import json
 import math
 import os
 import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from lockstep.ground.tensors import STORED_DTYPES
 
 _ALIGNMENT = 64  # the data begins at a multiple of it, as in the format's own writer
 _RESERVED = "__metadata__"
+_READ_BACK = ("bfloat16",)  # which NumPy writes as two bytes; `npz.read_file` knows them
 
 
 class Format(str, enum.Enum):
@@ -30,6 +32,7 @@ class Format(str, enum.Enum):
     WEIGHTS_H5 = ".weights.h5"
     KERAS = ".keras"
     SAFETENSORS = ".safetensors"
+    NPZ = ".npz"
     TF_CHECKPOINT = ".ckpt"
 
     def __str__(self) -> str:
@@ -147,6 +150,29 @@ def write_safetensors(path: Path, held: Mapping[str, Held], read: Callable[[str]
                 array = np.asarray(read(name), numpy_dtype(held[name].dtype).newbyteorder("<"), order="C")
                 assert array.shape == tuple(held[name].shape), name
                 file.write(array.reshape(-1).view(np.uint8).data)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
+
+
+def write_npz(path: Path, held: Mapping[str, Held], read: Callable[[str], np.ndarray]) -> None:
+    """Writes arrays as `numpy.savez` does, one by one, so that no more than one is in memory.
+
+    Args:
+        path: The file to be made.
+        held: Name -> shape and dtype.
+        read: Name -> value of that shape and dtype.
+
+    Raises:
+        InputError: A dtype that NumPy writes as bytes of no meaning, or the file cannot be written.
+    """
+    for name, has in held.items():
+        if has.dtype not in _READ_BACK and np.dtype(numpy_dtype(has.dtype)).isbuiltin != 1:
+            raise InputError(f"{name} cannot be written: a .npz file has no dtype {has.dtype}; choose another format.")
+    try:
+        with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name in held:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(read(name)), allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path.name} cannot be written: {error.strerror}.") from error
 

@@ -243,6 +243,8 @@ def _check_stored(value: Bytes, name: bytes, part: Slice, shape: tuple[int, ...]
     if b"".join(bytes(text) for text in wire.messages(found[1])) != name:
         raise DamagedError("a slice bears another name")
     count = math.prod(part.shape(shape))
+    if DTYPES[dtype][0] not in _STORED:
+        raise DamagedError(f"its dtype {DTYPES[dtype][0]} came after this format")
     number, size = _STORED[DTYPES[dtype][0]]
     tensor = wire.messages(found[3])
     if len(tensor) != 1:

@@ -42,6 +42,7 @@ class Pair:
         sure: Whether nothing else came into question.
         transform: How the candidate's value is made; empty where it is the same.
         ground: What it rests on.
+        roles: What both are for, where their names alone do not say it.
     """
 
     entry: Entry
@@ -50,6 +51,18 @@ class Pair:
     sure: bool
     transform: str = ""
     ground: Ground = Ground.LIKENESS
+    roles: tuple[str, str] | None = None
+
+    @property
+    def of_one_role(self) -> bool:
+        """Whether both names say the same of what the variable is for."""
+        ours, theirs = self.roles or (role(self.entry.name), role(self.record.name))
+        return ours == theirs
+
+    @property
+    def shared(self) -> bool:
+        """Whether other variables are made of the same entry, so that a rename rule cannot say which is."""
+        return "split(" in self.transform or "share(" in self.transform
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ def propose(entries: Sequence[Entry], records: Sequence[VariableRecord], *, orde
 
 def exact_rules(proposal: Proposal) -> tuple[tuple[Rename, ...], tuple[TransformRule, ...]]:
     """Returns a proposal as rename and transform rules, one for each name."""
-    shared = {pair.entry.name for pair in proposal.pairs if "split(" in pair.transform}
+    shared = {pair.entry.name for pair in proposal.pairs if pair.shared}
     rename = [
         (f"^{re.escape(pair.entry.name)}$", _replacement(pair.record.name))
         for pair in proposal.pairs
@@ -326,7 +339,7 @@ def _shape(left: _Left, recurrent: VariableRecord, name: str) -> tuple[int, ...]
 
 def as_toml(proposal: Proposal, checkpoint: str) -> str:
     """Writes a proposal as rules of a configuration, with what has to be reviewed marked."""
-    shared = {pair.entry.name for pair in proposal.pairs if "split(" in pair.transform}
+    shared = {pair.entry.name for pair in proposal.pairs if pair.shared}
     lines = [
         f"# Proposed by `lockstep map` from {checkpoint}: {len(proposal.pairs):,} variables,",
         f"# {len(proposal.unsure):,} of them marked REVIEW. Put it into the configuration when it is right.",

@@ -40,17 +40,43 @@ _TENSOR = Form("one tensor", lambda inputs: (tuple(inputs.values()), {}))
 _KEYWORDS = Form("keyword arguments", lambda inputs: ((), dict(inputs)))
 
 
-def forms(model: Any, inputs: Any, told: Mapping[str, str] = MappingProxyType({})) -> tuple[Form, ...]:
+def without_labels(inputs: Any, labels: Sequence[str]) -> Any:
+    """Returns the inputs that a model is given: those that are no labels."""
+    if not labels:
+        return inputs
+    return {name: value for name, value in inputs.items() if name not in labels}
+
+
+def without(labels: Sequence[str], form: Form) -> Form:
+    """Returns a form whose model is not given the labels."""
+    if not labels:
+        return form
+    return Form(form.told, lambda inputs: form.arguments(without_labels(inputs, labels)))
+
+
+def forms(
+    model: Any, inputs: Any, told: Mapping[str, str] = MappingProxyType({}), labels: Sequence[str] = ()
+) -> tuple[Form, ...]:
     """Returns the ways in which a model may want its inputs, the likeliest first.
 
     Args:
         model: A Keras layer or model, or something else that can be called.
         inputs: Input name -> tensor; or one tensor, which is handed over as it is.
         told: Input name -> how the user says it is given: a position (`"0"`) or a name; empty: that is found out.
+        labels: The inputs that it is not given.
 
     Raises:
-        InputError: The model says what it takes, and it is something else.
+        InputError: The model says what it takes, and it is something else; or a label is no input.
     """
+    if labels:
+        if not isinstance(inputs, Mapping) or (unknown := [name for name in labels if name not in inputs]):
+            named = ", ".join(inputs) if isinstance(inputs, Mapping) else "one array without a name"
+            raise InputError(
+                f"labels names {', '.join(labels if not isinstance(inputs, Mapping) else unknown)}, and "
+                f"the inputs are {named}."
+            )
+        found = forms(model, without_labels(inputs, labels), {n: v for n, v in told.items() if n not in labels})
+        return tuple(without(labels, form) for form in found)
     if not isinstance(inputs, Mapping) or not inputs:  # without any the model is looked at, not called
         return (AS_GIVEN,)
     declared = _declared(model)

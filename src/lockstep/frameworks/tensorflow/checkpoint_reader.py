@@ -1,7 +1,8 @@
-"""Opens name-based TensorFlow checkpoints, the formats V1 and V2 of `Saver`, through TensorFlow's public reader."""
+"""Opens TensorFlow's checkpoints, those of `Saver` (V1, V2) and of objects, through TensorFlow's public reader."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep.common.errors import InputError
+from lockstep.common.values import shown_path
+from lockstep.files.checkpoints import object_graph
 from lockstep.files.checkpoints.entries import Checkpoint
 from lockstep.files.checkpoints.judging import judged
 from lockstep.files.checkpoints.locating import located
+from lockstep.files.checkpoints.wire import DamagedError
 from lockstep.ground.restoring import Held
 
 
@@ -26,7 +30,22 @@ def open_checkpoint(path: Path, *, moving_averages: bool = False) -> Checkpoint:
         moving_averages: Whether a variable's value is that of its moving average, where there is one.
 
     Raises:
-        InputError: There is none, it is damaged, or it is not name-based.
+        InputError: There is none, or it is damaged.
+    """
+    prefix, held, read = read_tensors(path)
+    if object_graph.GRAPH in held:
+        return _of_objects(prefix, held, read, moving_averages)
+    return Checkpoint(prefix, held, read, moving_averages=moving_averages)
+
+
+def read_tensors(path: Path) -> tuple[Path, dict[str, Held], Callable[[str], np.ndarray]]:
+    """Opens what lies in a checkpoint, by the keys that it is stored under, whoever wrote it.
+
+    Returns:
+        The checkpoint as TensorFlow's readers take it, key -> shape and dtype, and what reads the value of a key.
+
+    Raises:
+        InputError: There is none, or it is damaged.
     """
     prefix = located(path)
     held = judged(prefix)
@@ -44,7 +63,21 @@ def open_checkpoint(path: Path, *, moving_averages: bool = False) -> Checkpoint:
     def read(name: str) -> np.ndarray:
         return _tensor(reader, prefix, name, dtypes[name])
 
-    return Checkpoint(prefix, held, read, moving_averages=moving_averages)
+    return prefix, held, read
+
+
+def _of_objects(
+    prefix: Path, held: Mapping[str, Held], read: Callable[[str], np.ndarray], moving_averages: bool
+) -> Checkpoint:
+    if held[object_graph.GRAPH] != Held((), "string"):
+        raise InputError(f"checkpoint {shown_path(prefix)} is damaged: its object graph is no text.")
+    try:
+        named = object_graph.named(held, read(object_graph.GRAPH).item())
+    except DamagedError as error:
+        raise InputError(f"checkpoint {shown_path(prefix)} is damaged: {error}.") from error
+    keys = {name: key for key, (name, _) in named.items()}
+    entries = dict(named.values())
+    return Checkpoint(prefix, entries, lambda name: read(keys[name]), moving_averages=moving_averages)
 
 
 # What the reader's own error translation makes of some statuses; IndexError is "Read less bytes than requested".
@@ -54,7 +87,9 @@ _RAISED = (IndexError, ValueError, RuntimeError)
 def _tensor(reader: Any, prefix: Path, name: str, dtype: tf.DType) -> np.ndarray:
     try:
         try:
-            return np.asarray(reader.get_tensor(name))
+            value = reader.get_tensor(name)
+            # NumPy's own texts of bytes lose the zeros that they end in.
+            return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
         except tf.errors.UnimplementedError:
             # Of the V1 format the reader takes neither partitioned variables nor every dtype (TensorFlow 2.16 to 2.21);
             # the operation that a Saver restores with does.

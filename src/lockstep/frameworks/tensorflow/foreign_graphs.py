@@ -74,11 +74,16 @@ def limit_s(recorded_s: float) -> float:
     return min(max(_SLOWER * recorded_s, SHORTEST_S), LONGEST_S)
 
 
-def admitted(exported: Any) -> Any:
+IN_A_TRACE = "the graph in this trace"
+_OF_A_TRACE = " A trace that `lockstep check` records itself is trusted."
+
+
+def admitted(exported: Any, called: str = IN_A_TRACE) -> Any:
     """Returns an exported graph from elsewhere as it may be run.
 
     Args:
         exported: A MetaGraphDef; it is changed.
+        called: What sentences call it.
 
     Raises:
         InputError: It reaches beyond itself, or is not one that Lockstep's recorder writes.
@@ -89,10 +94,10 @@ def admitted(exported: Any) -> Any:
     if reaching:
         more = f" and {len(reaching) - _SHOWN} more" if len(reaching) > _SHOWN else ""
         raise InputError(
-            f"the graph in this trace reaches beyond itself ({', '.join(reaching[:_SHOWN])}{more}); it is not run "
-            "here. A trace that `lockstep check` records itself is trusted."
+            f"{called} reaches beyond itself ({', '.join(reaching[:_SHOWN])}{more}); it is not run here."
+            + (_OF_A_TRACE if called == IN_A_TRACE else "")
         )
-    _refuse_beyond_memory(graph)
+    _refuse_beyond_memory(graph, called)
     for node in _nodes(graph):
         _as_run_here(node)
     for function in graph.library.function:
@@ -148,7 +153,7 @@ def _constants(value: Any) -> Iterable[Any]:
     return ([value.tensor] if value.HasField("tensor") else []) + list(value.list.tensor)
 
 
-def _refuse_beyond_memory(graph: Any) -> None:
+def _refuse_beyond_memory(graph: Any, called: str) -> None:
     """Refuses constants that say with few bytes that they are many, more than this machine could hold."""
     total = 0
     for node in _nodes(graph):
@@ -156,16 +161,11 @@ def _refuse_beyond_memory(graph: Any) -> None:
             for tensor in _constants(value):
                 sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
                 if len(sizes) > _LONGEST_RANK or any(size < 0 for size in sizes):
-                    raise InputError(
-                        f"the graph in this trace is damaged: constant {shortened(node.name)} has the shape "
-                        f"{sizes[:8]}."
-                    )
+                    raise InputError(f"{called} is damaged: constant {shortened(node.name)} has the shape {sizes[:8]}.")
                 total += count(sizes) * _item_bytes(tensor.dtype)
     limit = memory_bytes()
     if total > limit:
-        raise InputError(
-            f"the graph in this trace has constants of {total:,} bytes, and this machine has a memory of {limit:,}."
-        )
+        raise InputError(f"{called} has constants of {total:,} bytes, and this machine has a memory of {limit:,}.")
 
 
 def _item_bytes(dtype: int) -> int:

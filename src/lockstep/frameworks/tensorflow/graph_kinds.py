@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lockstep.frameworks.tensorflow import graph_arrays, graph_variables
 from lockstep.frameworks.tensorflow.graph_values import Handler
-from lockstep.program import HANDING_ON
+from lockstep.program.dialect import Trait, having
 from lockstep.tf1 import private
 
 VARIABLES = frozenset({"VarHandleOp", "Variable", "VariableV2"})
@@ -21,7 +21,7 @@ _FUNCTIONAL = CONDITIONALS | LOOPS | CASES | CALLS
 _CONTROL_FLOW = frozenset(
     f"{prefix}{name}" for prefix in ("", "Ref") for name in ("Switch", "Merge", "Enter", "Exit", "NextIteration")
 ) | {"LoopCond"}
-PASSING_ON = HANDING_ON | {"Print", "IdentityN"}
+PASSING_ON = having(Trait.HANDS_ON) | {"Print", "IdentityN"}
 HANDLERS: dict[str, Handler] = {
     **graph_variables.HANDLERS,
     **graph_arrays.HANDLERS,

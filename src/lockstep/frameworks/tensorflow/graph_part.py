@@ -12,7 +12,11 @@ from lockstep.common.source_lines import is_users_file
 from lockstep.frameworks.tensorflow import graph_kinds, kernels
 from lockstep.frameworks.tensorflow.dataflow import Dataflow, Node
 from lockstep.frameworks.tensorflow.graph_values import Known
+from lockstep.frameworks.tensorflow.originals.importing import IMPORTING
 from lockstep.recorder import graph as recorder_graph
+
+_IMPORTING = IMPORTING | {(recorder_graph.__file__, recorder_graph.imported.__name__)}
+"""The functions that put a graph from elsewhere into one of this process."""
 
 
 class GraphPart:
@@ -90,7 +94,7 @@ def users_line(op: Any) -> str:
     Empty for an operation of a graph that came from elsewhere, whose lines it does not hold.
     """
     for frame in reversed(list(op.traceback or ())):
-        if frame.filename == recorder_graph.__file__ and frame.name == recorder_graph.imported.__name__:
+        if (frame.filename, frame.name) in _IMPORTING:
             return ""
         if _is_users(frame.filename):
             return f"{_short(frame.filename)}:{frame.lineno}"

@@ -26,6 +26,7 @@ from lockstep.frameworks.tensorflow.graph_values import Closed, Held, Recorder
 from lockstep.ground.records import ForwardDraw
 from lockstep.program import Program
 from lockstep.recorder.graph import GraphModel
+from lockstep.subjects import TRAINING_LOSS
 from lockstep.tf1 import private
 
 _SLOWER = 10
@@ -40,6 +41,7 @@ def program_of(
     *,
     sources: Mapping[str, str] = _NONE,
     keep_draws: bool = True,
+    with_loss: bool = False,
 ) -> Program:
     """Follows what a graph computes for its outputs and, in training mode, for its updates.
 
@@ -49,6 +51,7 @@ def program_of(
         inputs: Input name -> array.
         sources: Operation's name -> the user's line that made it; for others the graph itself is asked.
         keep_draws: Whether the program holds the values of draws, without which it cannot be run again.
+        with_loss: Whether the training loss is one more output, `TRAINING_LOSS`, of a graph that was differentiated.
 
     Returns:
         The program. Where its outputs are not those of the session, bit for bit, its `limits` say so.
@@ -57,7 +60,7 @@ def program_of(
         ProgramError: An operation in a loop or a branch can run in a session alone.
     """
     with private.eager_mode(), Streams() as streams:
-        return Following(model, values, inputs, sources, streams).program(keep_draws)
+        return Following(model, values, inputs, sources, streams).program(keep_draws, with_loss=with_loss)
 
 
 def draws_of(
@@ -120,29 +123,33 @@ class Following:
                 operation="",
             )
 
-    def program(self, keep_draws: bool) -> Program:
+    def program(self, keep_draws: bool, *, with_loss: bool = False) -> Program:
         """Runs the session, then the graph, and compares."""
         model = self._model
+        outputs = dict(model.outputs)
+        if with_loss and model.objective is not None:
+            outputs[TRAINING_LOSS] = model.objective.loss
         placeholders = {tensor.op.name: name for name, tensor in model.inputs.items()}
-        targets = [*(tensor.op for tensor in model.outputs.values()), *(_op(update) for update in model.updates)]
+        targets = [*(tensor.op for tensor in outputs.values()), *(_op(update) for update in model.updates)]
         graph = GraphPart(model.graph, targets, placeholders)
         alone = graph.closed()
         taps = {
             t.name: t for n in (*graph.draws(), *alone) for t in graph.operations[n].outputs if graph_kinds.fetchable(t)
         }
-        got = model.run(self._values, self.inputs, taps=taps.values())
+        got = model.run(self._values, self.inputs, taps=taps.values(), differentiated=with_loss)
         self.recorder = Recorder({**got.before, **self._values})
         self.fetched = dict(got.taps)
         self.keep_draws = keep_draws
-        wanted = [graph.place_of(tensor) for tensor in model.outputs.values()]
+        wanted = [graph.place_of(tensor) for tensor in outputs.values()]
         self._until = math.inf if model.limit_s is None else time.monotonic() + _SLOWER * model.limit_s
         run = GraphRun(self, graph, "", frozenset(alone))
         found = graph.flow.run(run, wanted)
         program = self.recorder.builder.program
-        for path, place in zip(model.outputs, wanted, strict=True):
-            known = run.known(found[place], model.outputs[path].op.name)
+        computed = {**got.outputs, TRAINING_LOSS: got.training_loss}
+        for path, place in zip(outputs, wanted, strict=True):
+            known = run.known(found[place], outputs[path].op.name)
             program.outputs[path] = known.tensor
-            self._compare(f"output {path}" if path else "the output", got.outputs[path], known.value)
+            self._compare(f"output {path}" if path else "the output", computed[path], known.value)
         if model.training:  # else nobody asked the session what it left in them
             for key, value in self.recorder.written.items():
                 self._compare(f"variable {key} after the run", got.after.get(key, got.before.get(key)), value)

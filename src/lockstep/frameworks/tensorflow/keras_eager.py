@@ -10,7 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import keras
@@ -29,20 +29,23 @@ from lockstep.frameworks.tensorflow.guards import CreatedVariable, record_create
 from lockstep.frameworks.tensorflow.layer_lines import LayerLines
 from lockstep.frameworks.tensorflow.loading import Loads
 from lockstep.frameworks.tensorflow.optimizing import make_optimizer
+from lockstep.frameworks.tensorflow.own_loop import KerasLoop, Loop
 from lockstep.frameworks.tensorflow.subjects import Apart
-from lockstep.ground import trials
+from lockstep.ground import sparse, trials
 from lockstep.ground.failures import RecordingError
 from lockstep.ground.fill import cotangent, takes_values
 from lockstep.ground.records import ONLY_INPUT
 from lockstep.ground.structure import same_bits
 from lockstep.program import Program
+from lockstep.recorder import keras_layers
 from lockstep.recorder.generators import Generators
 from lockstep.recorder.modules import Sources
 from lockstep.recorder.objective import scalar
 from lockstep.subjects import (
-    AS_WRITTEN,
+    NOTHING_MORE,
     NOTHING_WANTED,
-    Execution,
+    TRAINING_LOSS,
+    Ask,
     Instance,
     Mode,
     Objective,
@@ -69,6 +72,24 @@ _MOST_BRANCHES = 5
 """How many draws, one behind the other, may decide what is drawn next."""
 
 
+@dataclass(frozen=True)
+class Said:
+    """What the user says of a model besides the function that makes it.
+
+    Attributes:
+        inputs_as: Input -> how the model is given it, where that is not to be found out.
+        labels: The inputs that are labels, which it is not given.
+        loop: The training loop that it has; None without one.
+    """
+
+    inputs_as: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    loop: Loop | None = None
+
+
+NOTHING_SAID = Said()
+
+
 class KerasEager(Subject):
     """A function `build()` that makes a layer, a model or a module, as a subject."""
 
@@ -76,7 +97,7 @@ class KerasEager(Subject):
         self,
         build: Callable[[], Any],
         label: str,
-        inputs_as: Mapping[str, str] = MappingProxyType({}),
+        said: Said = NOTHING_SAID,
         apart: Apart | None = None,
     ) -> None:
         if isinstance(build, keras.layers.Layer):
@@ -84,7 +105,7 @@ class KerasEager(Subject):
                 f"lockstep.keras was given the {type(build).__name__} {build.name!r}; it takes a function that makes "
                 "a new one each time it is called."
             )
-        self._build, self._inputs_as = build, inputs_as
+        self._build, self._said = build, said
         self.label = label
         self._apart = apart  # None of a function that Lockstep was handed: it is known to this process alone
         self._called_as: list[Form] = []  # found by the first call of all
@@ -92,7 +113,9 @@ class KerasEager(Subject):
     @property
     def offers(self) -> Offers:
         """What it can do."""
-        return Offers(optimizer=True, training=True, execution=True)
+        return Offers(
+            optimizer=True, training=True, execution=True, compiled=True, own_loop=self._said.loop is not None
+        )
 
     @property
     def sources(self) -> Sources | None:
@@ -122,15 +145,26 @@ class KerasEager(Subject):
     def build(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Makes the model; its variables come with the first run."""
         del wanted  # it runs as it is asked
-        return EagerInstance(self.label, self._build, mode, inputs, self._called_as, self._inputs_as)
+        return EagerInstance(self.label, self._build, mode, inputs, self._called_as, self._said)
 
     def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> EagerInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
         return self.build(mode, inputs, wanted)
 
     def make_optimizer(self, make: Callable[[], Any] | None, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
-        """Makes what the user's function returns: a Keras optimizer, or one of `tf.compat.v1.train` in a graph."""
+        """Makes what the user's function returns: a Keras optimizer, or one of `tf.compat.v1.train` in a graph.
+
+        Without a function it is the one that the model is compiled with; None of a model that is not.
+        """
+        make = make or self._compiled_with()
         return None if make is None else make_optimizer(make, shapes, self.label, eagerly=True, names=names)
+
+    def _compiled_with(self) -> Callable[[], Any] | None:
+        used = for_a_build(self._build)
+        with used.active(), Generators().active(), running.users_code(self.label, "making its optimizer"):
+            model = used.function if isinstance(used.function, keras.layers.Layer) else used.function()
+        optimizer = getattr(model, "optimizer", None)  # a model that was never compiled has no such attribute
+        return None if optimizer is None else lambda: optimizer
 
 
 class EagerInstance(Instance):
@@ -143,10 +177,9 @@ class EagerInstance(Instance):
         mode: Mode,
         inputs: Arrays,
         called_as: list[Form] | None = None,
-        inputs_as: Mapping[str, str] = MappingProxyType({}),
+        said: Said = NOTHING_SAID,
     ) -> None:
-        self._label, self._mode, self._build, self._given = label, mode, build, inputs
-        self._inputs_as = inputs_as
+        self._label, self._mode, self._build, self._given, self._said = label, mode, build, inputs, said
         self._called_as = [] if called_as is None else called_as
         self._forms: tuple[Form, ...] = ()
         self._make()
@@ -178,15 +211,22 @@ class EagerInstance(Instance):
                 if self._is_ready:
                     self._notes = (*self._notes, _READY)
                 self._layer = made if self._is_ready else made()
+            if keras_layers.is_layer(self._layer):
+                raise InputError(
+                    f"build() returned the Keras 2 model {self._layer.name} ({type(self._layer).__module__}), and "
+                    'runtime = "keras" takes one of Keras 3. Give it runtime = "keras2" (lockstep.keras2 in Python).'
+                )
             if not callable(self._layer):
                 raise InputError(f"build() returned a {type(self._layer).__name__}, which cannot be called.")
             self._forms = (
-                tuple(self._called_as) or self._forms or calling.forms(self._layer, self._inputs, self._inputs_as)
+                tuple(self._called_as)
+                or self._forms
+                or calling.forms(self._layer, self._given_to_it, self._said.inputs_as, self._said.labels)
             )
             self._model = self._layer
             if mode.functional:
                 with self._users_code("building"):
-                    self._model, notes = _functional(self._layer, inputs, self._forms[0])
+                    self._model, notes = _functional(self._layer, self._features(inputs), self._forms[0])
                 self._notes = (*self._notes, *notes)
         # What follows begins here: later calls draw as the first one does, whatever was drawn in between.
         self._built_generators = self._generators.copy()
@@ -203,6 +243,55 @@ class EagerInstance(Instance):
         return self
 
     @property
+    def own_loop(self) -> KerasLoop | None:
+        """Trains a new model of its kind by the user's own loop."""
+        loop = self._said.loop
+        if loop is None or not self._mode.training or self._mode.functional:
+            return None
+        return KerasLoop(self._again, loop, self._said.labels)
+
+    def _again(self) -> EagerInstance:
+        return EagerInstance(self._label, self._build, self._mode, self._given, self._called_as, self._said)
+
+    @property
+    def batch(self) -> Any:
+        """Its inputs, labels included, as tensors."""
+        return self._inputs
+
+    @property
+    def called(self) -> str:
+        """How the model is called, as a person says it."""
+        return self._forms[0].told
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns what the model is called with."""
+        return self._forms[0].arguments(self._inputs)
+
+    def keyed(self) -> list[tuple[str, Any]]:
+        """Returns its variables under their keys."""
+        return self._keyed()
+
+    @contextlib.contextmanager
+    def all_steps(self, *, traced: bool) -> Iterator[None]:
+        """Surrounds all steps of a training loop of the user's own; its model has its variables inside."""
+        functions = _functions_run(eagerly=False) if traced else _untraced(eagerly=True)
+        with self._used.active():
+            self._make_variables()
+            with functions:
+                yield
+
+    @contextlib.contextmanager
+    def one_step(self, draws: Sequence[ForwardDraw] | None) -> Iterator[tuple[RecordedDraws, int]]:
+        """Surrounds one of them: it draws what a call of the model draws, as often as such a call is made.
+
+        Gives the tool that it draws with, and how many seeds one call asks for.
+        """
+        given, asked = self._to_be_drawn(draws)
+        tool = RecordedDraws(self._mode.randomness, given)
+        with self._running(tool, self._start()):
+            yield tool, len(asked)
+
+    @property
     def layer(self) -> Any:
         """What `build()` made."""
         return self._layer
@@ -215,7 +304,7 @@ class EagerInstance(Instance):
         """
         if isinstance(self._layer, keras.Model):
             return self._layer
-        arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._inputs)
+        arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._features(self._inputs))
         # For batches of any size, unless the code insists on the one that it is checked with.
         model, notes = _functional(self._layer, arrays, self._forms[0], any_batch=True)
         if notes:
@@ -252,15 +341,7 @@ class EagerInstance(Instance):
             for v, name, key in zip(weights, names, unique_keys(names), strict=True)
         )
 
-    def run(
-        self,
-        setting: Setting,
-        *,
-        repeats: int = 0,
-        draws: Sequence[ForwardDraw] | None = None,
-        objective: Objective | None = None,
-        execution: Execution = AS_WRITTEN,
-    ) -> Trace:
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace:
         """Calls the model once; the very first call also makes its variables.
 
         In the initial setting the random operations of the call have to interleave with the initializers as they do
@@ -271,7 +352,7 @@ class EagerInstance(Instance):
 
         def run() -> Trace:
             with self._used.active(), self._on(setting.inputs):
-                return self._run(setting, repeats, draws, objective, execution)
+                return self._run(setting, ask)
 
         return self._called_in_some_form(run)
 
@@ -311,15 +392,8 @@ class EagerInstance(Instance):
         finally:
             self._inputs, self._asked = before
 
-    def _run(
-        self,
-        setting: Setting,
-        repeats: int,
-        draws: Sequence[ForwardDraw] | None,
-        objective: Objective | None,
-        execution: Execution,
-    ) -> Trace:
-        start = time.perf_counter()
+    def _run(self, setting: Setting, ask: Ask) -> Trace:
+        start, draws, objective, execution = time.perf_counter(), ask.draws, ask.objective, ask.execution
         tool, drawn = self._tool, self._generators
         initial = setting.kind == "initial"
         if not initial:
@@ -358,8 +432,8 @@ class EagerInstance(Instance):
             training_loss=None if total is None else np.asarray(total),
             gradients={key: gradient for key, gradient in differentials.items() if gradient is not None},
             unconnected=tuple(key for key, gradient in differentials.items() if gradient is None),
-            created=tuple(str(c) for c in self._repeat(repeats)),
-            calls=1 + repeats,
+            created=tuple(str(c) for c in self._repeat(ask.repeats)),
+            calls=1 + ask.repeats,
             draws=tool.draws,
             forward_draws=None if initial else self._drawn(tool, draws),
             repeated_draws=int(tool.unaligned),
@@ -380,6 +454,7 @@ class EagerInstance(Instance):
         draws: Sequence[ForwardDraw] | None = None,
         *,
         inputs: Arrays | None = None,
+        objective: Objective | None = None,
     ) -> Program:
         """Calls the model once and returns what it computed, operation by operation; its variables end as before.
 
@@ -387,15 +462,18 @@ class EagerInstance(Instance):
             values: Variable key -> value to start from.
             draws: As of `run`.
             inputs: Other inputs than it was built for; None: those.
+            objective: As of `Followed.program`.
         """
 
         def follow() -> Program:
             with self._used.active(), self._on(inputs):
-                return self._program(values, draws)
+                return self._program(values, draws, objective)
 
         return self._called_in_some_form(follow)
 
-    def _program(self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None) -> Program:
+    def _program(
+        self, values: Mapping[str, np.ndarray], draws: Sequence[ForwardDraw] | None, objective: Objective | None
+    ) -> Program:
         self._make_variables()
         # A buffer of its own for each: it is what tells a variable's value from another's.
         self._assign({key: np.array(value) for key, value in values.items()})
@@ -406,7 +484,8 @@ class EagerInstance(Instance):
         drawn = self._built_generators.copy()
         with _untraced(eagerly=True), self._running(tool, drawn), private.watched_operations(recorder):
             outputs = self._call()
-        program = with_values(recorder.recorded(dict(flatten(outputs))), before)
+            loss = {} if objective is None else {TRAINING_LOSS: self._training_loss(objective, outputs)}
+        program = with_values(recorder.recorded({**dict(flatten(outputs)), **loss}), before)
         program.leave_unchanged(set(program.writes) - set(changed(before, self._values())))
         self._assign(before)
         return program
@@ -448,6 +527,12 @@ class EagerInstance(Instance):
             return tuple(ForwardDraw(seed) for seed in tool.taken)
         drawn = zip(asked, tool.taken, strict=True)
         return tuple(draw._replace(seed=seed) for draw, seed in drawn if draw is not None and draw.used)
+
+    @property
+    def _given_to_it(self) -> Any:
+        """The inputs as the user's code gets them: each sparse one is one sparse tensor."""
+        inputs = self._inputs
+        return sparse.composed(inputs, tf.SparseTensor) if isinstance(inputs, Mapping) else inputs
 
     def _named_inputs(self) -> Mapping[str, Any]:
         return self._inputs if isinstance(self._inputs, Mapping) else {ONLY_INPUT: self._inputs}
@@ -504,14 +589,18 @@ class EagerInstance(Instance):
         arguments = {"training": self._mode.training} if self._takes_training else {}
         self._called = True
         with self._users_code("running"):
-            returned = self._form.call(self._model, self._inputs, arguments)
+            returned = self._form.call(self._model, self._given_to_it, arguments)
         self._called_as[:] = self._forms[:1]  # what fails from here on is not how it is called
         return returned
 
     @property
     def _form(self) -> Form:
         """How the model is called: a functional one that a layer was put into takes what it was made of."""
-        return self._forms[0] if self._model is self._layer else calling.AS_GIVEN
+        return self._forms[0] if self._model is self._layer else calling.without(self._said.labels, calling.AS_GIVEN)
+
+    def _features(self, inputs: Any) -> Any:
+        """Returns the inputs that are no labels."""
+        return calling.without_labels(inputs, self._said.labels)
 
     def _call_compiled(self, *, xla: bool) -> tuple[Any, list[Any]]:
         """Calls the model in a `tf.function`; returns what it returned, and the layer's losses of that call.
@@ -529,7 +618,7 @@ class EagerInstance(Instance):
             # None, unlike False, leaves an enclosed `jit_compile` of the user's own what it is.
             self._compiled[xla] = tf.function(call, jit_compile=True if xla else None)
         with self._users_code(f"running in tf.function{'(jit_compile=True)' if xla else ''}"):
-            returned, losses = self._compiled[xla](self._inputs)
+            returned, losses = self._compiled[xla](self._given_to_it)
         return returned, losses
 
     def _training_loss(self, objective: Objective, returned: Any) -> Any:
@@ -538,7 +627,7 @@ class EagerInstance(Instance):
             loss = _weighted(returned, objective.paths)
         else:
             with self._users_code("computing loss(outputs, batch)"):
-                loss = tf.convert_to_tensor(objective.loss(returned, self._inputs))
+                loss = tf.convert_to_tensor(objective.loss(returned, self._given_to_it))
             try:
                 scalar(loss)
             except RecordingError as error:
@@ -727,8 +816,12 @@ def _functional(layer: Any, inputs: Arrays, form: Form, *, any_batch: bool = Fal
         return layer, ("called as it is: a functional model takes Keras layers only",)
     if isinstance(inputs, Mapping):
         symbolic = {
-            n: keras.Input(batch_shape=_batch_shape(a, any_batch), dtype=_symbolic_dtype(a), name=n)
-            for n, a in inputs.items()
+            name: keras.Input(
+                batch_shape=_batch_shape(inputs[name], any_batch), dtype=_symbolic_dtype(inputs[name]), name=name
+            )
+            if name in inputs
+            else _sparse_input(name, inputs, any_batch)
+            for name in sparse.as_given(inputs)
         }
     else:
         symbolic = keras.Input(batch_shape=_batch_shape(inputs, any_batch), dtype=_symbolic_dtype(inputs))
@@ -737,6 +830,13 @@ def _functional(layer: Any, inputs: Arrays, form: Form, *, any_batch: bool = Fal
         return keras.Model(inputs=symbolic, outputs=dict(flatten(form.call(layer, symbolic, {})))), ()
     except Exception as error:  # whatever the user's code raises when it is traced symbolically
         return layer, (f"called as it is: no functional model can be made of it ({brief(error)})",)
+
+
+def _sparse_input(whole: str, inputs: Mapping[str, np.ndarray], any_batch: bool) -> Any:
+    shape: tuple[int | None, ...] = tuple(int(size) for size in inputs[whole + sparse.SHAPE])
+    shape = (None, *shape[1:]) if any_batch else shape
+    dtype = _symbolic_dtype(inputs[whole + sparse.VALUES])
+    return keras.Input(batch_shape=shape, dtype=dtype, sparse=True, name=whole)
 
 
 def _symbolic_dtype(array: np.ndarray) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,21 @@ class Call:
     attributes: tuple[Any, ...]
     outputs: int
 
+    @cached_property
+    def double(self) -> Call:
+        """The same in float64."""
+        return self._widened(_SINGLE)
+
+    @cached_property
+    def double_for_halves(self) -> Call:
+        """The same in float64, where it is in half precision too."""
+        return self._widened(_SINGLE | _HALF)
+
+    def _widened(self, narrow: frozenset[Any]) -> Call:
+        flat = self.attributes
+        widened = (_widened(value, narrow) for value in flat[1::2])
+        return Call(self.type, tuple(x for pair in zip(flat[::2], widened, strict=True) for x in pair), self.outputs)
+
 
 def call(kind: str, given: Mapping[str, Any], inputs: Sequence[Any], outputs: int) -> Call:
     """Completes the attributes of an operation by what its inputs imply and by the defaults of its definition.
@@ -39,7 +53,19 @@ def call(kind: str, given: Mapping[str, Any], inputs: Sequence[Any], outputs: in
         given: Attributes as the graph or the eager runtime tells them; None for one that it does not tell.
         inputs: The tensors that it reads, in order.
         outputs: How many tensors it gives.
+
+    Raises:
+        KernelError: TensorFlow's definition of the operation has no such attribute. The eager runtime would pass over
+            it, and compute something else than was asked for.
+
+    >>> call("Sigmoid", {"alpha": 0.5}, [tf.constant([1.0])], 1)
+    Traceback (most recent call last):
+    lockstep.common.errors.KernelError: TensorFlow's Sigmoid has no attribute alpha; it has T.
     """
+    unknown = [n for n, value in given.items() if value is not None and not _is_known(kind, n)]
+    if unknown:
+        known = ", ".join(_definition(kind)) or "none"
+        raise KernelError(f"TensorFlow's {kind} has no attribute {', '.join(sorted(unknown))}; it has {known}.")
     implied = _implied(kind, given, inputs)
     flat: list[Any] = []
     for name, default in _definition(kind).items():
@@ -66,8 +92,10 @@ class TensorFlowKernels:
         Raises:
             KernelError: TensorFlow cannot run it on these inputs.
         """
-        with _refusals(operation):
+        try:
             return self._run(operation, inputs)
+        except _REFUSALS as error:
+            raise _refused(operation, error) from error
 
     def run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool = False) -> list[Any]:
         """Runs an operation in float64, with `halves` what is in half precision too.
@@ -75,34 +103,41 @@ class TensorFlowKernels:
         Raises:
             KernelError: TensorFlow has no such kernel, or cannot run it on these inputs.
         """
-        with _refusals(operation):
+        try:
             return self._run_double(operation, inputs, halves=halves)
+        except _REFUSALS as error:
+            raise _refused(operation, error) from error
 
     def execute(self, call: Call, inputs: list[Any]) -> list[Any]:
         """Runs what an operation comes to."""
         return _execute(call, inputs)
 
     def _run(self, operation: Operation, inputs: Sequence[Any]) -> list[Any]:
-        given = [tf.convert_to_tensor(value) for value in inputs]
+        given = [_tensor(value) for value in inputs]
         if operation.type == "Reshape":
             return [tf.reshape(given[0], operation.attributes["shape"])]
-        return self.execute(operation.call, given)
+        return self.execute(_call_of(operation, given), given)
 
     def _run_double(self, operation: Operation, inputs: Sequence[Any], *, halves: bool) -> list[Any]:
         if operation.type in _OF_BITS:
             return self._run(operation, [_as_it_was(operation, value) for value in inputs])
         narrow = _SINGLE | _HALF if halves else _SINGLE
-        given = [_double(tf.convert_to_tensor(value), narrow) for value in inputs]
+        given = [self._double(value, narrow) for value in inputs]
         if operation.type == "Reshape":
             return [tf.reshape(given[0], operation.attributes["shape"])]
         if operation.family == "FusedBatchNorm":
             return _batch_norm(operation, given)
         if operation.type == "LRN":
             return [_local_response(operation, given[0])]
-        flat = operation.call.attributes
-        widened = tuple(_widened(value, narrow) for value in flat[1::2])
-        attributes = tuple(item for pair in zip(flat[::2], widened, strict=True) for item in pair)
-        return self.execute(Call(operation.call.type, attributes, operation.call.outputs), given)
+        own = _call_of(operation, given)
+        return self.execute(own.double_for_halves if halves else own.double, given)
+
+    def _double(self, value: Any, narrow: frozenset[Any]) -> Any:
+        """Casts a value by an operation of its own, as `tf.cast` takes ten times as long as what it runs."""
+        if isinstance(value, np.ndarray) and value.dtype == np.float32:
+            return tf.constant(value.astype(np.float64))
+        given = _tensor(value)
+        return self.execute(_to_double(given.dtype), [given])[0] if given.dtype in narrow else given
 
     def derivatives(self, program: Program) -> dict[int, np.ndarray]:
         """Differentiates all floating outputs; see `lockstep.program.kernels.Kernels`."""
@@ -127,16 +162,28 @@ class TensorFlowKernels:
         )
 
 
-@contextlib.contextmanager
-def _refusals(operation: Operation) -> Iterator[None]:
-    """Turns what TensorFlow raises about one operation into an error of ours.
+def _call_of(operation: Operation, given: Sequence[Any]) -> Call:
+    """Returns how an operation is run; what was put into a program, as it was relaid, has no call of its own."""
+    if operation.call is None:
+        return call(operation.type, operation.attributes, given, len(operation.outputs))
+    known: Call = operation.call
+    return known
 
-    A kernel refuses by an `OpError`, an attribute or an input that does not fit by a `TypeError` or a `ValueError`.
-    """
-    try:
-        yield
-    except (tf.errors.OpError, TypeError, ValueError) as error:
-        raise KernelError(f"TensorFlow cannot run {operation.type}: {error}") from error
+
+_REFUSALS = (tf.errors.OpError, TypeError, ValueError)
+"""A kernel refuses by an `OpError`, an attribute or an input that does not fit by a `TypeError` or a `ValueError`."""
+
+
+def _refused(operation: Operation, error: Exception) -> KernelError:
+    """Turns what TensorFlow raises about one operation into an error of ours."""
+    return KernelError(f"TensorFlow cannot run {operation.type}: {error}")
+
+
+def _tensor(value: Any) -> Any:
+    """Returns a value as a tensor; of what is one already the conversion would take longer than most operations."""
+    if isinstance(value, tf.Tensor):
+        return value
+    return tf.constant(value) if isinstance(value, np.ndarray) else tf.convert_to_tensor(value)
 
 
 def has_state(kind: str) -> bool:
@@ -159,8 +206,11 @@ def _execute(complete: Call, inputs: list[Any]) -> list[Any]:
     return list(private.execute(complete.type, complete.outputs, inputs, complete.attributes))
 
 
-def _double(value: Any, narrow: frozenset[Any]) -> Any:
-    return tf.cast(value, tf.float64) if value.dtype in narrow else value
+@cache
+def _to_double(dtype: Any) -> Call:
+    """Returns the operation that casts a dtype to float64."""
+    types = _Type(dtype.as_datatype_enum), _Type(tf.float64.as_datatype_enum)
+    return Call("Cast", ("SrcT", types[0], "DstT", types[1], "Truncate", False), 1)
 
 
 def _as_it_was(operation: Operation, value: Any) -> Any:
@@ -264,6 +314,11 @@ def _default(attribute: Any) -> Any:
     if kind == "shape":
         return tf.TensorShape(value.shape)
     return {"int": value.i, "float": value.f, "bool": value.b, "string": value.s}.get(kind)
+
+
+def _is_known(kind: str, name: str) -> bool:
+    """Whether an operation has an attribute; what begins with an underscore is a note of TensorFlow's."""
+    return name.startswith("_") or name in _definition(kind) or private.op_def(kind) is None
 
 
 @cache

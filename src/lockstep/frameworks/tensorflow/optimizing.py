@@ -14,6 +14,7 @@ from lockstep.common.errors import InputError
 from lockstep.frameworks.tensorflow import running
 from lockstep.ground.failures import RecordingError
 from lockstep.recorder.optimizing import GraphOptimizer, Update, describe
+from lockstep.recorder.train_op import NotAloneError
 from lockstep.tf1 import private
 
 # Keras's name of an optimizer's variable, behind that of the variable it belongs to -> its role. By class, as
@@ -89,6 +90,8 @@ def make_optimizer(
                 if not hasattr(made, "apply_gradients") and callable(made):
                     return KerasOptimizer(made, shapes, label, names)
             return GraphOptimizer(make, shapes)
+    except NotAloneError:
+        raise
     except RecordingError as error:
         raise InputError(f"{label}: {error}") from error
 
@@ -187,11 +190,24 @@ def _last(name: str) -> str:
     return re.sub("[^A-Za-z0-9_]", "_", name.rpartition("/")[2].partition("#")[0])
 
 
+def configuration_of(optimizer: Any) -> Mapping[str, Any]:
+    """Returns a Keras optimizer's configuration; with a schedule that cannot be serialized, all but the schedule.
+
+    Schedules are written for training, not for saving: one without `get_config` is as good as any other.
+    """
+    try:
+        found: Mapping[str, Any] = optimizer.get_config()
+    except NotImplementedError:
+        # What Keras's optimizers are made with they keep under the same names.
+        return {name: value for name, value in vars(optimizer).items() if not name.startswith("_")}
+    return found
+
+
 def describe_keras(optimizer: Any) -> dict[str, Any] | None:
     """Describes a Keras optimizer by its configuration, and one of `tf.compat.v1.train` likewise; None of others."""
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return describe(optimizer)
-    configuration = optimizer.get_config()
+    configuration = configuration_of(optimizer)
     base = next((c.__name__ for c in type(optimizer).__mro__ if c.__name__ in _CLASSES), "")
     kind, names, fixed = _CLASSES.get(base, ("", {}, {}))
     arguments: dict[str, Any] = {**fixed, **{ours: configuration.get(theirs) for ours, theirs in names.items()}}

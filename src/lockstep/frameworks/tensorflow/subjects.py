@@ -5,11 +5,13 @@ Importing this imports no TensorFlow; making a subject does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lockstep.common.errors import InputError
-from lockstep.subjects import Subject
+from lockstep.common.values import shown
+from lockstep.subjects import Described, Subject
+from lockstep.subjects.users_functions import name_of
 
 Apart = Callable[[Mapping[str, str]], Subject]
 """Makes the same subject for a process of its own that has these environment variables too."""
@@ -26,10 +28,17 @@ def tf1_graph(forward: Callable[..., Any], *, label: str | None = None) -> Subje
     _require_callable(forward, "tf1_graph", "a function forward(inputs, training)")
     from lockstep.frameworks.tensorflow.tf1_graph import TF1Graph
 
-    return TF1Graph(forward, label or _name_of(forward))
+    return TF1Graph(forward, label or name_of(forward))
 
 
-def keras(build: Callable[[], Any], *, label: str | None = None, inputs_as: Mapping[str, str] | None = None) -> Subject:
+def keras(
+    build: Callable[[], Any],
+    *,
+    label: str | None = None,
+    inputs_as: Mapping[str, str] | None = None,
+    train_step: str | Callable[..., Any] | None = None,
+    labels: Sequence[str] = (),
+) -> Subject:
     """Wraps a function that makes a Keras layer or model (or a callable `tf.Module`) as a subject, run eagerly.
 
     Args:
@@ -37,38 +46,52 @@ def keras(build: Callable[[], Any], *, label: str | None = None, inputs_as: Mapp
         label: What reports call it; its module and name by default.
         inputs_as: Input -> how the model is given it: `"0"`, `"1"` for a position, or the name of a keyword or of an
             input of the model; by default that is found out.
+        train_step: The training loop that it has: `train_step(model, batch)`, which does one training step; a function
+            of the model alone that returns `step(batch)`; `"fit"` or `"train_on_batch"` of a compiled model.
+        labels: The inputs that are labels, which the model is not given: `y` of Keras's loops.
     """
     _require_callable(build, "keras", "a function build() that returns a layer or model")
-    from lockstep.frameworks.tensorflow.keras_eager import KerasEager
-
-    return KerasEager(build, label or _name_of(build), inputs_as or {})
+    return _keras(build, label or name_of(build), inputs_as or {}, None, (train_step, tuple(labels)))
 
 
-def named(
-    runtime: str, function: Callable[..., Any], label: str, apart: Apart, inputs_as: Mapping[str, str] | None = None
+def _keras(
+    build: Callable[[], Any],
+    label: str,
+    inputs_as: Mapping[str, str],
+    apart: Apart | None,
+    trained: tuple[str | Callable[..., Any] | None, tuple[str, ...]],
 ) -> Subject:
-    """Makes the subject that a configuration describes.
+    from lockstep.frameworks.tensorflow.keras_eager import KerasEager, Said
+    from lockstep.frameworks.tensorflow.own_loop import KERAS_LOOPS, Loop
 
-    Args:
-        runtime: `"tf1"` or `"keras"`.
-        function: The function that its entry names.
-        label: What reports call it.
-        apart: Makes it for a process of its own.
-        inputs_as: As of `keras`.
-    """
-    if runtime == "tf1":
-        return tf1_graph(function, label=label)
-    from lockstep.frameworks.tensorflow.keras_eager import KerasEager
+    step, labels = trained
+    if step is not None and not callable(step) and step not in KERAS_LOOPS:
+        raise InputError(
+            f'train_step is {shown(step)}; it must be a function train_step(model, batch), "fit" or "train_on_batch".'
+        )
+    return KerasEager(build, label, Said(inputs_as, labels, None if step is None else Loop(step)), apart)
 
-    return KerasEager(function, label, inputs_as or {}, apart)
+
+def prepare(runtime: str) -> None:
+    """Does what has to be done before a side's code is imported: `tf.estimator`, where TensorFlow has none."""
+    if runtime == "estimator":
+        from lockstep.recorder import estimator_stand_in
+
+        estimator_stand_in.install()
+
+
+def of(described: Described) -> Subject:
+    """Makes the subject that a configuration describes: of TF1 code, or a model of Keras 3."""
+    if described.runtime != "keras":
+        from lockstep.frameworks.tensorflow.tf1_graph import TF1Graph
+
+        told = described.original
+        own = told.own_loss, told.own_optimizer
+        return TF1Graph(described.function, described.label, told.description, own)
+    trained = described.train_step, described.labels
+    return _keras(described.function, described.label, described.inputs_as, described.apart, trained)
 
 
 def _require_callable(value: object, wrapper: str, expected: str) -> None:
     if not callable(value):
         raise InputError(f"lockstep.{wrapper} expects {expected}; it was given a {type(value).__name__}.")
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    module = getattr(function, "__module__", None)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{module}.{name}" if module else name

@@ -19,12 +19,14 @@ from lockstep.frameworks.tensorflow.draws import RecordedDraws
 from lockstep.frameworks.tensorflow.graph_races import races
 from lockstep.ground import trials
 from lockstep.ground.failures import RecordingError
+from lockstep.ground.training import TrainingStep
 from lockstep.program import Program
-from lockstep.recorder import graph, operations
+from lockstep.recorder import graph, operations, originals
 from lockstep.recorder.modules import Sources
 from lockstep.subjects import (
-    AS_WRITTEN,
+    NOTHING_MORE,
     NOTHING_WANTED,
+    Ask,
     Execution,
     Instance,
     Mode,
@@ -40,16 +42,31 @@ from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
 
 
 class TF1Graph(Subject):
-    """A function `forward(inputs, training)` as a subject."""
+    """A function `forward(inputs, training)`, a `model_fn` or a script as a subject.
 
-    def __init__(self, forward: Callable[..., Any], label: str) -> None:
+    Args:
+        forward: What builds it.
+        label: What reports call it.
+        original: What it is where it is no plain `forward`, as of `recorder.originals.adapted`.
+        own: Whether its program states its loss, and makes its training step, itself.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        label: str,
+        original: Mapping[str, Any] | None = None,
+        own: tuple[bool, bool] = (False, False),
+    ) -> None:
         self._forward = forward
         self.label = label
+        self._original, self._own = original, own
+        self._built_for: Arrays | None = None
 
     @property
     def offers(self) -> Offers:
         """What it can do."""
-        return Offers(optimizer=True, training=True)
+        return Offers(optimizer=True, training=True, own_loss=self._own[0], own_optimizer=self._own[1])
 
     @property
     def sources(self) -> Sources | None:
@@ -79,9 +96,11 @@ class TF1Graph(Subject):
         used = for_a_build(self._forward)
         try:
             with used.active(), running.users_code(self.label, f"building ({running.describe(mode)})"), tf1_code():
-                model = graph.build(used.function, inputs, mode.training, tool)
+                original = originals.adapted(used.function, self._original)
+                model = graph.build(original, inputs, mode.training, tool)
         except RecordingError as error:
             raise InputError(str(error)) from error
+        self._built_for = inputs
         return GraphInstance(self.label, model, mode, inputs, tool.taken, used=used)
 
     def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> GraphInstance:
@@ -91,11 +110,20 @@ class TF1Graph(Subject):
     def make_optimizer(self, make: Callable[[], Any] | None, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's function returns: an optimizer in a graph of its own."""
         del names  # its variables are called as their keys
-        if make is None:
-            return None
         from lockstep.frameworks.tensorflow.optimizing import make_optimizer
 
-        return make_optimizer(make, shapes, self.label, eagerly=False)
+        if make is not None:
+            return make_optimizer(make, shapes, self.label, eagerly=False)
+        if not self._own[1] or self._built_for is None:
+            return None
+        from lockstep.recorder import train_op
+
+        inputs, used = self._built_for, for_a_build(self._forward)
+        original = originals.adapted(used.function, self._original)
+        with used.active(), contextlib.suppress(train_op.NotAloneError):
+            make = train_op.optimizer_of(lambda: original.anew(inputs))
+            return make_optimizer(make, shapes, self.label, eagerly=False)
+        return None
 
 
 class GraphInstance(Instance):
@@ -121,6 +149,12 @@ class GraphInstance(Instance):
         self._label, self._model, self._mode, self._taken = label, model, mode, seeds_taken
         self._inputs, self._sources = named(inputs), sources
         self._drawn: tuple[tuple[ForwardDraw, ...], int] | None = None
+        self._starting: Mapping[str, np.ndarray] = {}
+
+    def starting_from(self, values: Mapping[str, np.ndarray]) -> GraphInstance:
+        """Has it start from these values, by the keys of its variables, where it is given none: those of a file."""
+        self._starting = values
+        return self
 
     @property
     def followed(self) -> GraphInstance:
@@ -131,6 +165,21 @@ class GraphInstance(Instance):
     def perturbed(self) -> GraphInstance:
         """Itself."""
         return self
+
+    @property
+    def self_training(self) -> GraphInstance | None:
+        """Itself, where its program makes a training step."""
+        return None if self._model.train_op is None else self
+
+    def train(self, values: Mapping[str, np.ndarray], count: int, objective: Objective) -> list[TrainingStep]:
+        """Trains by the program's own training step; see `recorder.train_op.train`."""
+        from lockstep.recorder import train_op
+
+        def run(given: Mapping[str, np.ndarray]) -> Trace:
+            return self.run(Setting("given", dict(given)), Ask(objective=objective))
+
+        with self._used.active(), self._told("training"):
+            return train_op.train(self._model, self._inputs, values, count, run)
 
     @property
     def switched(self) -> GraphInstance:
@@ -147,19 +196,11 @@ class GraphInstance(Instance):
         """The inventory, in order of creation."""
         return self._model.variables
 
-    def run(
-        self,
-        setting: Setting,
-        *,
-        repeats: int = 0,
-        draws: Sequence[ForwardDraw] | None = None,
-        objective: Objective | None = None,
-        execution: Execution = AS_WRITTEN,
-    ) -> Trace:
+    def run(self, setting: Setting, ask: Ask = NOTHING_MORE) -> Trace:
         """Runs the graph once; see `GraphModel.run`."""
-        del repeats, draws, execution  # a graph cannot make variables when it runs, and its seeds are part of it
+        # A graph cannot make variables when it runs, and its seeds are part of it: only an objective asks for more.
         inputs = _named(setting.inputs)
-        trace = self.run_changed(setting.values, inputs, threads=0, objective=objective)
+        trace = self.run_changed(setting.values, inputs, threads=0, objective=ask.objective)
         if not inputs:
             return trace
         drawn, unknown = self._draws(trace.before, inputs)
@@ -195,6 +236,7 @@ class GraphInstance(Instance):
         differentiated: bool = False,
     ) -> Trace:
         start = time.perf_counter()
+        values = {**self._starting, **values}
         with self._used.active(), self._told("running"):
             got = self._model.run(values, {**self._inputs, **inputs}, config=config, differentiated=differentiated)
         duration_s = time.perf_counter() - start
@@ -213,7 +255,8 @@ class GraphInstance(Instance):
             forward_draws=drawn,
             repeated_draws=unknown,
             drawn=self._model.drawn,
-            notes=(self._used.note,) if self._used.note else (),
+            skipped_updates=self._model.skipped_updates,
+            notes=(*((self._used.note,) if self._used.note else ()), *self._model.notes),
             duration_s=duration_s,
         )
 
@@ -268,6 +311,7 @@ class GraphInstance(Instance):
         from lockstep.environments.recorder_process import rerun
 
         inputs = {**self._inputs, **inputs}
+        values = {**self._starting, **values}
         return rerun(self._model, values, inputs, other_kernels(), differentiated=objective is not None)
 
     def run_elsewhere(self, values: Mapping[str, np.ndarray], variables: Mapping[str, str]) -> Trace:
@@ -278,7 +322,7 @@ class GraphInstance(Instance):
         """
         from lockstep.environments.recorder_process import rerun
 
-        return rerun(self._model, values, self._inputs, variables)
+        return rerun(self._model, {**self._starting, **values}, self._inputs, variables)
 
     def program(
         self,
@@ -286,6 +330,7 @@ class GraphInstance(Instance):
         draws: Sequence[ForwardDraw] | None = None,
         *,
         inputs: Arrays | None = None,
+        objective: Objective | None = None,
     ) -> Program:
         """Follows what the graph computes, operation by operation.
 
@@ -293,6 +338,7 @@ class GraphInstance(Instance):
             values: Variable key -> value before the run.
             draws: Not looked at: a graph's draws are part of it.
             inputs: Other inputs than it was built for; None: those.
+            objective: As of `Followed.program`.
 
         Raises:
             ProgramError: It cannot be followed.
@@ -300,9 +346,12 @@ class GraphInstance(Instance):
         del draws
         from lockstep.frameworks.tensorflow.graph_program import program_of
 
+        if objective is not None:
+            self._differentiate(objective)
         with self._used.active(), self._told("running"):
             given = {**self._inputs, **_named(inputs)}
-            return program_of(self._model, values, given, sources=self._sources)
+            starting, loss = {**self._starting, **values}, objective is not None
+            return program_of(self._model, starting, given, sources=self._sources, with_loss=loss)
 
     def close(self) -> None:
         """Drops the graph."""

@@ -18,13 +18,15 @@ import tensorflow as tf
 from lockstep.common.arrays import MAX_DIMENSIONS, numpy_dtype
 from lockstep.common.errors import InputError
 from lockstep.common.values import brief, said
-from lockstep.files.checkpoints.formats import Format, write_safetensors
+from lockstep.files.checkpoints import npz
+from lockstep.files.checkpoints.formats import Format, write_npz, write_safetensors
 from lockstep.frameworks.tensorflow.keras_eager import EagerInstance
 from lockstep.ground.failures import RecordingError
 from lockstep.ground.restoring import Held
 from lockstep.ground.tensors import TensorFile
 from lockstep.traces.trace import flatten
 
+_WRITERS = {Format.SAFETENSORS: write_safetensors, Format.NPZ: write_npz}
 _SYSTEMS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
@@ -40,10 +42,10 @@ def save(instance: EagerInstance, path: Path, kind: Format) -> None:
         InputError: The model cannot be written in that format.
     """
     with instance.in_place(), _told(f"the candidate cannot be written as {kind}"):
-        if kind is Format.SAFETENSORS:
+        if kind in _WRITERS:
             values = instance.values()
             held = {key: Held(tuple(value.shape), value.dtype.name) for key, value in values.items()}
-            write_safetensors(path, held, values.__getitem__)
+            _WRITERS[kind](path, held, values.__getitem__)
         elif kind is Format.TF_CHECKPOINT:
             tf.train.Checkpoint(model=instance.layer).write(str(path))
         elif kind is Format.WEIGHTS_H5:
@@ -61,6 +63,8 @@ def load(instance: EagerInstance, path: Path, kind: Format) -> None:
     with instance.in_place(), _told(f"what was written as {kind} cannot be loaded into the candidate"):
         if kind is Format.SAFETENSORS:
             instance.assign(read_safetensors(path, [record.key for record in instance.variables]))
+        elif kind is Format.NPZ:
+            instance.assign(read_arrays(path, [record.key for record in instance.variables]))
         elif kind is Format.TF_CHECKPOINT:
             restored = tf.train.Checkpoint(model=instance.layer).read(str(path))
             restored.assert_existing_objects_matched().assert_consumed()
@@ -93,6 +97,19 @@ def run_archive(path: Path, inputs: Any) -> tuple[dict[str, np.ndarray], dict[st
         tensors = tf.nest.map_structure(tf.convert_to_tensor, inputs)
         outputs = {place: np.asarray(leaf) for place, leaf in flatten(model(tensors, training=False))}
     return outputs, EagerInstance.values_of(model)
+
+
+def read_arrays(path: Path, wanted: list[str]) -> Mapping[str, np.ndarray]:
+    """Returns the arrays of these names, out of a `.npz` file.
+
+    Raises:
+        InputError: The file is no such file, is damaged, or lacks one.
+    """
+    held = npz.read_file(path)
+    missing = [key for key in wanted if key not in held]
+    if missing:
+        raise InputError(f"{path.name} lacks {len(missing)} variables, the first is {missing[0]}.")
+    return {key: held[key] for key in wanted}
 
 
 def read_safetensors(path: Path, wanted: list[str]) -> Mapping[str, np.ndarray]:

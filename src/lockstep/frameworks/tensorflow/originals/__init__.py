@@ -1,0 +1,1 @@
+"""Models that are files, as graphs whose weights are variables."""
