@@ -129,7 +129,20 @@ def test_training_steps_need_a_loss_and_optimizers():
     assert verdicts(check(trajectory=0))["trajectory"] == "not asked for"
 
 
-def test_a_step_counter_that_the_model_reads_goes_along():
+@pytest.mark.parametrize("made_by_others", [False, True])
+def test_a_step_counter_that_the_model_reads_goes_along(made_by_others):
+    """Also where other code of the process made one: in eager mode TensorFlow has one for all, in its default graph."""
+    others = v1.get_default_graph().get_collection_ref(v1.GraphKeys.GLOBAL_STEP)
+    others[:] = [tf.Variable(7, dtype=tf.int64, trainable=False)] if made_by_others else []
+    before = list(others)
+    try:
+        goes_along()
+        assert [step is kept for step, kept in zip(others, before, strict=True)] == [True] * len(before)
+    finally:
+        others.clear()
+
+
+def goes_along():
     def counting(inputs, training):
         rate = tf.cast(train.get_or_create_global_step(), tf.float32)
         return v1.layers.dense(inputs["x"], 4, name="dense") * (1.0 + 0.1 * rate)

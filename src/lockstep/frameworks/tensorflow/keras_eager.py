@@ -188,6 +188,7 @@ class EagerInstance(Instance):
         build, mode, inputs = self._build, self._mode, self._given
         self._tool = RecordedDraws(mode.randomness)
         self._initial: dict[int, np.ndarray] = {}
+        self._global_steps: list[Any] = []
         self._notes: tuple[str, ...] = ()
         self._lines = LayerLines()
         self._loads = Loads()
@@ -564,6 +565,7 @@ class EagerInstance(Instance):
         """What surrounds the user's code: its modules, its random numbers, a look at the variables that it makes."""
         with (
             self._used.active(),
+            running.with_global_steps(self._global_steps),
             drawn.active(),
             tool.scope(),
             tf.variable_creator_scope(drawn.create_variable),

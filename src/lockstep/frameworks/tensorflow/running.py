@@ -7,6 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,25 @@ def users_code(label: str, doing: str, *, foreign: bool = False) -> Iterator[Non
         raise SubjectError(
             f"{label} failed while {doing}: {kind}: {first_line(error)}{advice}", side=label, doing=doing
         ) from (None if foreign else error)
+
+
+@contextlib.contextmanager
+def with_global_steps(of_model: list[Any]) -> Iterator[None]:
+    """Surrounds the user's eager code: the global steps that it finds are those that the same model made before.
+
+    TensorFlow keeps the step in the default graph, which in eager mode is one for the whole process: a model would read
+    the step that somebody else's code made, where the original makes its own.
+    """
+    import tensorflow as tf
+
+    found = tf.compat.v1.get_default_graph().get_collection_ref(tf.compat.v1.GraphKeys.GLOBAL_STEP)
+    of_others = list(found)
+    found[:] = of_model
+    try:
+        yield
+    finally:
+        of_model[:] = found
+        found[:] = of_others
 
 
 def describe(mode: Mode) -> str:
