@@ -3,13 +3,17 @@
 The cases here are those that once ended otherwise, one of each kind; `tools/fuzz` has the kinds by the thousand.
 """
 
+import gc
+import hashlib
 import io
 import os
 import re
 import struct
 import sys
+import threading
 import time
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -236,6 +240,47 @@ def test_a_pattern_that_is_slow_on_every_name_ends_too(monkeypatch):
     slow = ".*.*.*.*="  # the fourth power of the name's length
     with pytest.raises(InputError, match="takes too long"):
         align(records(*(f"{'a' * 70}{i}" for i in range(200))), [], ignore=[slow])
+
+
+def test_what_other_threads_compute_is_no_patterns_time():
+    """A framework compiles in threads of its own, and releases Python's lock while it does."""
+    ended = threading.Event()
+
+    def busy():
+        while not ended.is_set():
+            hashlib.sha256(bytes(10_000_000))
+
+    others = [threading.Thread(target=busy) for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        begin = time.process_time()
+        with patterns.limited(0.2):
+            while time.process_time() - begin < 0.6:
+                time.sleep(0.01)
+    finally:
+        ended.set()
+        for other in others:
+            other.join()
+
+
+def test_what_this_thread_computes_is():
+    def forever():
+        with patterns.limited(0.2):
+            while True:
+                sum(range(1000))
+
+    with pytest.raises(patterns.TooLongError):
+        forever()
+
+
+def test_the_garbage_collector_is_no_patterns_time(monkeypatch):
+    seen = []
+    pattern = patterns.Pattern("(a|b)+c")
+    monkeypatch.setattr(pattern, "_compiled", SimpleNamespace(search=lambda name: seen.append(gc.isenabled())))
+    pattern.search("abc")
+    assert seen == [False]
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("case", BROKEN)
