@@ -12,7 +12,7 @@ import numpy as np
 from lockstep.causes.hypotheses import layout
 from lockstep.causes.hypotheses.case import Case, Cause, alike, close, short, tried
 from lockstep.localise import activations
-from lockstep.localise.budget import shaped
+from lockstep.localise.budget import largest_ordinary, shaped
 from lockstep.program import Operation
 from lockstep.program.kernels import Kernels
 from lockstep.results.pitfalls import Slug
@@ -139,21 +139,29 @@ def relation(case: Case) -> Iterator[Cause]:
     yield from layout.relation_by_order(ours, theirs)
     if not all(array.dtype.kind in "iufc" and np.isfinite(array).all() for array in (ours, theirs)):
         return
+    rows = ours, theirs
+    ours, theirs = _without_masked(ours, theirs)
     large = np.abs(ours) > 0.01 * np.abs(ours).max(initial=0.0)
     if large.sum() > 1:
         factor = float(np.median(theirs[large] / ours[large]))
-        if factor and np.allclose(theirs, factor * ours, rtol=1e-6, atol=1e-7 * float(np.abs(theirs).max())):
+        if factor and not close(factor, 1.0) and alike(factor * ours, theirs):
             yield from unbiased(case, factor)
             yield Cause(
                 f"the candidate's values are {short(factor)} times the reference's",
                 "constant-factor",
                 f"multiply by {short(1.0 / factor)}",
             )
-    yield from _by_row(ours, theirs)
+    yield from _by_row(*rows)
     offset = theirs - ours
-    spread = float(np.ptp(offset))
+    spread = float(np.ptp(offset)) if offset.size else np.inf
     if spread <= 1e-6 * float(np.abs(offset).max()):
         yield Cause(f"the candidate's values are the reference's plus {short(offset.reshape(-1)[0])}", "offset")
+
+
+def _without_masked(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what both hold but where both have the same large number, which leaves something out of a softmax."""
+    masked = (np.abs(ours) > largest_ordinary(ours)) & (ours == theirs)
+    return ours[~masked], theirs[~masked]
 
 
 def _by_row(ours: np.ndarray, theirs: np.ndarray) -> Iterator[Cause]:

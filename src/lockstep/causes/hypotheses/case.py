@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.common.errors import KernelError
-from lockstep.localise.budget import Part, Standard, is_text
+from lockstep.localise.budget import Part, Standard, is_text, largest_ordinary
 from lockstep.localise.findings import Blame
 from lockstep.program import Operation, Program
 from lockstep.program.dialect import LEAST_FUSED_EPSILON, Trait, having
@@ -402,11 +402,14 @@ def listed(operations: Sequence[Operation]) -> str:
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are the same but for rounding; of text, the same."""
+    """Whether two arrays are the same but for rounding; of text, the same.
+
+    Beside the -1e9 that leaves something out of a softmax, the scale is that of the other values: on its own any two
+    arrays would be alike.
+    """
     if is_text(a) or is_text(b):
         return bool(np.array_equal(a, b))
-    largest = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
-    return bool(np.allclose(a, b, rtol=1e-6, atol=1e-7 * largest, equal_nan=True))
+    return bool(np.allclose(a, b, rtol=1e-6, atol=1e-7 * largest_ordinary(b), equal_nan=True))
 
 
 def why_epsilon(*numbers: float) -> str:

@@ -23,6 +23,7 @@ from lockstep.causes.hypotheses.case import (
     short,
     tried,
 )
+from lockstep.localise.budget import largest_ordinary
 from lockstep.localise.findings import Blame
 from lockstep.program import Operation, Program
 from lockstep.program.dialect import Trait, having, traits
@@ -216,8 +217,18 @@ def masked(case: Case) -> Iterator[Cause]:
             if mask is None or mask.all() or not different.any() or (different & ~mask).any():
                 continue
             if 2 * int(different.sum()) >= int(mask.sum()):
-                yield Cause(f"the values differ only where {what} {word}", "mask", "mask as the reference does")
+                told = f"the values differ only where {what} {word}"
+                if any(_left_out(array, different) for array in (ours, theirs)):
+                    yield Cause(told, "mask", "mask as the reference does")
+                else:  # both compute something there, each in its way
+                    yield Cause(told, vague=True)
                 return
+
+
+def _left_out(array: np.ndarray, where: np.ndarray) -> bool:
+    """Whether a side leaves out what is there: by one number for all, or by one that is far beyond all others."""
+    there = array[where]
+    return bool((there == there[0]).all()) or bool((np.abs(there) > largest_ordinary(array)).all())
 
 
 def _read_elsewhere(case: Case) -> Iterator[Cause]:

@@ -27,11 +27,15 @@ _NEAR = 40
 def masks_turned_over(region: Region) -> Iterator[Edit]:
     """What tells which elements count is turned over."""
     for tensor, name, value in _masks(region):
+        reader = next(iter(region.readers(tensor)), None)
+        told, fix = f"{name} is inverted; with 1 - {name}", name
+        if region.candidate.is_constant(tensor) and reader is not None:
+            told, fix = f"that {reader.place.name} reads is inverted; with its opposite", "it"
         cause = Cause(
-            f"the mask {name} is inverted; with 1 - {name} the difference vanishes",
+            f"the mask {told} the difference vanishes",
             "mask",
-            f"invert {name}",
-            operations=(None, region.candidate.producers.get(tensor) or next(iter(region.readers(tensor)), None)),
+            f"invert {fix}",
+            operations=(None, region.candidate.producers.get(tensor) or reader),
         )
         yield edit.changed(region.candidate, tensor, value, lambda given: turned_over(given[0]), cause)
 
@@ -73,7 +77,9 @@ def _masks(region: Region) -> Iterator[tuple[int, str, np.ndarray]]:
     for operation in region.theirs:
         for tensor in operation.inputs:
             spec = region.candidate.specs[tensor]
-            if tensor in told or region.candidate.is_constant(tensor) or math.prod(spec.shape) < 2:
+            # Of constants, the masks of attention: a short list of numbers says axes or sizes.
+            other = region.candidate.is_constant(tensor) and len(spec.shape) < 2
+            if tensor in told or other or math.prod(spec.shape) < 2:
                 continue
             told.add(tensor)
             value = region.runs.value(tensor)
