@@ -135,6 +135,38 @@ def attention(*, exchanged=False, turned=False, scale=0.5):
     return forward
 
 
+def causal(*, turned=False, scale_first=False, selects=True):
+    """Attention with a table of positions; what comes later is left out by a constant mask."""
+
+    def forward(x, training):
+        query, key = (tf.reshape(layers.dense(x, 8, name=n), [2, 6, 8]) for n in ("query", "key"))
+        near = v1.get_variable("near", [6, 6])
+        scores = tf.matmul(query, key, transpose_b=True)
+        scores = scores / 2.0 + near if scale_first else (scores + near) / 2.0
+        earlier = tf.linalg.band_part(tf.ones([6, 6]), -1, 0)
+        if selects:
+            kept = tf.cast(earlier, tf.bool)
+            scores = tf.where(~kept if turned else kept, scores, -1e9)
+        else:
+            scores = scores * earlier - 1e9 * (1.0 - earlier)
+        return tf.matmul(tf.nn.softmax(scores), tf.reshape(x, [2, 6, 8]))
+
+    return forward
+
+
+def density(half, *, by_logarithms=True):
+    """The logarithm of a Gaussian's density, written as it is defined or by logarithms throughout."""
+
+    def forward(x, training):
+        mean, spread = tf.split(layers.dense(x, 8, name="out"), 2, 1)
+        if by_logarithms:
+            return -0.5 * tf.square((x[:, :4] - mean) * tf.exp(half * spread)) - spread - 0.9189385
+        sigma = tf.exp(spread)
+        return tf.math.log(tf.exp(-tf.square((x[:, :4] - mean) / sigma) / 2.0) / sigma / 2.5066283)
+
+    return forward
+
+
 def reset(*, after, rounds=4):
     """A GRU by hand, whose reset gate is applied before or after the product."""
 
@@ -327,6 +359,21 @@ ONE_MISTAKE = {
         Pair(read_along(), read_along(backwards=True), (12, 8)),
         "wrong-input",
         "other end",
+    ),
+    "a number folded into others": (
+        Pair(density(-1.0, by_logarithms=False), density(-0.5)),
+        "constant-factor",
+        "use -1",
+    ),
+    "a constant mask turned over": (
+        Pair(causal(selects=False), causal(turned=True), (12, 8)),
+        "mask",
+        "reads is inverted",
+    ),
+    "scaled too early, before what is masked": (
+        Pair(causal(selects=False), causal(scale_first=True), (12, 8)),
+        "operation-order",
+        "elsewhere",
     ),
     "a mask turned over": (Pair(attention(), attention(turned=True), (12, 8)), "mask", "1 - "),
 }

@@ -171,6 +171,29 @@ class Counterfactual:
             off = (off - seen - set(given)) | {tensor for tensor in seen if self._is_off(tensor, values[tensor])}
         return Outcome(outputs, frozenset(wrong), off)
 
+    def residual(self, edit: Edit | None = None) -> np.ndarray:
+        """Returns how far what is returned and left behind is off, with an edit: each end in units of its size.
+
+        Raises:
+            KernelError: The edit does not fit, or what comes of it is not finite.
+        """
+        values: dict[int, Any] = {}
+        if edit is not None:
+            self._rerun(edit, values)
+        pieces: list[np.ndarray] = []
+        for theirs, tensor in self._ends:
+            ours = self.value_of_reference(tensor)
+            if ours is None or ours.dtype.kind != "f":
+                continue
+            made = self._kernels.numpy(self._read(theirs, values, {} if edit is None else edit.sources))
+            value = shaped(made, ours.shape)
+            if value is not None:
+                pieces.append((value - ours).reshape(-1) / (largest_ordinary(ours) or 1.0))
+        found = np.concatenate(pieces) if pieces else np.zeros(0)
+        if not np.isfinite(found).all():
+            raise KernelError("what comes of it is not finite")
+        return found
+
     def settled(self, edit: Edit) -> Counterfactual:
         """Returns the same runs with an edit made for good, on top of which others can be tried.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -15,6 +16,7 @@ from lockstep.causes.hypotheses.case import Cause, close, short, why_epsilon
 from lockstep.causes.repairs import edit
 from lockstep.causes.repairs.edit import Edit
 from lockstep.causes.repairs.region import Region
+from lockstep.common.errors import KernelError
 from lockstep.program import Operation, Program
 from lockstep.program.dialect import Trait, having, traits
 from lockstep.results.pitfalls import Slug
@@ -25,6 +27,17 @@ _EPSILON = 0.5
 """What keeps a root, a quotient or a logarithm from zero is smaller than this; 1 is part of a function."""
 _MULTIPLIED = having(Trait.MULTIPLIES) | {"GatherV2"}
 """Families whose result is scaled: an attention's scores, an embedding."""
+_MOST_FITTED, _MOST_GROUPS, _MOST_SOLVED = 12, 2, 10
+"""Numbers that are solved for, places of one number that are, and steps on the way to it."""
+_STEP = 1e-3
+"""Relative: how far a number is moved to see what it does."""
+_ALONG = 0.3
+"""The cosine between what is wrong and what a number does, below which the number is not what is wrong."""
+_SHARES = (1.0, 0.5, 0.25)
+"""Of a step, where the whole of it makes matters worse."""
+_SOLVED = 0.01
+"""What may be left of a difference."""
+_UNTOLD = Cause("")
 _MOST_PACES = 8
 """Numbers between 0 and 1 of one layer among which a pace and what is left of 1 are looked for."""
 
@@ -69,6 +82,48 @@ def _of_one_kind(numbers: Sequence[_Number], theirs: Operation, value: float) ->
         if fits != value and math.isfinite(fits) and fits not in told:
             told.add(fits)
             yield ours, fits
+
+
+def fitted_numbers(region: Region) -> Iterator[Edit]:
+    """A number that the reference folded into others: what is left of an error tells it."""
+    near = dict.fromkeys((o.type, slot, value) for o, slot, value in _numbers(region.candidate, region.theirs))
+    for kind, slot, value in itertools.islice(reversed(near), _MOST_FITTED):
+        everywhere = _numbers(region.candidate, region.candidate.operations)
+        operations = [o for o, at, number in everywhere if (o.type, at, number) == (kind, slot, value)]
+        alone = [(o,) for o in operations] if 1 < len(operations) <= _MOST_GROUPS else []
+        for group in (*itertools.islice(region.alike(operations), _MOST_GROUPS), *alone):
+            with contextlib.suppress(KernelError):  # with a number on the way, what follows is not finite
+                number = _solved(region, group, slot, value)
+                if number is not None:
+                    yield _told_of_number(region, group, slot, (None, number), value)[1]
+
+
+def _solved(region: Region, group: Sequence[Operation], slot: int, value: float) -> float | None:
+    """Returns the number with which least of the error is left (Gauss-Newton); None where too much is."""
+
+    def left(number: float) -> np.ndarray:
+        reads = [(operation, slot) for operation in group]
+        return region.runs.residual(edit.with_constants(region.candidate, reads, number, _UNTOLD))
+
+    number, now = value, region.runs.residual()
+    start = off = float(np.linalg.norm(now))
+    for _ in range(_MOST_SOLVED):
+        step = _STEP * (abs(number) or 1.0)
+        slope = (left(number + step) - now) / step
+        steep = float(np.linalg.norm(slope))
+        if not steep or abs(float(slope @ now)) < _ALONG * off * steep:
+            break
+        move = -float(slope @ now) / steep**2
+        for share in _SHARES:
+            then = left(number + share * move)
+            if float(np.linalg.norm(then)) < off:
+                break
+        else:
+            break
+        number, now, off = number + share * move, then, float(np.linalg.norm(then))
+        if off < _SOLVED**2 * start:
+            break
+    return number if off < _SOLVED * start else None
 
 
 def other_rates(region: Region) -> Iterator[Edit]:
@@ -180,13 +235,14 @@ def _times(number: float, given: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _told_of_number(
-    region: Region, group: Sequence[Operation], slot: int, wanted: tuple[Operation, float], found: float
+    region: Region, group: Sequence[Operation], slot: int, wanted: tuple[Operation | None, float], found: float
 ) -> tuple[int, Edit]:
     """Returns an edit, and how far-fetched it is: another number of what is read alike comes first."""
     ours, number = wanted
     theirs = group[0]
     read_by = {o.family for o in region.readers(theirs.outputs[0])}
-    read_there = {o.family for o in region.reference.operations if not set(ours.outputs).isdisjoint(o.inputs)}
+    given = () if ours is None else ours.outputs
+    read_there = {o.family for o in region.reference.operations if not set(given).isdisjoint(o.inputs)}
     updates = theirs.outputs[0] in region.updating
     pitfall: Slug = "momentum" if updates else _pitfall_of_number(theirs, read_by, number)
     what = pitfall if pitfall in ("epsilon", "momentum") else f"the constant of {theirs.type}"

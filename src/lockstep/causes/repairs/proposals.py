@@ -48,6 +48,7 @@ PROPOSALS: tuple[Callable[[Region], Iterator[Edit]], ...] = (
     recurrent.unpacked_backwards,
     recurrent.turned_round,
     wiring.exchanged_tensors,
+    numbers.fitted_numbers,
     cones.functions_as_the_reference_has_them,
     steps.missing_steps,
     steps.surplus_steps,
