@@ -42,7 +42,7 @@ TABLES = {
     ("reference",): CONFIGURATION["$defs"]["side"],
     ("candidate",): CONFIGURATION["$defs"]["side"],
     ("inputs", "x"): CONFIGURATION["$defs"]["input"],
-    **{(name,): CONFIGURATION["properties"][name] for name in ("variables", "outputs", "tolerance", "checkpoint")},
+    **{(name,): CONFIGURATION["properties"][name] for name in ("variables", "outputs", "tolerance", "checkpoint", "metrics")},
 }
 """Path of a table -> its schema."""
 ALONG = {
