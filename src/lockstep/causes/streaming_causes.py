@@ -86,8 +86,12 @@ def _guesses(case: Case) -> Iterator[Cause]:
     yield from _weights(case)
     yield from _at_the_threshold(case)
     yield from _given_otherwise(case)
-    yield from _identified(case)
+    ours, theirs = (_called(case, side) for side in ("reference", "candidate"))
+    if ours and theirs and not set(ours) & set(theirs):
+        yield Cause(f"the reference reports {ours[0]}, and the candidate {theirs[0]}", f"report {ours[0]}")
     yield from _scaled(case)
+    if ours and not theirs:
+        yield Cause(f"the reference reports {ours[0]}, and the candidate something else", f"report {ours[0]}")
 
 
 def _accumulated(case: Case) -> Iterator[Cause]:
@@ -223,19 +227,11 @@ def _given_otherwise(case: Case) -> Iterator[Cause]:
                 )
 
 
-def _identified(case: Case) -> Iterator[Cause]:
-    """Both sides are well-known metrics, and not the same."""
+def _called(case: Case, side: str) -> list[str]:
+    """Returns which well-known metrics a side reports, as far as its values tell."""
     labels, path = case.roles.labels, case.roles.predictions
     if labels is None or path is None:
-        return
-    ours, theirs = (_called(case, side, labels, path) for side in ("reference", "candidate"))
-    if ours and theirs and not set(ours) & set(theirs):
-        yield Cause(f"the reference reports {ours[0]}, and the candidate {theirs[0]}", f"report {ours[0]}")
-    elif ours and not theirs:
-        yield Cause(f"the reference reports {ours[0]}, and the candidate something else", f"report {ours[0]}")
-
-
-def _called(case: Case, side: str, labels: str, path: str) -> list[str]:
+        return []
     seen = [case.courses[course].batches for course in (GIVEN, GENERIC)]
     data = [_data(case, batches[: count + 1], labels, path) for batches in seen for count in range(len(batches))]
     values = [value for course in (GIVEN, GENERIC) for value in case.after(side, course)]

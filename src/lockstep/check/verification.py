@@ -16,7 +16,7 @@ from lockstep.check.collecting import Collector
 from lockstep.check.compared_before import ComparedBefore
 from lockstep.check.forced_runs import ForcedRuns
 from lockstep.check.judging import Judge, Traces
-from lockstep.check.metric_questions import MetricQuestions, Metrics, MetricWishes
+from lockstep.check.metric_questions import NO_METRICS, MetricQuestions, Metrics, MetricWishes
 from lockstep.check.proof.trials import labelled
 from lockstep.check.provenance import provenance_of
 from lockstep.check.questions import Questions, Situation
@@ -364,7 +364,8 @@ class Check:
             if settled is not None and settled.question:
                 say.answered("variables-match", [settled.finding], "exact")
                 for name in _AFTER_NAMES:
-                    say.answered(name, [_NAMES_FIRST], "")
+                    unstated = name == "metrics" and self._wishes.metrics == MetricWishes()
+                    say.answered(name, [Finding(Verdict.NOT_ASKED, NO_METRICS) if unstated else _NAMES_FIRST], "")
                 return False
             if settled is not None and settled.rules.parts:
                 built, first = self.sides.cut(built, first, settled.rules.parts)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.common.errors import InputError
+from lockstep.ground.failures import RecordingError
 from lockstep.ground.streaming import Batch, Course, Seen, leaves, rebuilt
 
 Streamed = Callable[[Sequence[Course]], "list[Seen] | None"]
@@ -33,29 +33,29 @@ class Roles:
     labels: str | None = None
     weights: str | None = None
 
-    def predictions_of(self, batch: Batch, label: str) -> np.ndarray:
+    def predictions_of(self, batch: Batch) -> np.ndarray:
         """Returns a batch's predictions.
 
         Raises:
-            InputError: There are several outputs, and nobody said which they are.
+            RecordingError: There are several outputs, and nobody said which they are.
         """
         if self.predictions is None:
             known = ", ".join(batch.outputs)
-            raise InputError(
-                f"{label}: which of the outputs {known} the metrics are computed from is not known; say it, as in "
+            raise RecordingError(
+                f"which of the outputs {known} the metrics are computed from is not known; say it, as in "
                 f'[metrics] predictions = "{next(iter(batch.outputs))}".'
             )
         return batch.outputs[self.predictions]
 
-    def labels_of(self, batch: Batch, label: str) -> np.ndarray:
+    def labels_of(self, batch: Batch) -> np.ndarray:
         """Returns a batch's labels.
 
         Raises:
-            InputError: Nobody said which input they are.
+            RecordingError: Nobody said which input they are.
         """
         if self.labels is None:
-            raise InputError(
-                f"{label}: which input holds the labels is not known; say it, as in [metrics] labels = "
+            raise RecordingError(
+                "which input holds the labels is not known; say it, as in [metrics] labels = "
                 f'"{next(iter(batch.inputs)) or "label"}", or give a function metrics(outputs, batch).'
             )
         return batch.inputs[self.labels]
@@ -66,13 +66,11 @@ class Eager:
     """Functions and objects of an eager framework.
 
     Attributes:
-        label: What messages call the side.
         roles: What objects are updated with.
         tensor: Array -> the framework's tensor.
         array: The framework's tensor, or a number -> array.
     """
 
-    label: str
     roles: Roles
     tensor: Callable[[np.ndarray], Any]
     array: Callable[[Any], np.ndarray]
@@ -84,7 +82,7 @@ class Eager:
         batches since the reset as one.
 
         Raises:
-            InputError: It is neither, or what it returns is no metric.
+            RecordingError: It is neither, or what it returns is no metric.
         """
         if _arguments(function) == 0:
             return self._objects(function, courses)
@@ -113,7 +111,7 @@ class Eager:
         wrong = [key for key, value in found.items() if value.dtype.kind not in "biuf"]
         if wrong or not found:
             what = f"{found[wrong[0]].dtype} for {wrong[0]}" if wrong else "nothing"
-            raise InputError(f"{self.label}: the metrics function returned {what}; it must return numbers.")
+            raise RecordingError(f"the metrics function returned {what}; it must return numbers.")
         return found
 
     def _objects(self, make: Callable[[], Any], courses: Sequence[Course]) -> list[Seen]:
@@ -143,12 +141,12 @@ class Eager:
         for name, metric in made.items():
             updates = hasattr(metric, "update_state") or hasattr(metric, "update")
             if not updates or not any(hasattr(metric, key) for key in _READS):
-                raise InputError(
-                    f"{self.label}: the metrics function returned a {type(metric).__name__} for {name}; it must return "
+                raise RecordingError(
+                    f"the metrics function returned a {type(metric).__name__} for {name}; it must return "
                     "metric objects, with update_state and result as Keras's have, or with update and compute."
                 )
         if not made:
-            raise InputError(f"{self.label}: the metrics function returned no metric.")
+            raise RecordingError("the metrics function returned no metric.")
         return made
 
     def _reset(self, made: dict[str, Any], make: Callable[[], Any]) -> dict[str, Any]:
@@ -168,8 +166,8 @@ class Eager:
             if names == ["outputs", "batch"]:
                 update(*self.given(batch))
                 continue
-            predictions = self.tensor(self.roles.predictions_of(batch, self.label))
-            labels = self.tensor(self.roles.labels_of(batch, self.label))
+            predictions = self.tensor(self.roles.predictions_of(batch))
+            labels = self.tensor(self.roles.labels_of(batch))
             if not hasattr(metric, "update_state"):
                 update(predictions, labels)  # the order of torchmetrics
             elif self.roles.weights is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -139,7 +140,7 @@ def _metric(pair: tuple[str, str], reference: Sequence[Seen], candidate: Sequenc
             return Finding(Verdict.UNDECIDED, phrase, (f"{phrase}; give labels of both classes",), figures)
         phrase += "" if not excused else f" ({len(excused)} more with labels of one class only are not judged)"
         return Finding(Verdict.EQUIVALENT, phrase, (), figures)
-    case = Case(pair, courses, ours, theirs, asked.rerun, asked.roles, same)
+    case = Case(pair, courses, ours, theirs, asked.rerun, _about(pair, courses, asked.roles), same)
     cause = explain(case)
     first = different[0]
     phrase = f"{called} differs: {first.told(len(courses[first.course].batches))}"
@@ -148,6 +149,12 @@ def _metric(pair: tuple[str, str], reference: Sequence[Seen], candidate: Sequenc
     error = max((_error(place.values) for place in different), default=None)
     culprit = Culprit(pair[0], pair[1], "metric", text, error, None, fix=cause.fix if cause else "")
     return Finding(Verdict.DIVERGED, phrase, (phrase, *states, text), figures, (culprit,))
+
+
+def _about(pair: tuple[str, str], courses: Mapping[str, Course], roles: Roles) -> Roles:
+    """Returns what a metric is about: Keras names one of a model with several outputs behind its output."""
+    paths = [path for path in courses[GIVEN].batches[0].outputs if any(name.startswith(f"{path}_") for name in pair)]
+    return dataclasses.replace(roles, predictions=paths[0]) if roles.predictions is None and paths else roles
 
 
 def _states(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ _LOSS = "loss"
 """What Keras's models call the mean of their loss beside their metrics."""
 
 
+@contextlib.contextmanager
+def _refused(label: str) -> Iterator[None]:
+    """Says whose metrics are none."""
+    try:
+        yield
+    except RecordingError as error:
+        raise InputError(f"{label}: {error}") from error
+
+
 def in_a_graph(make: Callable[..., Any], label: str) -> Streamed:
     """Returns a user's `metrics(outputs, batch)` of TF1 code.
 
@@ -36,11 +46,8 @@ def in_a_graph(make: Callable[..., Any], label: str) -> Streamed:
         from lockstep.tf1.graph_likeness import tf1_code
 
         tf1.enable()
-        try:
-            with running.users_code(label, _DOING), tf1_code():
-                return in_graphs.of_function(make, list(courses))
-        except RecordingError as error:
-            raise InputError(f"{label}: {error}") from error
+        with _refused(label), running.users_code(label, _DOING), tf1_code():
+            return in_graphs.of_function(make, list(courses))
 
     return run
 
@@ -63,23 +70,20 @@ def of_an_estimator(
 
         tf1.enable()
         used = for_a_build(function)
-        try:
-            with used.active(), running.users_code(label, _DOING), tf1_code():
-                original: Any = originals.adapted(used.function, description)
-                found: list[Seen] | None = original.evaluated(inputs, list(courses))
-                return found
-        except RecordingError as error:
-            raise InputError(f"{label}: {error}") from error
+        with _refused(label), used.active(), running.users_code(label, _DOING), tf1_code():
+            original: Any = originals.adapted(used.function, description)
+            found: list[Seen] | None = original.evaluated(inputs, list(courses))
+            return found
 
     return run
 
 
 def eager(make: Callable[..., Any], roles: Roles, label: str) -> Streamed:
     """Returns a user's metrics: Keras's objects, or a function of outputs and batch."""
-    side = Eager(label, roles, tf.convert_to_tensor, np.asarray)
+    side = Eager(roles, tf.convert_to_tensor, np.asarray)
 
     def run(courses: Sequence[Course]) -> list[Seen]:
-        with running.users_code(label, _DOING):
+        with _refused(label), running.users_code(label, _DOING):
             return side.run(make, courses)
 
     return run
@@ -89,11 +93,11 @@ def compiled(model: Any, roles: Roles, label: str) -> Streamed | None:
     """Returns the metrics that a Keras model is compiled with; None of a model without any."""
     if not getattr(model, "compiled", False) or len(getattr(model, "metrics", ())) < 2:
         return None
-    side = Eager(label, roles, tf.convert_to_tensor, np.asarray)
+    side = Eager(roles, tf.convert_to_tensor, np.asarray)
 
     def updated(batch: Batch) -> dict[str, np.ndarray]:
         outputs, _ = side.given(batch)
-        labels = tf.convert_to_tensor(roles.labels_of(batch, label))
+        labels = tf.convert_to_tensor(roles.labels_of(batch))
         given: Any = dict.fromkeys(outputs, labels) if isinstance(outputs, Mapping) else labels
         weights = None if roles.weights is None else tf.convert_to_tensor(batch.inputs[roles.weights])
         found = model.compute_metrics(None, given, outputs, weights)
@@ -110,7 +114,7 @@ def compiled(model: Any, roles: Roles, label: str) -> Streamed | None:
 
     def run(courses: Sequence[Course]) -> list[Seen]:
         seen = []
-        with running.users_code(label, _DOING):
+        with _refused(label), running.users_code(label, _DOING):
             for course in courses:
                 model.reset_metrics()
                 after, held, alone = [], [], []

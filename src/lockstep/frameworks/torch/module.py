@@ -24,6 +24,7 @@ from lockstep.frameworks.torch.drawing import Draws
 from lockstep.frameworks.torch.layouts import conventions_of
 from lockstep.frameworks.torch.optimizing import make_optimizer
 from lockstep.ground import trials
+from lockstep.ground.failures import RecordingError
 from lockstep.ground.fill import cotangent, takes_values
 from lockstep.ground.streaming import Course, Seen
 from lockstep.program import Program
@@ -111,11 +112,14 @@ class TorchModule(Subject):
         """Returns the user's metrics: objects with `update` and `compute`, or a function of outputs and batch."""
         if make is None:
             return None
-        eager = Eager(self.label, roles, lambda array: torch.from_numpy(np.array(array)), _number)
+        eager = Eager(roles, lambda array: torch.from_numpy(np.array(array)), _number)
 
         def run(courses: Sequence[Course]) -> list[Seen]:
-            with running.users_code(self.label, "computing its metrics"), torch.no_grad():
-                return eager.run(make, courses)
+            try:
+                with running.users_code(self.label, "computing its metrics"), torch.no_grad():
+                    return eager.run(make, courses)
+            except RecordingError as error:
+                raise InputError(f"{self.label}: {error}") from error
 
         return run
 
