@@ -285,7 +285,7 @@ def test_a_configuration_names_functions(tmp_path):
 @pytest.mark.slow
 def test_tensorflow_115_has_its_metrics_recorded(tmp_path):
     try:
-        provide(EnvironmentSpec("3.7", ("tensorflow==1.15.5",)))
+        provide(EnvironmentSpec("3.7", ("tensorflow==1.15.5",)), say=lambda _: None)
     except UnavailableEnvironmentError as error:
         pytest.skip(str(error))
     right = session.run(with_metrics(tmp_path / "a", '["accuracy"]', "lockstep-tf115.toml"), steps=STEPS, quiet=True)
