@@ -6,6 +6,7 @@ import pytest
 from lockstep.check import metric_courses
 from lockstep.check.metric_courses import UncutError
 from lockstep.check.steps import metrics
+from lockstep.common.errors import SubjectError
 from lockstep.compare.tolerance import FixedTolerance
 from lockstep.results.model import Verdict, overall
 from lockstep.subjects.streaming import Eager, Roles
@@ -231,6 +232,22 @@ def test_a_metric_of_unknown_kind_differs_without_a_cause():
 
     (finding,) = judged(lambda: {"m": Mean(right)}, lambda: {"m": Mean(odd)})
     assert finding.verdict is Verdict.DIVERGED
+
+
+def test_a_guess_that_the_candidate_cannot_take_is_no_cause():
+    classes = {"": RANDOM.normal(size=(16, 4)).astype(np.float32)}
+    inputs = {"y": np.arange(16) % 4, "weight": np.ones(16, np.float32)}
+
+    def odd(outputs, labels):
+        if np.max(labels) > 3:
+            raise SubjectError("the label 4 is out of range", side="candidate", doing="computing its metrics")
+        return np.sin(outputs[:, 0]) + labels
+
+    (finding,) = judged(
+        lambda: {"m": Mean(lambda o, y: np.cos(o[:, 1]) * y)}, lambda: {"m": Mean(odd)}, classes, inputs
+    )
+    assert finding.verdict is Verdict.DIVERGED
+    assert "is not known" in finding.culprits[0].cause
 
 
 def test_metrics_are_pairs_by_their_names_and_their_ends():
