@@ -156,6 +156,23 @@ def test_who_has_no_metrics_reads_nothing_of_them():
     assert "no metrics" not in as_text(report)
 
 
+def test_compiled_metrics_without_labels_are_left_out_quietly():
+    sides = lockstep.keras(compiled), lockstep.keras(compiled)
+    report = lockstep.verify(*sides, {"x": INPUTS["x"]}, steps=STEPS)
+    assert (step(report).verdict, step(report).summary) == (
+        Verdict.NOT_ASKED,
+        "no labels were given for compiled metrics",
+    )
+    assert "no labels" not in as_text(report)
+
+
+def test_compiled_metrics_of_two_models_are_compared():
+    report = lockstep.verify(
+        lockstep.keras(compiled), lockstep.keras(compiled), INPUTS, steps=STEPS, metrics={"weights": "weight"}
+    )
+    assert step(report).verdict is Verdict.EQUIVALENT, step(report).summary
+
+
 @pytest.mark.parametrize("given", [(legacy, None), (None, migrated)])
 def test_one_side_without_metrics_is_undecided_and_told(given):
     found = step(
@@ -230,6 +247,13 @@ def test_metrics_that_need_the_model_do_not_end_a_check(tmp_path):
     found = step(session.run(configuration, steps=STEPS, quiet=True))
     assert found.verdict is Verdict.NOT_ASKED
     assert "accuracy is computed from a tensor that is no prediction" in found.summary
+
+
+def test_a_file_has_no_metrics():
+    with pytest.raises(InputError, match="a model in a file is given no labels"):
+        lockstep.verify(
+            {"saved_model": "exported", "metrics": "legacy.py:metrics"}, lockstep.keras(Model), INPUTS, steps=STEPS
+        )
 
 
 def test_a_configuration_names_functions(tmp_path):

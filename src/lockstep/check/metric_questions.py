@@ -23,6 +23,7 @@ from lockstep.subjects.streaming import Roles, Streamed
 
 Metrics = Callable[..., Any]
 NO_METRICS = "no metrics were given"
+NO_LABELS = "no labels were given for compiled metrics"
 _KEYS = ("reference", "candidate", "labels", "predictions", "weights")
 
 
@@ -110,6 +111,8 @@ class MetricQuestions:
         inputs = dict(self.inputs) if isinstance(self.inputs, Mapping) else {"": self.inputs}
         self._refuse_unknown_names(inputs)
         roles = metric_courses.roles(self.outputs, inputs, self.wishes.roles, self._known_labels())
+        if not stated and roles.labels is None:
+            return [Finding(Verdict.NOT_ASKED, NO_LABELS)]
         sides = self._sides(roles)
         if without := [side for side, one in sides.items() if one is None]:
             return [self._without(without, stated)]

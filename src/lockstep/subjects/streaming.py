@@ -55,8 +55,8 @@ class Roles:
         """
         if self.labels is None:
             raise RecordingError(
-                "which input holds the labels is not known; say it, as in [metrics] labels = "
-                f'"{next(iter(batch.inputs)) or "label"}", or give a function metrics(outputs, batch).'
+                'which input holds the labels is not known; say it, as in [metrics] labels = "label", or give a '
+                "function metrics(outputs, batch)."
             )
         return batch.inputs[self.labels]
 
