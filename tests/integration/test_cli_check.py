@@ -35,7 +35,7 @@ def test_the_quickstart_is_equivalent(quickstart):
     report = json.loads((quickstart / "out.json").read_text())
     verdicts = {step["name"]: step["verdict"] for step in report["steps"]}
     not_asked = {name for name, verdict in verdicts.items() if verdict == "not asked for"}
-    assert not_asked == {"checkpoint", "optimizer", "trajectory"}  # none is given
+    assert not_asked == {"checkpoint", "optimizer", "trajectory", "metrics"}  # none is given
     assert {verdict for name, verdict in verdicts.items() if name not in not_asked} == {"equivalent"}
 
 

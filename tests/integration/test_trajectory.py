@@ -68,14 +68,14 @@ def right():
 
 def test_twenty_steps_from_the_references_state_agree(right):
     assert right.verdict == "equivalent", right
-    assert [step.name for step in right.steps[-3:]] == ["gradients", "optimizer", "trajectory"]
-    step = right.steps[-1]
+    assert [step.name for step in right.steps[-4:]] == ["gradients", "optimizer", "trajectory", "metrics"]
+    step = right.steps[-2]
     assert step.figures["steps"] == 20
     assert "20 steps, each from the reference's state, agree" in step.summary
 
 
 def test_the_drift_is_told_next_to_the_references_own(right):
-    figures = right.steps[-1].figures
+    figures = right.steps[-2].figures
     losses, drift, own = (figures[name] for name in ("reference_losses", "drift", "own_drift"))
     assert len(losses) == len(drift) == len(own) == 20
     assert losses[-1] < 0.8 * losses[0]
@@ -84,7 +84,7 @@ def test_the_drift_is_told_next_to_the_references_own(right):
     assert max(drift) < 1e-4
     from lockstep.report.json import from_json, to_json
 
-    assert list(from_json(to_json(right)).steps[-1].figures["drift"]) == drift
+    assert list(from_json(to_json(right)).steps[-2].figures["drift"]) == drift
 
 
 def test_what_only_time_brings_out_is_found_at_its_step():
@@ -125,7 +125,7 @@ def test_training_steps_need_a_loss_and_optimizers():
         lockstep.tf1_graph(forward), lockstep.keras(Net), BATCH, rename=[(r"^(.*)$", r"net/\1")], loss=loss
     )
     assert verdicts(report)["trajectory"] == "not asked for"
-    assert report.steps[-1].summary == "training steps need a loss and the optimizers of both sides"
+    assert report.steps[-2].summary == "training steps need a loss and the optimizers of both sides"
     assert verdicts(check(trajectory=0))["trajectory"] == "not asked for"
 
 
@@ -160,7 +160,7 @@ def goes_along():
         optimizers=(lambda: train.GradientDescentOptimizer(1e-3), lambda: keras.optimizers.SGD(1e-3)),
     )  # fmt: skip
     assert report.verdict == "equivalent", report
-    losses = report.steps[-1].figures["reference_losses"]
+    losses = report.steps[-2].figures["reference_losses"]
     # The descent takes off next to nothing; the counter multiplies the outputs by 1.1, then by 1.2 / 1.1.
     assert losses[1] / losses[0] == pytest.approx(1.1**2, rel=0.02)
     assert losses[2] / losses[0] == pytest.approx(1.2**2, rel=0.02)

@@ -42,7 +42,10 @@ TABLES = {
     ("reference",): CONFIGURATION["$defs"]["side"],
     ("candidate",): CONFIGURATION["$defs"]["side"],
     ("inputs", "x"): CONFIGURATION["$defs"]["input"],
-    **{(name,): CONFIGURATION["properties"][name] for name in ("variables", "outputs", "tolerance", "checkpoint")},
+    **{
+        (name,): CONFIGURATION["properties"][name]
+        for name in ("variables", "outputs", "tolerance", "checkpoint", "metrics")
+    },
 }
 """Path of a table -> its schema."""
 ALONG = {
@@ -111,7 +114,7 @@ def with_key(path, key, value):
     if path and path[0] in ("reference", "candidate") and key in OF_FILES:
         table.clear()
         table.update(OF_FILES[key])
-    table.update(ALONG.get(key, {}) if path else {})
+    table.update(ALONG.get(key, {}) if path and path != ("metrics",) else {})
     table[key] = value
     return tree
 

@@ -18,7 +18,7 @@ from lockstep.check.steps import checkpoint as from_checkpoint
 from lockstep.common.arrays import Arrays
 from lockstep.common.errors import DamagedError, InputError, SubjectError
 from lockstep.compare.align import Alignment, Rename, TransformRule, align, renamer
-from lockstep.compare.outputs import OutputRules, again, by_paths, matched
+from lockstep.compare.outputs import OutputPaths, OutputRules, again, by_paths, matched
 from lockstep.files.checkpoints.entries import Checkpoint
 from lockstep.files.checkpoints.settings import CheckpointSettings
 from lockstep.subjects import INITIAL, Ask, Instance, Mode, Setting, Subject, Wanted
@@ -50,6 +50,7 @@ class Sides:
         subjects: Side -> subject.
         inputs: What both run on.
         rules: The rules, with those that were found meanwhile.
+        output_paths: Which output of the candidate is which, once they are matched.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Sides:
         self.subjects = {"reference": reference, "candidate": candidate}
         self.inputs, self.rules, self._say = inputs, rules, say
         self._wanted = dict.fromkeys(self.subjects, Wanted(ignore=rules.ignore))
+        self.output_paths = OutputPaths()
         self._checkpoint: Checkpoint | None = None
 
     # ---- what has to be known before they are built
@@ -173,6 +175,7 @@ class Sides:
             What was built and run, seen so, and what is to be told of it.
         """
         paths = matched(first.base.outputs, first.candidate.outputs, rules)
+        self.output_paths = paths
         if paths.changes_nothing:
             return built, first, ""
         subject = self.subjects["candidate"]

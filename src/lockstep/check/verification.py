@@ -16,6 +16,7 @@ from lockstep.check.collecting import Collector
 from lockstep.check.compared_before import ComparedBefore
 from lockstep.check.forced_runs import ForcedRuns
 from lockstep.check.judging import Judge, Traces
+from lockstep.check.metric_questions import NO_METRICS, MetricQuestions, Metrics, MetricWishes
 from lockstep.check.proof.trials import labelled
 from lockstep.check.provenance import provenance_of
 from lockstep.check.questions import Questions, Situation
@@ -71,6 +72,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
     evidence: bool | Sequence[Path] = False,
     steps: Sequence[str] = (),
     outputs: OutputRules | None = None,
+    metrics: Mapping[str, Any] | tuple[Metrics | None, Metrics | None] | None = None,
 ) -> Report:
     """Checks that the candidate computes what the reference computes, by the four steps of the guide.
 
@@ -110,6 +112,11 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             place of `True` are where source files are looked for too.
         steps: The names of the steps that are taken, as in `("variables-match", "inference-fixed")`; all by default.
         outputs: Which output of the candidate is which of the reference, and which are not compared.
+        metrics: The streaming metrics of both sides, as `(reference's, candidate's)`, or a dict with `reference`,
+            `candidate` and the names `labels`, `predictions`, `weights`. A function `metrics(outputs, batch)` of TF1
+            code returns pairs of `tf.metrics`; any other one returns numbers, of all batches as one; a function without
+            arguments makes metric objects. Without it the metrics are those that a model is compiled with, and an
+            Estimator's `eval_metric_ops`.
 
     Returns:
         The report. A difference is data in it; only `report.raise_if_diverged()` raises.
@@ -138,6 +145,7 @@ def verify(  # noqa: PLR0913 - the one entry that everything is given to
             max_memory=max_memory or MAX_MEMORY,
             search_time_s=checked_seconds(search_time),
             evidence=None if evidence is False else () if evidence is True else tuple(evidence),
+            metrics=MetricWishes.of(metrics),
         ),
     )
     with LOCK:  # seeds, Keras's names and the user's modules belong to the process: a second thread's check waits
@@ -156,6 +164,7 @@ class Wishes:
         max_memory: Bytes of the reference's values that may be held in memory.
         search_time_s: Seconds that causes are looked for in each mode.
         evidence: Where source files are looked for, for a report that holds what was seen; None: it does not.
+        metrics: The streaming metrics.
     """
 
     steps: tuple[str, ...] = step_names.NAMES
@@ -165,6 +174,7 @@ class Wishes:
     max_memory: int = MAX_MEMORY
     search_time_s: float = SEARCH_TIME_S
     evidence: tuple[Path, ...] | None = None
+    metrics: MetricWishes = field(default_factory=MetricWishes)
 
 
 class Check:
@@ -200,6 +210,7 @@ class Check:
         self._positive: frozenset[str] = frozenset()
         self._compared = ComparedBefore()
         self._constants: tuple[str, ...] = ()
+        self._metrics: list[Finding] = []
         self.checkpoint = from_checkpoint.Source(rules.checkpoint if self._takes("checkpoint") else None)
 
     def run(self) -> Report:
@@ -223,6 +234,8 @@ class Check:
                 if name == "trajectory":
                     findings = consequences.of_an_optimizer(findings, self.reporting.culprits)
                 self.reporting.answered(name, findings, training_questions.rule(name, findings, self.rule))
+            rule = "" if all(found.verdict is Verdict.NOT_ASKED for found in self._metrics) else self.rule
+            self.reporting.answered("metrics", self._metrics, rule)
         return self.report()
 
     def report(self) -> Report:
@@ -351,7 +364,8 @@ class Check:
             if settled is not None and settled.question:
                 say.answered("variables-match", [settled.finding], "exact")
                 for name in _AFTER_NAMES:
-                    say.answered(name, [_NAMES_FIRST], "")
+                    unstated = name == "metrics" and self._wishes.metrics == MetricWishes()
+                    say.answered(name, [Finding(Verdict.NOT_ASKED, NO_METRICS) if unstated else _NAMES_FIRST], "")
                 return False
             if settled is not None and settled.rules.parts:
                 built, first = self.sides.cut(built, first, settled.rules.parts)
@@ -368,7 +382,25 @@ class Check:
                 say.answered("inference-random", found, self.rule)
             say.asks("checkpoint")
             questions.from_checkpoint(situation, self.checkpoint)
+            if self._takes("metrics"):
+                say.asks("metrics")
+                self._metrics = self._ask_about_metrics(first)
         return True
+
+    def _ask_about_metrics(self, first: Traces) -> list[Finding]:
+        """Gives both sides' metrics what the reference returned from its initial values."""
+        sides = self.sides
+        outputs = self._wishes.outputs.heeded(first.reference.outputs)
+        asked = MetricQuestions(
+            sides.subjects,
+            self._wishes.metrics,
+            sides.inputs,
+            outputs,
+            sides.output_paths,
+            self._tolerance,
+            self.reporting.say,
+        )
+        return asked.answer()
 
     def _not_trained(self, why: str) -> None:
         """Tells of each step of training mode that it is not offered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import shlex
@@ -121,7 +122,14 @@ def _check(  # noqa: PLR0913 - what the command was given
         evidence=[configuration.folder] if evidence else False,
         steps=steps,
         outputs=configuration.outputs,
+        metrics=_metrics(configuration, subjects),
     )
+
+
+def _metrics(configuration: Configuration, subjects: Mapping[str, Subject]) -> dict[str, Any]:
+    """The functions of streaming metrics, and what they are about."""
+    reference, candidate = _functions(configuration, "metrics", subjects)
+    return {"reference": reference, "candidate": candidate, **dataclasses.asdict(configuration.metric_roles)}
 
 
 def _functions(

@@ -17,6 +17,7 @@ NAMES = (
     "gradients",
     "optimizer",
     "trajectory",
+    "metrics",
 )
 BEYOND = ("gradients", "optimizer", "trajectory")
 """Those that need more of training than a forward pass."""

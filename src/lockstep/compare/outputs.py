@@ -34,6 +34,7 @@ from lockstep.subjects import (
     Subject,
     Wanted,
 )
+from lockstep.subjects.streaming import Roles, Streamed
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
 
 _Value = TypeVar("_Value")
@@ -152,6 +153,9 @@ class _RenamedSubject(Subject):
         self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
     ) -> Any | None:
         return self._subject.make_optimizer(make, shapes, names)
+
+    def streaming(self, make: Callable[..., Any] | None, roles: Roles) -> Streamed | None:
+        return self._subject.streaming(make, roles)
 
     @property
     def recording(self) -> Recording | None:

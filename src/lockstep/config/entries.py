@@ -19,9 +19,17 @@ from lockstep.recorder.modules import Sources
 from lockstep.subjects import Described, Subject
 from lockstep.subjects.users_functions import ImportedFunction, ImportedScript
 
-TRAINING = ("loss", "optimizer")
-"""The keys of a side's table that name functions of its training."""
-EXAMPLES = {"entry": "forward", "loss": "loss", "optimizer": "optimizer", "train_step": "train_step"}
+TRAINING = ("loss", "optimizer", "metrics")
+"""The keys of a side's table that name functions of its training and evaluation."""
+EXAMPLES = {
+    "entry": "forward",
+    "loss": "loss",
+    "optimizer": "optimizer",
+    "train_step": "train_step",
+    "metrics": "metrics",
+    "reference": "metrics",
+    "candidate": "metrics",
+}
 
 
 def check_entry(table: Table, folder: Path) -> dict[str, Any]:
@@ -295,6 +303,7 @@ def _isolated(
         data_files=isolation.files,
         loss=checked["loss"] if "loss" in functions_in(checked) else "",
         optimizer=checked.get("optimizer", ""),
+        metrics=checked.get("metrics", ""),
         runtime=checked["runtime"],
         fresh=fresh,
         say=say or (lambda _: None),

@@ -91,6 +91,11 @@ def _refuse_what_does_not_go(table: Table, kind: str) -> None:
                 f"{table.place} has {kind} and {key}; a graph is imported by this process's TensorFlow, which runs "
                 f"what TensorFlow 1.15 to 2.21 wrote. Take {key} out."
             )
+    if "metrics" in table.values:
+        raise InputError(
+            f"{table.place} has {kind} and metrics; a model in a file is given no labels, so that no metrics are "
+            "compared with it. Take [metrics] out."
+        )
     if kind in _GRAPHS:
         for key in ("loss", "optimizer"):
             if key in table.values:

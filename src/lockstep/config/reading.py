@@ -23,9 +23,11 @@ from lockstep.config.tables import Table, kind_of, leaves, missing_file, refuse_
 from lockstep.environments.spec import EnvironmentSpec
 from lockstep.files.checkpoints.settings import CheckpointSettings
 from lockstep.ground.patterns import TooLongError, limited
+from lockstep.subjects.streaming import Roles
 from lockstep.subjects.variable_parts import PartRule
 
 _MAX_BYTES = 8 << 20
+_METRIC_ROLES = ("predictions", "labels", "weights")
 _PARSING_S = 20.0  # eight megabytes of rules take some seconds; some texts take the square of their length
 _MAX_STEPS = 100_000
 _MAX_PARTS = 32
@@ -54,6 +56,7 @@ _TABLES = (
     "variables",
     "tolerance",
     "checkpoint",
+    "metrics",
 )
 
 
@@ -81,6 +84,7 @@ class Configuration:
         outputs: Which output of the candidate is which of the reference, and which are not compared.
         steps: The names of the steps that are taken; all if there are none.
         search_time_s: Seconds that the causes of what differs are looked for in each mode; None: as Lockstep chooses.
+        metric_roles: Which output and which inputs streaming metrics are about.
     """
 
     folder: Path
@@ -101,6 +105,7 @@ class Configuration:
     outputs: OutputRules = field(default_factory=OutputRules)
     steps: tuple[str, ...] = ()
     search_time_s: float | None = None
+    metric_roles: Roles = field(default_factory=Roles)
 
     @property
     def inputs_as(self) -> dict[str, str]:
@@ -158,6 +163,7 @@ def described(tree: dict[str, Any], folder: Path, place: str) -> Configuration:
         outputs=_outputs(top.table("outputs")),
         steps=_steps(top),
         search_time_s=_search_time(top),
+        metric_roles=_metric_roles(_metrics(top)),
     )
 
 
@@ -265,7 +271,20 @@ def _side(top: Table, side: str, folder: Path) -> dict[str, Any]:
     checked = check_entry(top.table(side), folder)
     loss = check_function(top, "loss", folder)
     # What a model_fn states itself is not what was said for both sides.
-    return checked if loss is None or checked["runtime"] == "estimator" else {"loss": loss, **checked}
+    checked = checked if loss is None or checked["runtime"] == "estimator" else {"loss": loss, **checked}
+    metrics = _metrics(top)
+    function = None if metrics.values.get(side) is None else check_function(metrics, side, folder)
+    return checked if function is None else {**checked, "metrics": function}
+
+
+def _metrics(top: Table) -> Table:
+    table = top.table("metrics")
+    table.refuse_unknown(("reference", "candidate", *_METRIC_ROLES))
+    return table
+
+
+def _metric_roles(metrics: Table) -> Roles:
+    return Roles(*(metrics.text(key) for key in _METRIC_ROLES))
 
 
 def _also_generic(inputs: Table) -> bool:

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,11 @@ from lockstep.ground.claims import Claim
 from lockstep.ground.failures import RecordingError
 from lockstep.ground.folder import VERSION, TraceReader, TraceWriter
 from lockstep.ground.records import FLAGS
+from lockstep.ground.streaming import Course, Seen, packed, unpacked_seen
 from lockstep.ground.structure import same_bits
 from lockstep.ground.tensors import stored
 from lockstep.subjects import MODES, NOTHING_WANTED, Mode, Offers, Original, Recording, Subject, Wanted
+from lockstep.subjects.streaming import Roles, Streamed
 
 if TYPE_CHECKING:
     from lockstep.frameworks.tensorflow.tf1_graph import GraphInstance
@@ -64,6 +66,7 @@ class IsolatedSubject(Subject):
         say: Told what is being done.
         loss: `file.py:function` of the training loss, likewise; empty for the outputs weighted with a fixed vector.
         optimizer: `file.py:function` of the optimizer; empty where there is none.
+        metrics: `file.py:function` of its streaming metrics; empty where there is none.
         runtime: What the entry is: `"tf1"`, a function `forward`, or `"keras2"`, a function `build`.
         original: What else the configuration says of the program.
     """
@@ -78,6 +81,7 @@ class IsolatedSubject(Subject):
     say: Callable[[str], None] = field(default=lambda _: None)
     loss: str = ""
     optimizer: str = ""
+    metrics: str = ""
     runtime: str = "tf1"
     original: Original = field(default_factory=Original)
     _recorded: RecordedSubject | None = None
@@ -99,6 +103,9 @@ class IsolatedSubject(Subject):
             masks_by_rounds=self.runtime == "keras2",
             own_loss=own.own_loss,
             own_optimizer=own.own_optimizer,
+            labels=tuple((own.description or {}).get("labels", ())),
+            metrics=bool(self.metrics),
+            own_metrics=(own.description or {}).get("kind") == "estimator",
         )
 
     def environment(self) -> Mapping[str, str]:
@@ -150,6 +157,50 @@ class IsolatedSubject(Subject):
     ) -> RecordedOptimizer | None:
         """Returns what its optimizer did; see `RecordedSubject.make_optimizer`."""
         return None if self._recorded is None else self._recorded.make_optimizer(make, shapes, names)
+
+    def streaming(self, make: Callable[..., Any] | None, roles: Roles) -> Streamed | None:
+        """Returns its `metrics(outputs, batch)`, or an Estimator's `eval_metric_ops`, in its environment."""
+        del make, roles  # its recorder imports the function, which says the rest
+        estimator = (self.original.description or {}).get("kind") == "estimator"
+        if not self.metrics and not estimator:
+            return None
+        return self._streamed
+
+    def _streamed(self, courses: Sequence[Course]) -> list[Seen] | None:
+        environment = provide(self.environment_spec, say=self.say)
+        first = courses[0].batches[0]
+        told, arrays = packed(list(courses))
+        with workspace.temporary() as place:
+            work = Path(place.name)
+
+            def write(name: str, values: Mapping[str, np.ndarray]) -> None:
+                with TraceWriter(str(work / name)) as writer:
+                    writer.finish({name: writer.add(values)})
+
+            refused(lambda: write("inputs", first.inputs))
+            refused(lambda: write("given", arrays))
+            request = {
+                "entry": self.entry,
+                "metrics": self.metrics,
+                **self._stated(),
+                "folder": str(self.folder),
+                "inputs": str(work / "inputs"),
+                "given": str(work / "given"),
+                "courses": told,
+                "target": str(work / "seen"),
+            }
+            file = work / "request.json"
+            file.write_text(json.dumps(request), encoding="utf-8")
+            variables = inherited_variables({"TF_CPP_MIN_LOG_LEVEL": log_level()}, say=self.say)
+            try:
+                run_recorder(environment.python, file, variables, self.timeout_s, self.say)
+            except RecorderError as failure:
+                self._raise(failure)
+            found = TraceReader(str(work / "seen"), numpy_dtype)
+            if found.body["seen"] is None:
+                return None
+            values = {key: found.tensor(entry) for key, entry in found.body["arrays"].items()}
+            return unpacked_seen(found.body["seen"], {key: np.array(value) for key, value in values.items()})
 
     def record(
         self,

@@ -8,18 +8,19 @@ import tensorflow as tf
 
 from ..ground import sparse
 from ..ground.failures import RecordingError
+from ..ground.streaming import Course, Seen
 from ..ground.structure import flatten
-from . import estimator_stand_in, graph_losses, placeholders
+from . import estimator_stand_in, graph_losses, placeholders, streaming
 from .generators import Generators
 from .named_tensors import described
-from .operations import loss_owners
+from .operations import leading_to, loss_owners
 from .originals import Asked, Original, Stated
 from .randomness import GraphSeeds
 
 # TensorFlow 1.12 has no tf.compat.v1: it is one itself.
 v1 = getattr(tf.compat, "v1", tf)
 
-PREDICT, TRAIN = "infer", "train"
+PREDICT, TRAIN, EVAL = "infer", "train", "eval"
 """What `tf.estimator.ModeKeys` calls these modes, in every version."""
 
 _OPTIONAL = ("labels", "mode", "params", "config")
@@ -79,6 +80,26 @@ class Estimator(Original):
             _keep_losses(self._in_another_graph(inputs, TRAIN, _trained_penalties))
         return stated
 
+    def evaluated(self, inputs: Any, courses: List[Course]) -> Optional[List[Seen]]:
+        """Has `eval_metric_ops` go through courses; None without any. The predictions are given to them as they are.
+
+        Raises:
+            RecordingError: A metric is computed from tensors that are no predictions, or a prediction is not found.
+        """
+        told = self._in_another_graph(inputs, PREDICT, _names_of_predictions)
+        names = told if isinstance(told, Mapping) else {"": told}
+        with tf.Graph().as_default():
+            made = streaming.open_placeholders(courses[0].batches[0].inputs)
+            pairs = dict(self._called(made, EVAL).eval_metric_ops or {})
+            if not pairs:
+                return None
+            needs = {op.name for pair in pairs.values() for op in leading_to([pair[1]])}
+            outputs = {path: _prediction(told) for path, told in names.items()}
+            known = {path: tensor for path, tensor in outputs.items() if tensor is not None}
+            feeds = streaming.Feeds(known, {name: made[name] for name in made if made[name].op.name in needs})
+            streaming.refuse_others(pairs, feeds)
+            return streaming.run(pairs, feeds, courses)
+
     def _called(self, made: Mapping[str, Any], mode: str) -> Any:
         v1.train.get_or_create_global_step()
         features: Any = {name: tensor for name, tensor in made.items() if name not in self._labels}
@@ -115,7 +136,7 @@ class Estimator(Original):
 _TAKEN = (
     "model_fn gives no predictions in TRAIN mode, so that those of its PREDICT mode were taken there by their names"
 )
-_CALLED = {PREDICT: "PREDICT", TRAIN: "TRAIN"}
+_CALLED = {PREDICT: "PREDICT", TRAIN: "TRAIN", EVAL: "EVAL"}
 
 
 def _parameters(function: Callable[..., Any]) -> List[str]:
@@ -142,6 +163,14 @@ def _by_names(names: Any) -> Any:
     if isinstance(names, Mapping):
         return {key: _alike(told) for key, told in names.items()}
     return _alike(names)
+
+
+def _prediction(told: Tuple[str, str, str]) -> Any:
+    """Returns the tensor of an evaluation's graph that a prediction is; None where it is not there."""
+    try:
+        return _alike(told)
+    except RecordingError:
+        return None
 
 
 def _alike(told: Tuple[str, str, str]) -> Any:

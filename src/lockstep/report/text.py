@@ -30,7 +30,10 @@ _STYLES = {
 }
 _PRODUCTS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "keras": "Keras", "python": "Python"}
 _STEP_COLUMNS = 24
+NO_METRICS = ("no metrics were given", "no labels were given for compiled metrics")
+"""Where one of these is all that was not asked for, nothing is said of it: few models have streaming metrics."""
 NOTHING_GIVEN = (
+    *NO_METRICS,
     "no checkpoint was given",
     "no optimizers were given",
     "training steps need a loss and the optimizers of both sides",
@@ -178,7 +181,7 @@ def _stacked(steps: Sequence[StepReport], width: int) -> Group:
 
 def _left_out(steps: Sequence[StepReport]) -> Iterator[RenderableType]:
     """The steps without subject matter, in one line; with a reason where it is not that nothing was given."""
-    if steps:
+    if steps and [step.summary for step in steps] not in [[why] for why in NO_METRICS]:
         told = (f"{step.name} ({step.summary})" if _surprising(step) else step.name for step in steps)
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lockstep.program import Program
     from lockstep.recorder.modules import Sources
     from lockstep.subjects.loops import OwnLoop
+    from lockstep.subjects.streaming import Roles, Streamed
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 """What TensorFlow looks for oneDNN's switch in, once, when it is imported."""
@@ -349,6 +350,9 @@ class Offers:
         masks_by_rounds: Whether its framework draws in each round of a loop what its successor draws once for all
             rounds: Keras 2's recurrent dropout, in a graph.
         own_loop: Whether it is trained by a loop of the user's own (`train_step`, `fit`).
+        labels: The inputs that its user said are labels.
+        metrics: Whether its recorder imports a function of streaming metrics itself.
+        own_metrics: Whether its program may state metrics itself: those of a compiled model, an Estimator's.
     """
 
     rules: bool = True
@@ -363,6 +367,9 @@ class Offers:
     own_optimizer: bool = False
     masks_by_rounds: bool = False
     own_loop: bool = False
+    labels: tuple[str, ...] = ()
+    metrics: bool = False
+    own_metrics: bool = False
 
 
 @dataclass(frozen=True)
@@ -506,6 +513,17 @@ class Subject(abc.ABC):
     ) -> Any | None:
         """Makes what the user's function returns, or returns what it did when this was recorded; None without one."""
         del make, shapes, names
+        return None
+
+    def streaming(self, make: Callable[..., Any] | None, roles: Roles) -> Streamed | None:
+        """Returns what has its streaming metrics go through courses of batches; None without any.
+
+        Args:
+            make: The user's function of metrics; None for those that its program states itself: the metrics that a
+                model is compiled with, an Estimator's `eval_metric_ops`.
+            roles: Which output and inputs they are about.
+        """
+        del make, roles
         return None
 
     @property

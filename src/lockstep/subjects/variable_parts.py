@@ -36,6 +36,7 @@ from lockstep.subjects import (
     Subject,
     Wanted,
 )
+from lockstep.subjects.streaming import Roles, Streamed
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
 
 _FORM = "(pattern, axis, sizes), as in ('^gru/kernel$', 1, [16, 8])"
@@ -171,6 +172,9 @@ class _CutSubject(Subject):
         self, make: Callable[[], Any] | None, shapes: Mapping[str, Any], names: Mapping[str, str]
     ) -> Any | None:
         return self._subject.make_optimizer(make, shapes, names)
+
+    def streaming(self, make: Callable[..., Any] | None, roles: Roles) -> Streamed | None:
+        return self._subject.streaming(make, roles)
 
     def code(self) -> Mapping[str, str]:
         return self._subject.code()

@@ -55,6 +55,7 @@ from lockstep.subjects import (
     Subject,
     Wanted,
 )
+from lockstep.subjects.streaming import Roles, Streamed
 from lockstep.subjects.users_functions import code_of, for_a_build, sources_of
 from lockstep.tf1 import private
 from lockstep.tf1.ownership import AdoptedVariable
@@ -114,7 +115,13 @@ class KerasEager(Subject):
     def offers(self) -> Offers:
         """What it can do."""
         return Offers(
-            optimizer=True, training=True, execution=True, compiled=True, own_loop=self._said.loop is not None
+            optimizer=True,
+            training=True,
+            execution=True,
+            compiled=True,
+            own_loop=self._said.loop is not None,
+            labels=self._said.labels,
+            own_metrics=True,
         )
 
     @property
@@ -159,11 +166,22 @@ class KerasEager(Subject):
         make = make or self._compiled_with()
         return None if make is None else make_optimizer(make, shapes, self.label, eagerly=True, names=names)
 
-    def _compiled_with(self) -> Callable[[], Any] | None:
+    def streaming(self, make: Callable[..., Any] | None, roles: Roles) -> Streamed | None:
+        """Returns the user's metrics, or those that the model is compiled with."""
+        from lockstep.frameworks.tensorflow import streaming
+
+        if make is not None:
+            return streaming.eager(make, roles, self.label)
+        return streaming.compiled(self._made_for("making its metrics"), roles, self.label)
+
+    def _made_for(self, doing: str) -> Any:
         used = for_a_build(self._build)
-        with used.active(), Generators().active(), running.users_code(self.label, "making its optimizer"):
-            model = used.function if isinstance(used.function, keras.layers.Layer) else used.function()
-        optimizer = getattr(model, "optimizer", None)  # a model that was never compiled has no such attribute
+        with used.active(), Generators().active(), running.users_code(self.label, doing):
+            return used.function if isinstance(used.function, keras.layers.Layer) else used.function()
+
+    def _compiled_with(self) -> Callable[[], Any] | None:
+        # A model that was never compiled has no such attribute.
+        optimizer = getattr(self._made_for("making its optimizer"), "optimizer", None)
         return None if optimizer is None else lambda: optimizer
 
 

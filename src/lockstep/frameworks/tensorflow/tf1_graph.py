@@ -37,6 +37,7 @@ from lockstep.subjects import (
     Wanted,
     other_kernels,
 )
+from lockstep.subjects.streaming import Roles, Streamed
 from lockstep.subjects.users_functions import NOTHING, Used, code_of, for_a_build, sources_of
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
 
@@ -66,7 +67,16 @@ class TF1Graph(Subject):
     @property
     def offers(self) -> Offers:
         """What it can do."""
-        return Offers(optimizer=True, training=True, own_loss=self._own[0], own_optimizer=self._own[1])
+        labels = tuple((self._original or {}).get("labels", ()))
+        own_loss, own_optimizer = self._own
+        return Offers(
+            optimizer=True,
+            training=True,
+            own_loss=own_loss,
+            own_optimizer=own_optimizer,
+            labels=labels,
+            own_metrics=(self._original or {}).get("kind") == "estimator",
+        )
 
     @property
     def sources(self) -> Sources | None:
@@ -124,6 +134,17 @@ class TF1Graph(Subject):
             make = train_op.optimizer_of(lambda: original.anew(inputs))
             return make_optimizer(make, shapes, self.label, eagerly=False)
         return None
+
+    def streaming(self, make: Callable[..., Any] | None, roles: Roles) -> Streamed | None:
+        """Returns the user's `metrics(outputs, batch)` in a graph of its own, or an Estimator's `eval_metric_ops`."""
+        del roles  # the function says it
+        from lockstep.frameworks.tensorflow import streaming
+
+        if make is not None:
+            return streaming.in_a_graph(make, self.label)
+        if (self._original or {}).get("kind") != "estimator" or self._built_for is None:
+            return None
+        return streaming.of_an_estimator(self._forward, self._original or {}, self._built_for, self.label)
 
 
 class GraphInstance(Instance):

@@ -24,7 +24,9 @@ from lockstep.frameworks.torch.drawing import Draws
 from lockstep.frameworks.torch.layouts import conventions_of
 from lockstep.frameworks.torch.optimizing import make_optimizer
 from lockstep.ground import trials
+from lockstep.ground.failures import RecordingError
 from lockstep.ground.fill import cotangent, takes_values
+from lockstep.ground.streaming import Course, Seen
 from lockstep.program import Program
 from lockstep.recorder.modules import Sources
 from lockstep.subjects import (
@@ -41,6 +43,7 @@ from lockstep.subjects import (
     Subject,
     Wanted,
 )
+from lockstep.subjects.streaming import Eager, Roles, Streamed
 from lockstep.subjects.users_functions import code_of, for_a_build, sources_of
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord, changed
 
@@ -104,6 +107,25 @@ class TorchModule(Subject):
     def make_optimizer(self, make: Callable[..., Any] | None, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's `optimizer(parameters)` returns."""
         return None if make is None else make_optimizer(make, shapes, self.label, names)
+
+    def streaming(self, make: Callable[..., Any] | None, roles: Roles) -> Streamed | None:
+        """Returns the user's metrics: objects with `update` and `compute`, or a function of outputs and batch."""
+        if make is None:
+            return None
+        eager = Eager(roles, lambda array: torch.from_numpy(np.array(array)), _number)
+
+        def run(courses: Sequence[Course]) -> list[Seen]:
+            try:
+                with running.users_code(self.label, "computing its metrics"), torch.no_grad():
+                    return eager.run(make, courses)
+            except RecordingError as error:
+                raise InputError(f"{self.label}: {error}") from error
+
+        return run
+
+
+def _number(value: Any) -> np.ndarray:
+    return np.asarray(value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value)
 
 
 class TorchInstance(Instance):
