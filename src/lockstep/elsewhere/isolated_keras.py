@@ -19,13 +19,15 @@ import numpy as np
 
 from lockstep.common import workspace
 from lockstep.common.arrays import Arrays, named, numpy_dtype
-from lockstep.common.errors import InputError, SubjectError, refused
+from lockstep.common.errors import InputError, ProgramError, SubjectError, refused
 from lockstep.elsewhere.isolated import TIMEOUT_S, log_level
 from lockstep.elsewhere.recorded import RecordedBuild
 from lockstep.environments import EnvironmentSpec, KeptChild, inherited_variables, provide
 from lockstep.environments.constraints import KERAS_3_SINCE, TENSORFLOW, highest
 from lockstep.environments.requirements import parse
 from lockstep.ground.folder import TraceReader, TraceWriter
+from lockstep.ground.records import ForwardDraw
+from lockstep.program import Program
 from lockstep.recorder.worker import PROGRESS
 from lockstep.subjects import (
     NOTHING_MORE,
@@ -33,6 +35,7 @@ from lockstep.subjects import (
     Ask,
     Instance,
     Mode,
+    Objective,
     Offers,
     Setting,
     Subject,
@@ -63,6 +66,8 @@ class IsolatedKeras(Subject):
         timeout_s: How long a build or a run may take.
         say: Told what is being done.
         variables: Environment variables that the process is given besides those that it inherits.
+        operations: Whether its operations are told too, for the kernels of this process: they say which operation of
+            the code computes something else, and nothing of the kernels over there, so no verdict may rest on them.
     """
 
     folder: Path
@@ -72,6 +77,7 @@ class IsolatedKeras(Subject):
     timeout_s: float = TIMEOUT_S
     say: Callable[[str], None] = field(default=lambda _: None)
     variables: Mapping[str, str] = field(default_factory=dict)
+    operations: bool = False
     _process: _Process | None = None
     _environment: Mapping[str, str] = field(default_factory=dict)
     _passes: tuple[str, ...] = ()
@@ -98,7 +104,7 @@ class IsolatedKeras(Subject):
         """
         del wanted  # it runs as it is asked
         process = self._process or self._start()
-        return RemoteInstance(process, mode, inputs)
+        return RemoteInstance(process, mode, inputs, operations=self.operations)
 
     def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RemoteInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
@@ -145,6 +151,7 @@ class IsolatedKeras(Subject):
             timeout_s=self.timeout_s,
             say=self.say,
             variables={**self.variables, **variables},
+            operations=self.operations,
         )
 
     def end(self) -> None:
@@ -152,6 +159,15 @@ class IsolatedKeras(Subject):
         if self._process is not None:
             self._process.end()
             self._process = None
+
+
+def by_operations(subject: Subject) -> Subject:
+    """Returns a Keras side with an environment of its own as one whose operations are told; any other as it is."""
+    if not isinstance(subject, IsolatedKeras):
+        return subject
+    told = subject.elsewhere({})
+    told.operations = True
+    return told
 
 
 def in_another_process(function: ImportedFunction, variables: Mapping[str, str]) -> IsolatedKeras:
@@ -170,8 +186,8 @@ def in_another_process(function: ImportedFunction, variables: Mapping[str, str])
 class RemoteInstance(Instance):
     """One model, in the other process."""
 
-    def __init__(self, process: _Process, mode: Mode, inputs: Arrays) -> None:
-        self._process, self._mode = process, mode
+    def __init__(self, process: _Process, mode: Mode, inputs: Arrays, *, operations: bool = False) -> None:
+        self._process, self._mode, self._operations = process, mode, operations
         self._variables: tuple[VariableRecord, ...] = ()
         self._number = next(process.numbers)
         self._stirred: tuple[str, ...] = ()
@@ -220,6 +236,44 @@ class RemoteInstance(Instance):
             )
         self._variables = trace.variables
         return trace
+
+    @property
+    def followed(self) -> RemoteInstance | None:
+        """Itself, where its operations were asked for."""
+        return self if self._operations else None
+
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[ForwardDraw] | None = None,
+        *,
+        inputs: Arrays | None = None,
+        objective: Objective | None = None,
+    ) -> Program:
+        """Returns what it computes over there; see `Followed.program`."""
+        from lockstep.frameworks.tensorflow import carrying
+
+        if objective is not None:
+            raise ProgramError(
+                "a training loss is a function of this process, and the model runs in another", operation=""
+            )
+        with self._process.folder() as place:
+            self._process.ask(
+                {
+                    "do": "program",
+                    "number": self._number,
+                    "values": self._process.write(place / "values", "values", values),
+                    "inputs": None
+                    if inputs is None
+                    else self._process.write(place / "inputs", "inputs", named(inputs)),
+                    "draws": None if draws is None else [list(draw) for draw in draws],
+                    "target": str(place / "program"),
+                }
+            )
+            reader = refused(lambda: TraceReader(str(place / "program"), numpy_dtype))
+            body = reader.body
+            arrays = refused(lambda: {name: np.array(reader.tensor(e)) for name, e in body["arrays"].items()})
+        return carrying.unpacked(body["program"], arrays)
 
     @property
     def stirred(self) -> RemoteInstance:
@@ -279,6 +333,7 @@ class _Process:
 
         Raises:
             InputError: It was refused, or the process ended.
+            ProgramError: The model cannot be followed.
             SubjectError: The user's code failed.
         """
         file = Path(self._work.name) / f"request-{next(self.numbers)}.json"
@@ -294,6 +349,8 @@ class _Process:
         told = json.loads(answer.read_text(encoding="utf-8"))
         if "refused" in told:
             raise InputError(told["refused"])
+        if "unfollowed" in told:
+            raise ProgramError(told["unfollowed"], operation=told["operation"])
         if "subject" in told:
             error = SubjectError(told["subject"], side=self._label, doing=told["doing"])
             error.traceback_text = told["traceback"]
