@@ -32,7 +32,8 @@ def test_what_it_names_was_seen_whatever_the_pattern(answers, every):
         assert known[found.last_alike] is False
         return
     low, high = found.last_alike, found.first_that_differs
-    assert known[low] is False and known[high] is True
+    assert known[low] is False
+    assert known[high] is True
     assert found.passed_over == tuple(range(low + 1, high))
     assert all(known[place] is None for place in found.passed_over)
     if every:

@@ -100,15 +100,12 @@ def releases_of(package: str, wanted: Range, *, patches: bool = False, say: Call
         return wanted.listed
     found: list[str] = []
     above = f"<={wanted.last}" if wanted.last.count(".") == 2 else _below_next(wanted.last)
-    while True:
-        say(f"asking the package index for releases of {package}")
-        release = newest(package, f">={wanted.first},{above}")
-        if release is None:
-            break
-        found.append(release)
+    say(f"asking the package index for releases of {package}")
+    while (older := newest(package, f">={wanted.first},{above}")) is not None:
+        found.append(older)
         if len(found) > MOST:
             raise InputError(f"--versions {wanted.first}..{wanted.last} are more than {MOST} releases; name fewer.")
-        above = f"<{release}" if patches else f"<{'.'.join(release.split('.')[:2])}"
+        above = f"<{older}" if patches else f"<{'.'.join(older.split('.')[:2])}"
     if len(found) < 2:
         told = f"{found[0]} alone" if found else "none"
         raise InputError(
