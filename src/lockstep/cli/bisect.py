@@ -128,6 +128,7 @@ class _Trials:
     batches: Sequence[Arrays]
     progress: Progress
     rows: dict[int, Release] = field(default_factory=dict)
+    followed: dict[tuple[int, int], Report] = field(default_factory=dict)
 
     def found(self, begin: float, *, every: bool) -> Bisection:
         """Searches, and checks the two neighbours of the change."""
@@ -177,8 +178,11 @@ class _Trials:
         from lockstep.results.bisection import Release, largest_difference
 
         begin, version = time.monotonic(), self.versions[place]
+        note = ""
         try:
             report = self._check(0, place)
+            if report.verdict is Verdict.DIVERGED:
+                note = self._rounding(place)
         except (InputError, SubjectError, UnavailableEnvironmentError) as error:
             if any(words in str(error) for words in _CONNECTION):
                 raise
@@ -186,21 +190,46 @@ class _Trials:
                 version, Verdict.UNDECIDED, None, time.monotonic() - begin, _sentence(error), ran=False
             )
             return None
+        verdict = Verdict.UNDECIDED if note else report.verdict
         self.rows[place] = Release(
             version,
-            report.verdict,
+            verdict,
             largest_difference(report),
             time.monotonic() - begin,
-            why(report),
+            note or why(report),
             tuple(report.environments["candidate"].items()),
         )
-        return {Verdict.DIVERGED: True, Verdict.EQUIVALENT: False}.get(report.verdict)
+        return {Verdict.DIVERGED: True, Verdict.EQUIVALENT: False}.get(verdict)
+
+    def _rounding(self, place: int) -> str:
+        """Looks whether a difference may be rounding alone; returns a sentence then, and else nothing.
+
+        The operations run on the kernels of this process, so that they cannot make a release equivalent whose own
+        kernels may be at fault; but what they explain is no difference that a release can be blamed for.
+        """
+        try:
+            report = self._followed(0, place)
+        except (InputError, SubjectError):
+            return ""
+        if report.verdict is not Verdict.EQUIVALENT:
+            return ""
+        return (
+            "the outputs differ, but both releases run the same operations, whose rounding alone becomes as much in "
+            "this model; whether a kernel changed besides cannot be told from it."
+        )
 
     def _neighbours(self, last: int, first: int) -> tuple[Report | None, str]:
         try:
-            return self._check(last, first, operations=True), ""
+            return self._followed(last, first), ""
         except (InputError, SubjectError) as error:
             return None, f"they could not be followed operation by operation: {_sentence(error)}"
+
+    def _followed(self, reference: int, candidate: int) -> Report:
+        """Checks two releases operation by operation, once."""
+        pair = reference, candidate
+        if pair not in self.followed:
+            self.followed[pair] = self._check(*pair, operations=True)
+        return self.followed[pair]
 
     def _check(self, reference: int, candidate: int, *, operations: bool = False) -> Report:
         from lockstep.bisecting.configuring import between

@@ -40,6 +40,7 @@ from lockstep.subjects import (
     Setting,
     Subject,
     Wanted,
+    other_kernels,
 )
 from lockstep.subjects.users_functions import ImportedFunction
 from lockstep.traces.trace import Trace, VariableRecord
@@ -50,6 +51,7 @@ _BOOTSTRAP = Path(__file__).parents[1] / "serving" / "bootstrap.py"
 ANSWER = ".answer"
 """What is added to the name of a request's file for that of its answer."""
 _SHOWN_BYTES = 4000
+_NO_LOSS = "a training loss is a function of this process, and the model runs in another."
 
 
 @dataclass(eq=False)
@@ -79,6 +81,7 @@ class IsolatedKeras(Subject):
     variables: Mapping[str, str] = field(default_factory=dict)
     operations: bool = False
     _process: _Process | None = None
+    _others: dict[tuple[tuple[str, str], ...], IsolatedKeras] = field(default_factory=dict)
     _environment: Mapping[str, str] = field(default_factory=dict)
     _passes: tuple[str, ...] = ()
 
@@ -104,11 +107,18 @@ class IsolatedKeras(Subject):
         """
         del wanted  # it runs as it is asked
         process = self._process or self._start()
-        return RemoteInstance(process, mode, inputs, operations=self.operations)
+        return RemoteInstance(process, mode, inputs, operations=self.operations, apart=self._apart)
 
     def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RemoteInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
         return self.build(mode, inputs, wanted)
+
+    def _apart(self, variables: Mapping[str, str]) -> IsolatedKeras:
+        """Returns the same side for a process with other environment variables, which is started but once."""
+        key = tuple(sorted(variables.items()))
+        if key not in self._others:
+            self._others[key] = self.elsewhere(variables)
+        return self._others[key]
 
     def _start(self) -> _Process:
         self._refuse_keras_2()
@@ -155,7 +165,9 @@ class IsolatedKeras(Subject):
         )
 
     def end(self) -> None:
-        """Ends its process, if there is one; the next `build` starts another."""
+        """Ends its processes, if there are any; the next `build` starts another."""
+        for other in self._others.values():
+            other.end()
         if self._process is not None:
             self._process.end()
             self._process = None
@@ -186,8 +198,17 @@ def in_another_process(function: ImportedFunction, variables: Mapping[str, str])
 class RemoteInstance(Instance):
     """One model, in the other process."""
 
-    def __init__(self, process: _Process, mode: Mode, inputs: Arrays, *, operations: bool = False) -> None:
-        self._process, self._mode, self._operations = process, mode, operations
+    def __init__(
+        self,
+        process: _Process,
+        mode: Mode,
+        inputs: Arrays,
+        *,
+        operations: bool = False,
+        apart: Callable[[Mapping[str, str]], IsolatedKeras] | None = None,
+    ) -> None:
+        self._process, self._mode, self._operations, self._apart = process, mode, operations, apart
+        self._single = not isinstance(inputs, Mapping)
         self._variables: tuple[VariableRecord, ...] = ()
         self._number = next(process.numbers)
         self._stirred: tuple[str, ...] = ()
@@ -254,9 +275,7 @@ class RemoteInstance(Instance):
         from lockstep.frameworks.tensorflow import carrying
 
         if objective is not None:
-            raise ProgramError(
-                "a training loss is a function of this process, and the model runs in another", operation=""
-            )
+            raise ProgramError(_NO_LOSS, operation="")
         with self._process.folder() as place:
             self._process.ask(
                 {
@@ -274,6 +293,56 @@ class RemoteInstance(Instance):
             body = reader.body
             arrays = refused(lambda: {name: np.array(reader.tensor(e)) for name, e in body["arrays"].items()})
         return carrying.unpacked(body["program"], arrays)
+
+    @property
+    def perturbed(self) -> RemoteInstance | None:
+        """Itself, where there can be a process with other kernels."""
+        return None if self._apart is None else self
+
+    def run_changed(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        threads: int,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it from other values and inputs; with a number of threads in a process of its own."""
+        if threads:
+            number = str(threads)
+            variables = {"TF_NUM_INTRAOP_THREADS": number, "TF_NUM_INTEROP_THREADS": number}
+            return self._run_apart(values, inputs, variables, objective)
+        _refuse_objective(objective)
+        return self.run(Setting("given", values, inputs=self._given(inputs)))
+
+    def run_on_other_kernels(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it without oneDNN's kernels, or with them where they are off, in a process of its own."""
+        return self._run_apart(values, inputs, other_kernels(), objective)
+
+    def _run_apart(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        variables: Mapping[str, str],
+        objective: Objective | None,
+    ) -> Trace:
+        assert self._apart is not None
+        _refuse_objective(objective)
+        instance = self._apart(variables).build(self._mode, self._given(inputs))
+        try:
+            return instance.run(Setting("given", values))
+        finally:
+            instance.close()
+
+    def _given(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """The inputs as it was built for: one array, or named ones."""
+        return next(iter(inputs.values())) if self._single else inputs
 
     @property
     def stirred(self) -> RemoteInstance:
@@ -365,6 +434,11 @@ class _Process:
     def end(self) -> None:
         self._child.end()
         self._work.remove()
+
+
+def _refuse_objective(objective: Objective | None) -> None:
+    if objective is not None:
+        raise InputError(_NO_LOSS)
 
 
 def _copied(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -86,7 +86,7 @@ def _blamed(found: Bisection) -> str:
         where = f" ({first.source})" if first.source else ""
         others = f" And {len(more)} more, below." if more else ""
         return f"To blame: {culprit_sentence(first)}{where}.{others}"
-    if found.neighbours.verdict is Verdict.DIVERGED:
+    if found.neighbours.verdict is not Verdict.EQUIVALENT:
         return (
             "No operation is to blame: on the kernels of one TensorFlow the operations of both releases compute the "
             "same, or they could not be followed (the steps below say so). What is left are the releases' own kernels, "
