@@ -157,8 +157,17 @@ class _Trials:
         from lockstep.results.bisection import Release, largest_difference
 
         begin = time.monotonic()
-        report = self._check(0, 0)
         named = f"{self.environments.package} {self.versions[0]}"
+        hint = f"{named} is the reference, as the first of --versions; begin with a release under which the model runs."
+        try:
+            report = self._check(0, 0)
+        except SubjectError as error:
+            error.also = "\n".join(filter(None, (error.also, hint)))
+            raise
+        except (InputError, UnavailableEnvironmentError) as error:
+            if any(words in str(error) for words in _CONNECTION):
+                raise
+            raise type(error)(f"{error}\n{hint}") from error
         if report.verdict is not Verdict.EQUIVALENT:
             from lockstep.report.bisection import why
 

@@ -13,6 +13,8 @@ from lockstep.common.errors import InputError
 from lockstep.common.values import shown
 from lockstep.environments.uv import failure, run_uv
 
+OLDEST_PYTHON = "3.10"
+"""What an environment needs at least (`isolated_keras.OLDEST_PYTHON`); TensorFlow 2.16 to 2.21 have wheels for it."""
 MOST = 100
 """How many releases a range may hold: each may need an environment of gigabytes."""
 _ASK_S = 300.0
@@ -124,11 +126,15 @@ def newest(package: str, clauses: str) -> str | None:
         InputError: There is no such package.
         UnavailableEnvironmentError: There is no uv, or the index cannot be reached.
     """
+    options: list[str | Path] = ["--universal", "--no-deps", "--no-header", "--no-annotate", "--quiet"]
+    if package.startswith("tensorflow"):
+        # Of a later Python uv leaves out the releases that have no wheels for it, and it is asked about all of them.
+        options += ["--python-version", OLDEST_PYTHON]
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "wanted.in"
         file.write_text(f"{package}{clauses}\n", encoding="utf-8")
         told = run_uv(
-            ["pip", "compile", "--universal", "--no-deps", "--no-header", "--no-annotate", "--quiet", file],
+            ["pip", "compile", *options, file],
             folder=Path(place),
             timeout_s=_ASK_S,
         )
