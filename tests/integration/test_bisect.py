@@ -146,6 +146,14 @@ def test_a_reference_that_differs_from_itself_or_cannot_run_ends_the_search(fold
     done = run(folder)
     assert (done.status, len(asked)) == (2, 2)
     assert "the reference cannot be had." in done.stderr
+    assert "begin with a release under which the model runs" in done.stderr
+    answers["3.6.0", "3.6.0"] = SubjectError("it failed.", side="reference", doing="building")
+    assert "begin with a release under which the model runs" in run(folder).stderr
+
+
+def test_quiet_prints_the_answer_alone(folder, faked):
+    done = run(folder, "--quiet", versions="3.6.0,3.7.0")
+    assert (done.status, done.stdout) == (0, "no difference: keras 3.7.0 computes what 3.6.0 computes.\n")
 
 
 def test_without_a_network_the_search_ends_and_no_release_is_blamed(folder, faked):
