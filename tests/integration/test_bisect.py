@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import tensorflow as tf
 from tests.commands import lockstep, lockstep_alone
 
 import lockstep as library
@@ -176,12 +177,29 @@ def test_without_a_network_the_search_ends_and_no_release_is_blamed(folder, fake
         (("--versions", "2.1.0,2.2.0", "--package", "numpy"), "must be one of tensorflow"),
         (("--versions", "2.17.1,2.18.1", "--requirement", "tensorflow==2.17.1"), "--versions says which"),
         (("--versions", "2.17.1,2.18.1", "--python", "3.x"), "must be one version"),
+        (("--versions", "2.15.1,2.18.1"), "tensorflow 2.15.1 has Keras 2"),
+        (("--versions", "2.15.0,3.3.3", "--package", "keras"), "keras 2.15.0 has Keras 2"),
     ],
 )
 def test_what_cannot_be_meant_is_a_sentence(folder, faked, options, said):
     done = lockstep("bisect", "model.py:build", "--input", "x=4,6", *options, cwd=folder)
     assert (done.status, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_releases_of_keras_go_with_the_tensorflow_of_this_process(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(releases, "newest", lambda package, clauses: clauses.removeprefix("=="))
+    monkeypatch.setattr(
+        session, "checked", lambda configuration, *_, **__: seen.append(configuration) or report(Verdict.EQUIVALENT)
+    )
+    fixed = ("bisect", "model.py:build", "--input", "x=4,6", "--package", "keras")
+    done = lockstep(*fixed, "--versions", "3.14.0,3.15.0", cwd=folder)
+    assert done.status == 0, done.stderr
+    first, second = seen[-1].environments["candidate"].requirements
+    assert first == "keras==3.15.0"
+    assert second.startswith("tensorflow")
+    assert second.endswith(f"=={tf.__version__}")
 
 
 def test_models_that_no_other_release_can_run_are_refused(tmp_path, faked):

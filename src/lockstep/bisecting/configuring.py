@@ -13,7 +13,7 @@ from lockstep.config import Configuration
 from lockstep.config.files import kind_in
 from lockstep.config.isolation import Isolation
 from lockstep.environments import EnvironmentSpec
-from lockstep.environments.constraints import TENSORFLOW
+from lockstep.environments.constraints import KERAS_3_SINCE, TENSORFLOW, highest
 from lockstep.environments.releases import python_for
 from lockstep.environments.requirements import parse
 
@@ -36,7 +36,18 @@ class Environments:
     python: str | None = None
 
     def of(self, release: str) -> EnvironmentSpec:
-        """Returns the environment of a release."""
+        """Returns the environment of a release.
+
+        Raises:
+            InputError: It has Keras 2.
+        """
+        numbers = highest(parse(f"{self.package}=={release}"))
+        since = KERAS_3_SINCE if self.package in TENSORFLOW else (3, 0)
+        if numbers is not None and numbers < since:
+            raise InputError(
+                f"{self.package} {release} has Keras 2, and bisect runs Keras 3 models; begin with "
+                f"{'.'.join(map(str, since))}, or write a check whose reference is a model of Keras 2 (docs/keras2.md)."
+            )
         return EnvironmentSpec(self.python or self._python(release), (f"{self.package}=={release}", *self.requirements))
 
     def _python(self, release: str) -> str:
@@ -65,7 +76,8 @@ def chosen(
         package: Of `--package`; None: the TensorFlow among its requirements, or `tensorflow`.
         requirements: Of `--requirement`; none: the candidate's own.
         python: Of `--python`; None: the candidate's own.
-        tensorflow_here: The TensorFlow of this process, which goes with releases of Keras where no other is named.
+        tensorflow_here: The TensorFlow of this process as a requirement, which goes with releases of Keras where no
+            other is named.
 
     Raises:
         InputError: The package is none of those, it is pinned too, or an environment that is there already is named.
@@ -92,7 +104,7 @@ def chosen(
     if package == "keras" and not any(name in TENSORFLOW for _, name in parsed):
         if tensorflow_here is None:
             raise InputError("Keras needs TensorFlow; say which one: --requirement tensorflow==2.19.1.")
-        rest = (*rest, f"tensorflow=={tensorflow_here}")
+        rest = (*rest, tensorflow_here)
     return Environments(package, rest, python or (own.python if own is not None else None))
 
 

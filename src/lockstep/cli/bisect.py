@@ -79,9 +79,7 @@ def bisect(  # noqa: PLR0913 - a command's options
     wanted = parse_range(versions)
     configuration = _configuration(what, inputs)
     configuring.refuse_other_models(configuration)
-    environments = configuring.chosen(
-        configuration, package, requirements, python, tensorflow_here=_installed("tensorflow")
-    )
+    environments = configuring.chosen(configuration, package, requirements, python, tensorflow_here=_tensorflow_here())
     from lockstep import config
     from lockstep.cli.progress import Progress
     from lockstep.cli.startup import import_tensorflow
@@ -111,11 +109,14 @@ def _configuration(what: str, inputs: tuple[str, ...]) -> Configuration:
     return config.read(Path(what))
 
 
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _tensorflow_here() -> str | None:
+    """Returns the TensorFlow that is installed here, as a requirement: its package has several names."""
+    from lockstep.environments.constraints import TENSORFLOW
+
+    for name in sorted(TENSORFLOW):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"{name}=={importlib.metadata.version(name)}"
+    return None
 
 
 @dataclass
