@@ -12,6 +12,7 @@ import lockstep
 FRAMEWORKS = ("tensorflow", "keras", "tf_slim", "torch")
 ROOT = Path(lockstep.__file__).parent
 CORE = (
+    "bisecting",
     "causes",
     "check",
     "common",

@@ -19,7 +19,9 @@ from lockstep.compare.tolerance import FixedTolerance
 from lockstep.config import arrays, files, originals, reading
 from lockstep.config.tables import Table
 from lockstep.frameworks import runtimes
+from lockstep.report import bisection
 from lockstep.report import json as rendering
+from lockstep.results.bisection import Bisection, Release
 from lockstep.results.model import Culprit, Provenance, Report, StepReport, Verdict, merged
 
 if sys.version_info >= (3, 11):
@@ -31,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "docs" / "schemas"
 CONFIGURATION = json.loads((SCHEMAS / "configuration.schema.json").read_text())
 REPORT = json.loads((SCHEMAS / "report.schema.json").read_text())
+BISECTION = json.loads((SCHEMAS / "bisection.schema.json").read_text())
 SIDE = {"runtime": "tf1", "entry": "model.py:forward"}
 LEAST = {
     "reference": SIDE,
@@ -125,7 +128,7 @@ PLAIN = [(path, key) for path, key in KEYS if (key,) not in TABLES and key != "i
 
 
 def test_the_schemas_are_schemas():
-    for schema in (CONFIGURATION, REPORT):
+    for schema in (CONFIGURATION, REPORT, BISECTION):
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
@@ -279,6 +282,18 @@ def test_the_schema_names_every_key_of_a_report():
     assert tree["schema_version"] == REPORT["properties"]["schema_version"]["const"] == rendering.SCHEMA_VERSION
     assert REPORT["$defs"]["step"]["properties"]["name"]["enum"] == list(step_names.NAMES)
     assert REPORT["$defs"]["step"]["properties"]["verdict"]["enum"] == [str(verdict) for verdict in Verdict]
+
+
+def test_the_schema_names_every_key_of_a_bisection():
+    rows = (Release("1", Verdict.EQUIVALENT, 0.0, 1.0), Release("2", Verdict.DIVERGED, float("inf"), 1.0, "differs"))
+    found = Bisection("m.py:build", "keras", ("1", "2"), rows, "2", "1", (), a_report(), "", 2.0)
+    tree = json.loads(bisection.to_json(found))
+    jsonschema.validate(tree, BISECTION)
+    jsonschema.validate(tree["neighbours"], REPORT)
+    assert set(tree) == set(BISECTION["properties"]) == set(BISECTION["required"])
+    row = BISECTION["properties"]["releases"]["items"]
+    assert set(tree["releases"][0]) == set(row["properties"]) == set(row["required"])
+    assert tree["schema_version"] == BISECTION["properties"]["schema_version"]["const"] == bisection.SCHEMA_VERSION
 
 
 @pytest.mark.parametrize("key", REPORT["required"])

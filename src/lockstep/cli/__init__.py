@@ -21,6 +21,7 @@ from lockstep.cli import interruptions, saying
 from lockstep.common.errors import LockstepError, nearest
 
 _COMMANDS = {
+    "bisect": "lockstep.cli.bisect",
     "check": "lockstep.cli.check",
     "compare": "lockstep.cli.compare",
     "convert": "lockstep.cli.convert",

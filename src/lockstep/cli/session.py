@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 import click
 
@@ -22,10 +22,21 @@ from lockstep.results.model import Report, Verdict, merged
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lockstep.cli.progress import Progress
+    from lockstep.check.reporting import Event
     from lockstep.common.arrays import Arrays
     from lockstep.config import Configuration
     from lockstep.subjects import Subject
+
+
+class Telling(Protocol):
+    """Where it is shown what is being done: `Progress`, or one check's part of it."""
+
+    def __call__(self, event: Event) -> None:
+        """Shows an event of `lockstep.verify`."""
+
+    def say(self, text: str) -> None:
+        """Shows what is being done now."""
+
 
 EXIT_STATUS = {Verdict.EQUIVALENT: 0, Verdict.DIVERGED: 1, Verdict.UNDECIDED: 2, Verdict.NOT_ASKED: 2}
 _PIPED_WIDTH = 120
@@ -68,7 +79,7 @@ def run(  # noqa: PLR0913 - what the command was given
         import_tensorflow()
         return merged(
             [
-                _check(
+                checked(
                     configuration,
                     inputs,
                     progress,
@@ -83,18 +94,21 @@ def run(  # noqa: PLR0913 - what the command was given
         )
 
 
-def _check(  # noqa: PLR0913 - what the command was given
+def checked(  # noqa: PLR0913 - what the command was given
     configuration: Configuration,
     inputs: Arrays,
-    progress: Progress,
+    progress: Telling,
     *,
-    fresh: bool,
-    max_memory: int | None,
-    search_time: float | None,
-    evidence: bool,
-    steps: tuple[str, ...],
+    fresh: bool = False,
+    max_memory: int | None = None,
+    search_time: float | None = None,
+    evidence: bool = False,
+    steps: tuple[str, ...] = (),
+    operations: bool = False,
 ) -> Report:
+    """Runs the check of one batch; for `operations` see `isolated_keras.by_operations`."""
     from lockstep import config, verify
+    from lockstep.elsewhere.isolated_keras import by_operations
 
     subjects = {}
     for side, table in (("reference", configuration.reference), ("candidate", configuration.candidate)):
@@ -102,6 +116,8 @@ def _check(  # noqa: PLR0913 - what the command was given
         subjects[side] = config.subject_from_configuration(
             configuration, side, say=functools.partial(say, progress, side), fresh=fresh
         )
+        if operations:
+            subjects[side] = by_operations(subjects[side])
     return verify(
         subjects["reference"],
         subjects["candidate"],
@@ -147,7 +163,7 @@ def _functions(
     return of("reference", configuration.reference), of("candidate", configuration.candidate)
 
 
-def say(progress: Progress, side: str, text: str) -> None:
+def say(progress: Telling, side: str, text: str) -> None:
     """Shows what is being done for one side."""
     progress.say(f"{side}: {text}")
 

@@ -19,13 +19,15 @@ import numpy as np
 
 from lockstep.common import workspace
 from lockstep.common.arrays import Arrays, named, numpy_dtype
-from lockstep.common.errors import InputError, SubjectError, refused
+from lockstep.common.errors import InputError, ProgramError, SubjectError, refused
 from lockstep.elsewhere.isolated import TIMEOUT_S, log_level
 from lockstep.elsewhere.recorded import RecordedBuild
 from lockstep.environments import EnvironmentSpec, KeptChild, inherited_variables, provide
 from lockstep.environments.constraints import KERAS_3_SINCE, TENSORFLOW, highest
 from lockstep.environments.requirements import parse
 from lockstep.ground.folder import TraceReader, TraceWriter
+from lockstep.ground.records import ForwardDraw
+from lockstep.program import Program
 from lockstep.recorder.worker import PROGRESS
 from lockstep.subjects import (
     NOTHING_MORE,
@@ -33,10 +35,12 @@ from lockstep.subjects import (
     Ask,
     Instance,
     Mode,
+    Objective,
     Offers,
     Setting,
     Subject,
     Wanted,
+    other_kernels,
 )
 from lockstep.subjects.users_functions import ImportedFunction
 from lockstep.traces.trace import Trace, VariableRecord
@@ -47,6 +51,7 @@ _BOOTSTRAP = Path(__file__).parents[1] / "serving" / "bootstrap.py"
 ANSWER = ".answer"
 """What is added to the name of a request's file for that of its answer."""
 _SHOWN_BYTES = 4000
+_NO_LOSS = "a training loss is a function of this process, and the model runs in another."
 
 
 @dataclass(eq=False)
@@ -63,6 +68,8 @@ class IsolatedKeras(Subject):
         timeout_s: How long a build or a run may take.
         say: Told what is being done.
         variables: Environment variables that the process is given besides those that it inherits.
+        operations: Whether its operations are told too, for the kernels of this process: they say which operation of
+            the code computes something else, and nothing of the kernels over there, so no verdict may rest on them.
     """
 
     folder: Path
@@ -72,7 +79,9 @@ class IsolatedKeras(Subject):
     timeout_s: float = TIMEOUT_S
     say: Callable[[str], None] = field(default=lambda _: None)
     variables: Mapping[str, str] = field(default_factory=dict)
+    operations: bool = False
     _process: _Process | None = None
+    _others: dict[tuple[tuple[str, str], ...], IsolatedKeras] = field(default_factory=dict)
     _environment: Mapping[str, str] = field(default_factory=dict)
     _passes: tuple[str, ...] = ()
 
@@ -98,11 +107,18 @@ class IsolatedKeras(Subject):
         """
         del wanted  # it runs as it is asked
         process = self._process or self._start()
-        return RemoteInstance(process, mode, inputs)
+        return RemoteInstance(process, mode, inputs, operations=self.operations, apart=self._apart)
 
     def build_again(self, mode: Mode, inputs: Arrays, wanted: Wanted = NOTHING_WANTED) -> RemoteInstance:
         """Builds it as if for the first time, to see whether it is the same twice."""
         return self.build(mode, inputs, wanted)
+
+    def _apart(self, variables: Mapping[str, str]) -> IsolatedKeras:
+        """Returns the same side for a process with other environment variables, which is started but once."""
+        key = tuple(sorted(variables.items()))
+        if key not in self._others:
+            self._others[key] = self.elsewhere(variables)
+        return self._others[key]
 
     def _start(self) -> _Process:
         self._refuse_keras_2()
@@ -145,13 +161,25 @@ class IsolatedKeras(Subject):
             timeout_s=self.timeout_s,
             say=self.say,
             variables={**self.variables, **variables},
+            operations=self.operations,
         )
 
     def end(self) -> None:
-        """Ends its process, if there is one; the next `build` starts another."""
+        """Ends its processes, if there are any; the next `build` starts another."""
+        for other in self._others.values():
+            other.end()
         if self._process is not None:
             self._process.end()
             self._process = None
+
+
+def by_operations(subject: Subject) -> Subject:
+    """Returns a Keras side with an environment of its own as one whose operations are told; any other as it is."""
+    if not isinstance(subject, IsolatedKeras):
+        return subject
+    told = subject.elsewhere({})
+    told.operations = True
+    return told
 
 
 def in_another_process(function: ImportedFunction, variables: Mapping[str, str]) -> IsolatedKeras:
@@ -170,8 +198,17 @@ def in_another_process(function: ImportedFunction, variables: Mapping[str, str])
 class RemoteInstance(Instance):
     """One model, in the other process."""
 
-    def __init__(self, process: _Process, mode: Mode, inputs: Arrays) -> None:
-        self._process, self._mode = process, mode
+    def __init__(
+        self,
+        process: _Process,
+        mode: Mode,
+        inputs: Arrays,
+        *,
+        operations: bool = False,
+        apart: Callable[[Mapping[str, str]], IsolatedKeras] | None = None,
+    ) -> None:
+        self._process, self._mode, self._operations, self._apart = process, mode, operations, apart
+        self._single = not isinstance(inputs, Mapping)
         self._variables: tuple[VariableRecord, ...] = ()
         self._number = next(process.numbers)
         self._stirred: tuple[str, ...] = ()
@@ -220,6 +257,92 @@ class RemoteInstance(Instance):
             )
         self._variables = trace.variables
         return trace
+
+    @property
+    def followed(self) -> RemoteInstance | None:
+        """Itself, where its operations were asked for."""
+        return self if self._operations else None
+
+    def program(
+        self,
+        values: Mapping[str, np.ndarray],
+        draws: Sequence[ForwardDraw] | None = None,
+        *,
+        inputs: Arrays | None = None,
+        objective: Objective | None = None,
+    ) -> Program:
+        """Returns what it computes over there; see `Followed.program`."""
+        from lockstep.frameworks.tensorflow import carrying
+
+        if objective is not None:
+            raise ProgramError(_NO_LOSS, operation="")
+        with self._process.folder() as place:
+            self._process.ask(
+                {
+                    "do": "program",
+                    "number": self._number,
+                    "values": self._process.write(place / "values", "values", values),
+                    "inputs": None
+                    if inputs is None
+                    else self._process.write(place / "inputs", "inputs", named(inputs)),
+                    "draws": None if draws is None else [list(draw) for draw in draws],
+                    "target": str(place / "program"),
+                }
+            )
+            reader = refused(lambda: TraceReader(str(place / "program"), numpy_dtype))
+            body = reader.body
+            arrays = refused(lambda: {name: np.array(reader.tensor(e)) for name, e in body["arrays"].items()})
+        return carrying.unpacked(body["program"], arrays)
+
+    @property
+    def perturbed(self) -> RemoteInstance | None:
+        """Itself, where there can be a process with other kernels."""
+        return None if self._apart is None else self
+
+    def run_changed(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        threads: int,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it from other values and inputs; with a number of threads in a process of its own."""
+        if threads:
+            number = str(threads)
+            variables = {"TF_NUM_INTRAOP_THREADS": number, "TF_NUM_INTEROP_THREADS": number}
+            return self._run_apart(values, inputs, variables, objective)
+        _refuse_objective(objective)
+        return self.run(Setting("given", values, inputs=self._given(inputs)))
+
+    def run_on_other_kernels(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        *,
+        objective: Objective | None = None,
+    ) -> Trace:
+        """Runs it without oneDNN's kernels, or with them where they are off, in a process of its own."""
+        return self._run_apart(values, inputs, other_kernels(), objective)
+
+    def _run_apart(
+        self,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        variables: Mapping[str, str],
+        objective: Objective | None,
+    ) -> Trace:
+        assert self._apart is not None
+        _refuse_objective(objective)
+        instance = self._apart(variables).build(self._mode, self._given(inputs))
+        try:
+            return instance.run(Setting("given", values))
+        finally:
+            instance.close()
+
+    def _given(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """The inputs as it was built for: one array, or named ones."""
+        return next(iter(inputs.values())) if self._single else inputs
 
     @property
     def stirred(self) -> RemoteInstance:
@@ -279,6 +402,7 @@ class _Process:
 
         Raises:
             InputError: It was refused, or the process ended.
+            ProgramError: The model cannot be followed.
             SubjectError: The user's code failed.
         """
         file = Path(self._work.name) / f"request-{next(self.numbers)}.json"
@@ -294,6 +418,8 @@ class _Process:
         told = json.loads(answer.read_text(encoding="utf-8"))
         if "refused" in told:
             raise InputError(told["refused"])
+        if "unfollowed" in told:
+            raise ProgramError(told["unfollowed"], operation=told["operation"])
         if "subject" in told:
             error = SubjectError(told["subject"], side=self._label, doing=told["doing"])
             error.traceback_text = told["traceback"]
@@ -308,6 +434,11 @@ class _Process:
     def end(self) -> None:
         self._child.end()
         self._work.remove()
+
+
+def _refuse_objective(objective: Objective | None) -> None:
+    if objective is not None:
+        raise InputError(_NO_LOSS)
 
 
 def _copied(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

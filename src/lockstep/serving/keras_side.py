@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.common.arrays import Arrays, numpy_dtype
-from lockstep.common.errors import LockstepError, SubjectError, refused
+from lockstep.common.errors import LockstepError, ProgramError, SubjectError, refused
 from lockstep.common.tracebacks import users_traceback
 from lockstep.config.entries import subject_from_table
 from lockstep.elsewhere import live_recording
@@ -43,6 +43,7 @@ def _answer(served: _Served, asked: Mapping[str, Any]) -> dict[str, Any]:
         "import": served.imports,
         "build": served.builds,
         "run": served.runs,
+        "program": served.follows,
         "close": served.closes,
     }
     try:
@@ -51,6 +52,8 @@ def _answer(served: _Served, asked: Mapping[str, Any]) -> dict[str, Any]:
         cause = error.__cause__
         shown = users_traceback(cause) if cause is not None else error.traceback_text
         return {"subject": str(error), "doing": error.doing, "traceback": shown}
+    except ProgramError as error:
+        return {"unfollowed": str(error), "operation": error.operation}
     except LockstepError as error:
         return {"refused": str(error)}
 
@@ -92,6 +95,24 @@ class _Served:
             with TraceWriter(asked["target"]) as writer:
                 build = live_recording.described(writer, mode, trace.variables, [(setting, trace)])
                 writer.finish({"builds": [build]})
+
+        refused(write)
+        return {}
+
+    def follows(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        _, instance, single = self._built[asked["number"]]
+        from lockstep.frameworks.tensorflow import carrying
+
+        inputs = None if asked["inputs"] is None else _inputs(asked["inputs"], single=single)
+        draws = None if asked["draws"] is None else tuple(map(ForwardDraw.of, asked["draws"]))
+        assert instance.followed is not None  # a Keras model of this process
+        program, arrays = carrying.packed(
+            instance.followed.program(_read(asked["values"], "values"), draws, inputs=inputs)
+        )
+
+        def write() -> None:
+            with TraceWriter(asked["target"]) as writer:
+                writer.finish({"program": program, "arrays": writer.add(arrays)})
 
         refused(write)
         return {}

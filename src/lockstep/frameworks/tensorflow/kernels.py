@@ -209,7 +209,7 @@ def _execute(complete: Call, inputs: list[Any]) -> list[Any]:
 @cache
 def _to_double(dtype: Any) -> Call:
     """Returns the operation that casts a dtype to float64."""
-    types = _Type(dtype.as_datatype_enum), _Type(tf.float64.as_datatype_enum)
+    types = TypeNumber(dtype.as_datatype_enum), TypeNumber(tf.float64.as_datatype_enum)
     return Call("Cast", ("SrcT", types[0], "DstT", types[1], "Truncate", False), 1)
 
 
@@ -223,8 +223,8 @@ def _as_it_was(operation: Operation, value: Any) -> Any:
 def _widened(value: Any, narrow: frozenset[Any]) -> Any:
     if isinstance(value, list):
         return [_widened(item, narrow) for item in value]
-    is_narrow = type(value) is _Type and tf.as_dtype(int(value)) in narrow
-    return _Type(tf.float64.as_datatype_enum) if is_narrow else value
+    is_narrow = type(value) is TypeNumber and tf.as_dtype(int(value)) in narrow
+    return TypeNumber(tf.float64.as_datatype_enum) if is_narrow else value
 
 
 def _batch_norm(operation: Operation, given: Sequence[Any]) -> list[Any]:
@@ -257,14 +257,14 @@ def _local_response(operation: Operation, x: Any) -> Any:
     return x / tf.pow(bias + alpha * squares, beta)
 
 
-class _Type(int):
+class TypeNumber(int):
     """A dtype among attributes, which are plain numbers to the eager runtime."""
 
 
 def _eager(value: Any) -> Any:
     """Turns an attribute's value into what the eager runtime takes."""
     if isinstance(value, tf.DType):
-        return _Type(value.base_dtype.as_datatype_enum)
+        return TypeNumber(value.base_dtype.as_datatype_enum)
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, tf.TensorShape):
@@ -280,7 +280,7 @@ def _typed(value: Any) -> Any:
     """A dtype among attributes, which the eager runtime itself tells as a plain number."""
     if isinstance(value, (list, tuple)):
         return [_typed(item) for item in value]
-    return _Type(tf.as_dtype(value).base_dtype.as_datatype_enum)
+    return TypeNumber(tf.as_dtype(value).base_dtype.as_datatype_enum)
 
 
 def _plain(value: Any) -> Any:
