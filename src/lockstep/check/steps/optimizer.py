@@ -127,13 +127,13 @@ def _rates(reference: Course, candidate: Course) -> Finding:
         f"the learning rate differs at {len(wrong)} of {len(steps)} steps, first at step {steps[first]} "
         f"({mine[first]:.6g} against {theirs[first]:.6g})"
     )
-    both = (dict(zip(steps, side, strict=True)) for side in (mine, theirs))
+    ours, other = (dict(zip(steps, side, strict=True)) for side in (mine, theirs))
     known = candidate.description.schedule if candidate.description is not None else {}
-    told, fix = _counted_otherwise(*both, int(known.get("every", 1)))
+    told, fix = _counted_otherwise(ours, other, int(known.get("every", 1)))
     if told and candidate.description is not None and candidate.description.framework == "torch":
         fix = _OF_PYTORCH
     pitfall: Pitfall = "schedule-step" if told else ""
-    told = told or _schedule(dict(zip(steps, mine, strict=True)), dict(zip(steps, theirs, strict=True)))
+    told = told or _schedule(ours, other)
     cause, name = f"{phrase}{told}", f"{_class(candidate)}: learning_rate"
     culprit = Culprit(
         f"{_class(reference)}: learning_rate",
