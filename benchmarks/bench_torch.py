@@ -2,7 +2,7 @@
 
 Run `python benchmarks/bench_torch.py`. All is held against one forward pass of PyTorch as it is: durations as ratios,
 and memory as the ratio of what is held at most, the parameters counted once on either side. Only the ratios carry over
-to other machines. Without PyTorch that is said; where nothing tells how much memory was held at most, memory is left out.
+to other machines. Without PyTorch that is said; where nothing tells how much memory was held, memory is left out.
 """
 
 from __future__ import annotations
