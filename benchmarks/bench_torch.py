@@ -12,7 +12,7 @@ import gc
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,9 +61,9 @@ def main(*, small: bool = False) -> None:
     count = sum(value.numel() for value in module.parameters())
     print(f"an encoder in PyTorch {torch.__version__}: {count:,} parameters, {size.batch} x {size.length} words")
     costs = measured(size, module, ids, 1 if small else REPEATS)
-    forward = costs.pop("one forward pass")
-    print(f"  {'one forward pass':<21} {forward.seconds:8.3f} s{_megabytes(forward, held)}")
-    for what, cost in costs.items():
+    what, forward = next(costs)
+    print(f"  {what:<21} {forward.seconds:8.3f} s{_megabytes(forward, held)}", flush=True)
+    for what, cost in costs:
         ratio = cost.seconds / forward.seconds
         told = f"  {what:<21} {cost.seconds:8.3f} s{_megabytes(cost, held)}   ratio {ratio:6.1f}"
         if cost.held is not None and forward.held is not None:
@@ -77,11 +77,10 @@ def _megabytes(cost: Cost, held: int) -> str:
     return "" if cost.held is None else f" {(held + cost.held) / 1e6:8.0f} MB"
 
 
-def measured(size: Size, module: Any, ids: Mapping[str, np.ndarray], repeats: int) -> dict[str, Cost]:
-    """Returns what each thing costs, one forward pass first."""
-    costs = of_one_side(module, ids, repeats)
-    gc.collect()
-    return {**costs, "checked": _cost(lambda: check(size, ids), 1)}
+def measured(size: Size, module: Any, ids: Mapping[str, np.ndarray], repeats: int) -> Iterator[tuple[str, Cost]]:
+    """Yields what each thing costs, one forward pass first."""
+    yield from of_one_side(module, ids, repeats)
+    yield "checked", _cost(lambda: check(size, ids), 1)
 
 
 def check(size: Size, ids: Mapping[str, np.ndarray]) -> None:
@@ -102,8 +101,8 @@ def check(size: Size, ids: Mapping[str, np.ndarray]) -> None:
         raise RuntimeError(f"a right rewrite is {report.verdict}: {report.steps}")
 
 
-def of_one_side(module: Any, ids: Mapping[str, np.ndarray], repeats: int) -> dict[str, Cost]:
-    """Returns what one forward pass costs, and what is done with one module."""
+def of_one_side(module: Any, ids: Mapping[str, np.ndarray], repeats: int) -> Iterator[tuple[str, Cost]]:
+    """Yields what one forward pass costs, and what is done with one module."""
     import torch
 
     import lockstep
@@ -119,15 +118,14 @@ def of_one_side(module: Any, ids: Mapping[str, np.ndarray], repeats: int) -> dic
             return module.eval()(given)
 
     forward()
-    costs = {"one forward pass": _cost(forward, repeats)}
-    costs["recorded"] = _cost(lambda: instance.run(INITIAL), repeats)
-    costs["lowered, exported too"] = _cost(lambda: instance.program(values), 1)
-    costs["lowered again"] = _cost(lambda: instance.program(values), repeats)
+    yield "one forward pass", _cost(forward, repeats)
+    yield "recorded", _cost(lambda: instance.run(INITIAL), repeats)
+    yield "lowered, exported too", _cost(lambda: instance.program(values), 1)
+    yield "lowered again", _cost(lambda: instance.program(values), repeats)
     program = instance.program(values)
     _evaluated(program, kernels)
-    costs["run as lowered"] = _cost(lambda: _evaluated(program, kernels), repeats)
+    yield "run as lowered", _cost(lambda: _evaluated(program, kernels), repeats)
     instance.close()
-    return costs
 
 
 def _evaluated(program: Any, kernels: Any) -> dict[int, Any]:
