@@ -15,6 +15,7 @@ import bench_checkpoints
 import bench_localise
 import bench_metrics
 import bench_shim
+import bench_torch
 import bench_traces
 import bench_weights
 
@@ -60,8 +61,13 @@ def localise(*, small: bool) -> None:
     bench_localise.main(network="perceptron" if small else bench_localise.SLOWEST, small=small)
 
 
+def torch(*, small: bool) -> None:
+    """A PyTorch encoder of BERT-base's size: recorded, lowered, run as lowered, checked."""
+    bench_torch.main(small=small)
+
+
 PARTS: Mapping[str, Callable[..., None]] = {
-    part.__name__: part for part in (check, metrics, traces, checkpoints, weights, shim, localise)
+    part.__name__: part for part in (check, metrics, traces, checkpoints, weights, shim, localise, torch)
 }
 
 

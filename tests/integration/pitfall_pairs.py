@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lockstep import keras as keras_subject
-from lockstep import tf1, tf1_graph
+from lockstep import tf1, tf1_graph, verify
 from lockstep.check.forced_runs import ForcedRuns
 from lockstep.check.steps import numbers, variables_match
 from lockstep.compare.align import align
@@ -58,6 +58,58 @@ class Pair:
             numbers.losses(*traces, alignment, ()),
         )
         return gathered([*(c for finding in findings for c in finding.culprits), *located.culprits])
+
+
+@dataclass(frozen=True)
+class SchedulePair:
+    """TF1's staircase and Keras's, which counts the updates from another number.
+
+    Attributes:
+        reference: What the original counts from.
+        candidate: What the candidate counts from.
+        shape: Of the variable that is trained.
+        training: Not asked: an optimizer trains.
+    """
+
+    reference: int
+    candidate: int
+    shape: tuple[int, ...] = VECTORS
+    training: bool = True
+
+    def culprits(self) -> tuple[Culprit, ...]:
+        """Returns what the step `optimizer` blames."""
+        x = np.ones(self.shape, np.float32)
+        options = {"decay_steps": 3, "decay_rate": 0.5, "staircase": True}
+
+        def original() -> Any:
+            step = v1.train.get_or_create_global_step() + self.reference
+            return v1.train.GradientDescentOptimizer(v1.train.exponential_decay(0.1, step, **options))
+
+        def migrated() -> Any:
+            return keras.optimizers.SGD(_Counted(keras.optimizers.schedules.ExponentialDecay(0.1, **options), count))
+
+        count = self.candidate
+        model = _in_scope(lambda x, _: _dense(x))
+        report = verify(
+            tf1_graph(model),
+            keras_subject(lambda: _Migrated(lambda x, _: _dense(x))),
+            x,
+            loss=lambda outputs, _: tf.reduce_mean(tf.square(outputs)),
+            optimizers=(original, migrated),
+            steps=("optimizer",),
+        )
+        return report.culprits
+
+
+class _Counted(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that counts from another number."""
+
+    def __init__(self, schedule: Any, start: int) -> None:
+        super().__init__()
+        self.schedule, self.start = schedule, start
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(step + self.start)
 
 
 def _in_scope(function: Forward) -> Forward:
@@ -150,7 +202,7 @@ def _constant(seed: int) -> Any:
     return tf.constant(np.random.default_rng(seed).uniform(size=(8, 8)).astype(np.float32))
 
 
-PAIRS: dict[str, Pair] = {
+PAIRS: dict[str, Pair | SchedulePair] = {
     "activation-slope": Pair(
         lambda x, _: tf.sigmoid(x),
         lambda x, _: 1.0 / (1.0 + tf.exp(-(1.5 * x))),
@@ -280,6 +332,7 @@ PAIRS: dict[str, Pair] = {
         lambda x, _: tf.reduce_mean(v1.image.resize_bilinear(x, (16, 16)), (1, 2)),
         IMAGES,
     ),
+    "schedule-step": SchedulePair(0, 1),
     "slicing": Pair(lambda x, _: tf.tanh(x[:, 1:5]), lambda x, _: tf.tanh(x[:, 0:4])),
     "strides": Pair(
         lambda x, _: tf.reduce_mean(conv(x, strides=2), (1, 2)),

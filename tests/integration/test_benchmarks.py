@@ -20,6 +20,7 @@ PRINTED = {
     "localise": "perceptron, training mode, native",
     # Two examples of it have modules of the same names: the second must not run the first's code.
     "localise, right migrations": "| example | ",
+    "torch": "an encoder in PyTorch",
 }
 
 

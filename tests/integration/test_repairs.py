@@ -135,14 +135,13 @@ def attention(*, exchanged=False, turned=False, scale=0.5):
     return forward
 
 
-def causal(*, turned=False, scale_first=False, selects=True):
+def causal(*, turned=False, selects=True):
     """Attention with a table of positions; what comes later is left out by a constant mask."""
 
     def forward(x, training):
         query, key = (tf.reshape(layers.dense(x, 8, name=n), [2, 6, 8]) for n in ("query", "key"))
         near = v1.get_variable("near", [6, 6])
-        scores = tf.matmul(query, key, transpose_b=True)
-        scores = scores / 2.0 + near if scale_first else (scores + near) / 2.0
+        scores = (tf.matmul(query, key, transpose_b=True) + near) / 2.0
         earlier = tf.linalg.band_part(tf.ones([6, 6]), -1, 0)
         if selects:
             kept = tf.cast(earlier, tf.bool)
@@ -369,11 +368,6 @@ ONE_MISTAKE = {
         Pair(causal(selects=False), causal(turned=True), (12, 8)),
         "mask",
         "reads is inverted",
-    ),
-    "scaled too early, before what is masked": (
-        Pair(causal(selects=False), causal(scale_first=True), (12, 8)),
-        "operation-order",
-        "elsewhere",
     ),
     "a mask turned over": (Pair(attention(), attention(turned=True), (12, 8)), "mask", "1 - "),
 }

@@ -481,7 +481,7 @@ def test_what_is_left_out_and_what_cannot_be_run_is_refused_with_the_nearest_nam
     subject = lockstep.tf1_graph(lambda x, training: x)
     with pytest.raises(InputError, match=r"'thread'; did you mean 'threads'\? \(there are passes, xla"):
         lockstep.switches(subject, lockstep.keras(lambda: Model(sums)), X, without=["thread"])
-    with pytest.raises(InputError, match="is no Keras model that can be run now"):
+    with pytest.raises(InputError, match="is neither a Keras model nor a PyTorch module that can be run now"):
         lockstep.switches(subject, subject, X)
     assert invoke(folder, "--without", "thread").exit_code == 2
     assert invoke(folder / "nowhere").exit_code == 2

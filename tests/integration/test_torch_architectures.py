@@ -47,9 +47,3 @@ def test_a_mistake_is_the_first_culprit_and_has_its_cause(mistake):
     expected = {"unbiased-variance", "constant-factor"} if pair == "norm" else set()
     if mistake not in torch_architectures.SEVERAL:
         assert {culprit.pitfall for culprit in report.culprits[1:]} <= expected, report.culprits
-
-
-@pytest.mark.release
-@pytest.mark.parametrize("mistake", torch_architectures.NOT_MEASURED)
-def test_a_mistake_is_found(mistake):
-    assert checked(torch_architectures.NOT_MEASURED[mistake], mistake).verdict == "diverged"

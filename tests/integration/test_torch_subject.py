@@ -197,7 +197,7 @@ def test_the_rule_that_is_told_of_an_optimizer_is_the_one_that_it_follows(name):
     assert np.allclose(seen, [step["w"] for step in expected], rtol=1e-10, atol=0)
 
 
-def trained(reference, candidate, steps=0):
+def trained(reference, candidate, steps=0, asked=("variables-match", "gradients", "optimizer", "trajectory")):
     import tensorflow.compat.v1 as tf
     from tests.integration import torch_ports
 
@@ -212,7 +212,7 @@ def trained(reference, candidate, steps=0):
         loss=losses,
         optimizers=(lambda: reference(tf.train), candidate),
         trajectory=steps,
-        steps=("variables-match", "gradients", "optimizer", "trajectory"),
+        steps=asked,
     )
     return report, {step.name: step.verdict for step in report.steps}
 
@@ -229,6 +229,85 @@ def test_where_adam_adds_its_epsilon_is_told():
     report, verdicts = trained(lambda train: train.AdamOptimizer(0.01), lambda p: torch.optim.Adam(p, 0.01))
     assert verdicts["optimizer"] == "diverged"
     assert "as torch.optim.Adam does" in report.culprits[0].cause
+
+
+def stepped(optimizer, scheduler, **how):
+    return lambda parameters: how | scheduled(optimizer(parameters), scheduler)
+
+
+def scheduled(optimizer, scheduler):
+    return {"optimizer": optimizer, "scheduler": scheduler(optimizer)}
+
+
+STAIRS = stepped(lambda p: torch.optim.SGD(p, 0.1), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5))
+
+
+def staircase(train):
+    step = train.get_or_create_global_step()
+    return train.GradientDescentOptimizer(train.exponential_decay(0.1, step, 3, 0.5, staircase=True))
+
+
+@pytest.mark.slow
+def test_a_schedule_that_is_stepped_after_each_update_is_equivalent_in_rates_and_in_training():
+    report, verdicts = trained(staircase, STAIRS, 5)
+    assert report.verdict == "equivalent", report.steps
+    assert verdicts["optimizer"] == verdicts["trajectory"] == "equivalent"
+    rates = next(step for step in report.steps if step.name == "optimizer")
+    assert "learning rates equal at" in rates.summary
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"before": True}, "the candidate's schedule is one step early"),
+        ({"every": 5}, "the candidate's schedule runs 5 times as slowly"),
+    ],
+)
+def test_a_schedule_that_is_stepped_elsewhere_is_named(how, told):
+    report, verdicts = trained(staircase, lambda p: STAIRS(p) | how, asked=("optimizer",))
+    assert verdicts["optimizer"] == "diverged"
+    (first, *_) = report.culprits
+    assert told in first.cause
+    assert (first.pitfall, first.kind) == ("schedule-step", "optimizer")
+    assert "after optimizer.step()" in first.fix
+
+
+@pytest.mark.slow
+def test_a_schedule_that_is_a_step_early_is_seen_in_training_too():
+    _, verdicts = trained(staircase, lambda p: STAIRS(p) | {"before": True}, 5)
+    assert verdicts["optimizer"] == verdicts["trajectory"] == "diverged"
+
+
+@pytest.mark.release
+def test_epochs_of_updates_are_counted_as_the_original_counts_them():
+    """Two updates are an epoch: the original's staircase is of 6, the port steps a staircase of 3 after each epoch."""
+
+    def original(train):
+        step = train.get_or_create_global_step()
+        return train.GradientDescentOptimizer(train.exponential_decay(0.1, step, 6, 0.5, staircase=True))
+
+    alone = ("optimizer",)
+    right = trained(original, lambda p: STAIRS(p) | {"every": 2}, asked=alone)[1]
+    assert right["optimizer"] == "equivalent"
+    report, verdicts = trained(original, lambda p: STAIRS(p) | {"every": 2, "before": True}, asked=alone)
+    assert verdicts["optimizer"] == "diverged"
+    assert "one epoch of 2 updates early" in report.culprits[0].cause
+    report, _ = trained(original, STAIRS, asked=alone)
+    assert "runs 2 times as fast" in report.culprits[0].cause
+
+
+def test_what_is_returned_beside_an_optimizer_has_to_be_known():
+    def refused(returned):
+        with pytest.raises(InputError) as error:
+            make_optimizer(lambda p: returned(torch.optim.SGD(p, 0.1)), {"w": ((3,), np.float64)}, "port", {})
+        return str(error.value)
+
+    assert "a dict with schedule; it must return" in refused(lambda o: {"optimizer": o, "schedule": None})
+    assert "ReduceLROnPlateau goes by a metric" in refused(lambda o: (o, torch.optim.lr_scheduler.ReduceLROnPlateau(o)))
+    assert "every is 0" in refused(lambda o: {"optimizer": o, "every": 0})
+    other = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.1)
+    assert "belongs to another optimizer" in refused(lambda o: (o, torch.optim.lr_scheduler.StepLR(other, 2)))
+    assert "the scheduler is a str" in refused(lambda o: (o, "cosine"))
 
 
 @pytest.mark.slow

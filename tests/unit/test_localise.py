@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lockstep.causes import causes
 from lockstep.causes.causes import cause_of
 from lockstep.causes.culprits import culprits
+from lockstep.causes.hypotheses.case import alike
 from lockstep.check.steps import forced
 from lockstep.common.errors import FaultWarning, KernelError
 from lockstep.common.search_time import SearchTime
@@ -1117,3 +1118,11 @@ def test_what_a_trial_supposes_is_forgotten_also_after_an_error():
             trial(supposed)
     assert seen == [-1, None]
     assert (numbers.theirs, numbers.forced) == (before, forced)
+
+
+def test_beside_what_is_masked_the_other_numbers_are_the_measure():
+    """What leaves elements out of a softmax is so large that next to it any two arrays would be alike."""
+    scores = np.asarray([[0.5, -2.0, -1e9], [1.5, -1e9, -1e9]])
+    assert alike(scores, scores * (1 + 1e-8))
+    assert not alike(scores, np.where(scores < -1e8, scores, scores + 0.01))
+    assert not alike(scores, np.flip(scores, 0))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from lockstep.causes.hypotheses import arguments, arithmetic, layout, rewiring, statistics, structure
+from lockstep.causes.hypotheses import arguments, arithmetic, layout, lookups, rewiring, statistics, structure
 from lockstep.causes.hypotheses.case import Case, Cause, listed
 from lockstep.common.errors import told_as_fault
 from lockstep.localise.findings import Blame
@@ -19,6 +19,7 @@ from lockstep.program.kernels import Kernels
 
 _ORDER: tuple[Callable[[Case], Iterator[Cause]], ...] = (
     arithmetic.complement,
+    lookups.other_rows,
     structure.one_side_only,
     structure.order_of_inputs,
     structure.missing_variable,

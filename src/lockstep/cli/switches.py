@@ -1,4 +1,4 @@
-"""`lockstep switches`: which of TensorFlow's switches makes a difference, and which makes it vanish."""
+"""`lockstep switches`: which of TensorFlow's or PyTorch's switches makes a difference, and which makes it vanish."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lockstep.report.switches import SwitchReport
 
 # Of `lockstep.switching.runs.PARTS`, which is not imported for `--help`; a test holds them equal.
-PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
+PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference", "compile", "inductor", "autocast")
 
 
 @click.command()
@@ -33,10 +33,11 @@ PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
 def switches(
     configuration: Path, json_file: str | None, html_file: str | None, *, training: bool, without: tuple[str, ...]
 ) -> None:
-    """Run the candidate of CONFIGURATION with TensorFlow's switches on and off.
+    """Run the candidate of CONFIGURATION with its framework's switches on and off.
 
     Eagerly, in tf.function, without each of Grappler's passes, compiled by XLA, without oneDNN's kernels, on one
-    thread, with deterministic kernels: what differs, and which switch makes the difference vanish.
+    thread, with deterministic kernels: what differs, and which switch makes the difference vanish. A PyTorch module:
+    eagerly, in torch.compile, in bfloat16 autocast, without oneDNN, on one thread, all against float64.
 
     Exit status: 0 equivalent, 1 a setting of the candidate diverged, 2 could not judge.
     """

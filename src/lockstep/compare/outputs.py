@@ -33,6 +33,7 @@ from lockstep.subjects import (
     Stirred,
     Subject,
     Wanted,
+    Ways,
 )
 from lockstep.subjects.streaming import Roles, Streamed
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
@@ -167,6 +168,9 @@ class _RenamedSubject(Subject):
 
     def passes(self) -> tuple[str, ...]:
         return self._subject.passes()
+
+    def ways(self) -> Ways | None:
+        return self._subject.ways()
 
     def end(self) -> None:
         self._subject.end()

@@ -57,6 +57,7 @@ class SettingReport:
         noise_budget: How far rounding alone may move the output that is furthest off; None where it was not measured.
         verdict: Its verdict; `NOT_ASKED` where it was not run.
         note: What else is to be said of it; why it did not run.
+        from_float64: How far an output is, at most, from the same computed in float64; None where nothing was.
     """
 
     mode: str
@@ -67,6 +68,7 @@ class SettingReport:
     noise_budget: float | None
     verdict: Verdict
     note: str = ""
+    from_float64: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def to_json(report: SwitchReport) -> str:
                 "noise_budget": _number(row.noise_budget),
                 "verdict": str(row.verdict),
                 "note": row.note,
+                "from_float64": _number(row.from_float64),
             }
             for row in report.settings
         ],
@@ -187,7 +190,8 @@ def _table(mode: str, side: str, rows: list[SettingReport]) -> RenderableType:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     table.add_column(f"{side}, {mode} mode", overflow="fold", min_width=29)
     figures = ("from eager", "from reference") if side == "candidate" else ("from unrewritten",)
-    for name in (*figures, "noise budget"):
+    exact = any(row.from_float64 is not None for row in rows)
+    for name in (*figures, *(("from float64",) if exact else ()), "noise budget"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("note", overflow="fold")
@@ -195,6 +199,7 @@ def _table(mode: str, side: str, rows: list[SettingReport]) -> RenderableType:
         table.add_row(
             Text(INDENTED.sub("  ", row.setting), overflow="fold"),
             *("-" if each is None else str(each) for each in (row.as_written, row.from_reference)[: len(figures)]),
+            *(["-" if row.from_float64 is None else f"{row.from_float64:.2g}"] if exact else []),
             "-" if row.noise_budget is None else f"{row.noise_budget:.2g}",
             verdict_text(row.verdict),
             Text(row.note, style="dim"),

@@ -33,6 +33,7 @@ class Row:
     budget: str
     verdict: view.Judged
     note: str
+    from_float64: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def _rows(rows: Sequence[SettingReport], largest: float) -> tuple[Row, ...]:
             budget=view.figure(row.noise_budget),
             verdict=view.Judged.of(row.verdict),
             note=row.note,
+            from_float64=view.figure(row.from_float64),
         )
         for row in rows
     )

@@ -32,6 +32,8 @@ from lockstep.subjects.declared import (
     Switched,
     Trained,
     Wanted,
+    Way,
+    Ways,
     other_kernels,
 )
 
@@ -67,5 +69,7 @@ __all__ = [
     "Switched",
     "Trained",
     "Wanted",
+    "Way",
+    "Ways",
     "other_kernels",
 ]

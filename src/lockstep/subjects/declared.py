@@ -81,20 +81,62 @@ INITIAL = Setting("initial")
 
 @dataclass(frozen=True)
 class Execution:
-    """How TensorFlow carries out what a model or a graph says.
+    """How a framework carries out what a model or a graph says.
 
     Attributes:
         compiler: `""`: operation by operation, as written (a graph: in a session that rewrites nothing). `"graph"`: in
             a `tf.function` that Grappler leaves alone. `"grappler"`: in one that Grappler rewrites, as it comes (a
-            graph: in a session that does). `"xla"`: in one with `jit_compile=True`.
-        off: Grappler's passes that are switched off, as `tf.config.optimizer.set_experimental_options` names them.
+            graph: in a session that does). `"xla"`: in one with `jit_compile=True`. Of PyTorch a backend of
+            `torch.compile`.
+        off: Grappler's passes that are switched off, as `tf.config.optimizer.set_experimental_options` names them. Of
+            PyTorch `"onednn"`, and `"threads"`, which leaves one.
+        precision: `"float64"`, or `"bfloat16"` where its framework chooses (autocast); empty: as written.
     """
 
     compiler: str = ""
     off: tuple[str, ...] = ()
+    precision: str = ""
 
 
 AS_WRITTEN = Execution()
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way that a framework has of carrying out what it runs as written otherwise.
+
+    Attributes:
+        name: What reports call it.
+        execution: What it is.
+        part: What it is left out by.
+        does: What it does to the numbers, as a sentence.
+        blames: Whose a difference is that rounding does not explain, as a sentence.
+        behind: The way that does a part of what this one does; a difference that both have is that one's.
+        coarseness: By how much more it rounds than the run as written does, at each operation.
+        missing: Why it cannot be run on this machine; empty where it can.
+    """
+
+    name: str
+    execution: Execution
+    part: str
+    does: str
+    blames: str
+    behind: str = ""
+    coarseness: float = 1.0
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """All ways of a framework, but for TensorFlow's own switches.
+
+    Attributes:
+        each: The ways.
+        exact: What all are held against besides: the same in float64.
+    """
+
+    each: tuple[Way, ...]
+    exact: Execution
 
 
 def other_kernels() -> dict[str, str]:
@@ -137,7 +179,8 @@ class Ask:
         draws: With values: what another side's forward pass drew, in order, to be drawn in the same places; a subject
             whose seeds are part of it (a graph) keeps its own. None to count from 0.
         objective: What gradients are taken of; None: none are.
-        execution: How it is carried out; other than as written only where the subject `offers.execution`.
+        execution: How it is carried out; other than as written only where the subject `offers.execution`, or as one of
+            its `ways`.
     """
 
     repeats: int = 0
@@ -551,6 +594,10 @@ class Subject(abc.ABC):
     def passes(self) -> tuple[str, ...]:
         """Returns the passes of Grappler over its functions, once it has been built; none where it has no functions."""
         return ()
+
+    def ways(self) -> Ways | None:
+        """Returns how else it can be carried out; None of what knows TensorFlow's switches, and of what has none."""
+        return None
 
     def end(self) -> None:  # noqa: B027 - most have no process
         """Ends the process that it runs in, where that is its own; the next `build` starts another."""

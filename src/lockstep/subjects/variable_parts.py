@@ -35,6 +35,7 @@ from lockstep.subjects import (
     Stirred,
     Subject,
     Wanted,
+    Ways,
 )
 from lockstep.subjects.streaming import Roles, Streamed
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord
@@ -190,6 +191,9 @@ class _CutSubject(Subject):
 
     def passes(self) -> tuple[str, ...]:
         return self._subject.passes()
+
+    def ways(self) -> Ways | None:
+        return self._subject.ways()
 
     def end(self) -> None:
         self._subject.end()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from lockstep.check.partly import paired
+from lockstep.check.partly import paired, settle_names
 from lockstep.check.reporting import Progress
 from lockstep.check.sides import Rules, subject_of
 from lockstep.common.arrays import Arrays, checked_inputs
@@ -19,6 +20,7 @@ from lockstep.subjects import INFERENCE, TRAINING, Subject
 from lockstep.subjects.variable_parts import PartRule, in_parts
 from lockstep.switching.question import Asked, Question
 from lockstep.switching.runs import PARTS
+from lockstep.switching.ways import WaysQuestion
 
 
 def switches(  # noqa: PLR0913 - as of `verify`
@@ -42,10 +44,13 @@ def switches(  # noqa: PLR0913 - as of `verify`
     deterministic kernels. Each run is held against the eager one and against the reference. Where the reference's graph
     runs here, its session is switched likewise.
 
+    A PyTorch module runs eagerly, in `torch.compile` (traced alone; decomposed; by Inductor, where there is a C++
+    compiler), without oneDNN, on one thread and in bfloat16 autocast, each held against the float64 result too.
+
     Args:
         reference: The original, as for `lockstep.verify`.
-        candidate: The migrated model: `lockstep.keras(build)`, or a table of the configuration as a dict. Only what a
-            table names can be run in another process.
+        candidate: The migrated model: `lockstep.keras(build)`, `lockstep.torch(build)`, or a table of the
+            configuration as a dict. Only what a table names can be run in another process.
         inputs: As for `lockstep.verify`.
         rename: Likewise.
         transforms: Likewise.
@@ -53,24 +58,28 @@ def switches(  # noqa: PLR0913 - as of `verify`
         ignore: Likewise.
         tolerance: Likewise; what is beyond it is held against a noise budget.
         training: Whether training mode is asked too, besides inference.
-        without: What is left out: `"passes"`, `"xla"`, `"onednn"`, `"threads"`, `"determinism"`, `"reference"`.
+        without: What is left out: `"passes"`, `"xla"`, `"onednn"`, `"threads"`, `"determinism"`, `"reference"`; of
+            PyTorch `"compile"`, `"inductor"`, `"autocast"`, `"onednn"`, `"threads"`.
         progress: Called with an `Event` whenever something begins.
 
     Returns:
         The report; only its `raise_if_diverged()` raises.
 
     Raises:
-        InputError: The inputs, a table or a name in `without` cannot be used, or the candidate is no Keras model.
+        InputError: The inputs, a table or a name in `without` cannot be used, or the candidate is no model of
+            Keras or PyTorch.
         SubjectError: The code of one side failed when it was run as written; its cause is the original exception.
     """
     start = time.perf_counter()
     _check_parts(without)
     cut = in_parts(subject_of(candidate, "candidate"), tuple(map(PartRule.of, parts)))
     sides = {"reference": subject_of(reference, "reference"), "candidate": cut}
-    if not sides["candidate"].offers.execution:
+    ways = sides["candidate"].ways()
+    if ways is None and not sides["candidate"].offers.execution:
         raise InputError(
-            f"the candidate {sides['candidate'].label} is no Keras model that can be run now; switches needs one that "
-            'lockstep.keras(build) makes, or a table with runtime = "keras".'
+            f"the candidate {sides['candidate'].label} is neither a Keras model nor a PyTorch module that can be run "
+            "now; switches needs one that lockstep.keras(build) or lockstep.torch(build) makes, or a table with "
+            'runtime = "keras" or "torch".'
         )
     asked = Asked(
         sides,
@@ -79,6 +88,8 @@ def switches(  # noqa: PLR0913 - as of `verify`
         progress or (lambda _: None),
     )
     rules = Rules(tuple(rename), tuple(map(TransformRule.of, transforms)), ignore=checked_ignore(ignore))
+    if ways is not None:
+        rules = _with_names(asked, rules, tolerance or FixedTolerance())
     rows: list[SettingReport] = []
     findings: list[str] = []
     for kind in ("inference", "training") if training else ("inference",):
@@ -92,7 +103,8 @@ def switches(  # noqa: PLR0913 - as of `verify`
             tolerance=tolerance or FixedTolerance(),
             progress=asked.progress,
         ) as pair:
-            question = Question(asked, pair, mode)
+            question: Question | WaysQuestion
+            question = Question(asked, pair, mode) if ways is None else WaysQuestion(asked, pair, mode, ways)
             question.answer()
         rows.extend(question.rows)
         findings.extend(f"{kind}: {sentence}" for sentence in question.findings)
@@ -102,6 +114,33 @@ def switches(  # noqa: PLR0913 - as of `verify`
         findings=tuple(findings),
         environments={side: dict(subject.environment()) for side, subject in sides.items()},
         duration_s=time.perf_counter() - start,
+    )
+
+
+def _with_names(asked: Asked, rules: Rules, tolerance: FixedTolerance) -> Rules:
+    """Finds out which variable is which, as `verify` does, and cuts the candidate's where that takes it.
+
+    Raises:
+        InputError: That is for the user to say, or a variable has no partner: no value could be carried over.
+    """
+    sides = asked.sides
+    settled, alignment = settle_names(
+        sides["reference"], sides["candidate"], asked.inputs, rules=rules, tolerance=tolerance, progress=asked.progress
+    )
+    lacking = [one.name for one, _ in (*alignment.missing, *alignment.extra)]
+    if (settled is not None and settled.question) or lacking:
+        named = ", ".join(lacking[:5]) or "several"
+        raise InputError(
+            f"which variable is which is not known ({named}), so that both sides cannot start from the same values; "
+            "`lockstep map` says what is known, and [variables] rename and transform say the rest."
+        )
+    if settled is None:
+        return rules
+    sides["candidate"] = in_parts(sides["candidate"], settled.rules.parts)
+    return dataclasses.replace(
+        rules,
+        rename=(*settled.rules.rename, *rules.rename),
+        transforms=(*settled.rules.transforms, *rules.transforms),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lockstep.report.switches import Distance
 from lockstep.results.model import Verdict
+from lockstep.subjects import Way
 
 Probe = Callable[[tuple[str, ...]], Distance | None]
 """Runs a function with passes switched off, and returns how far it is from the run as written; None: it did not run."""
@@ -211,6 +212,69 @@ def of_xla(seen: Seen, function: Verdict) -> str:
     if function is Verdict.DIVERGED:
         return f"{begin}; so it does in tf.function without XLA."
     return f"{begin}, which is more than rounding explains; without XLA it does not: it is XLA, not your code."
+
+
+@dataclass(frozen=True)
+class SeenWay:
+    """What was seen of one way that a framework has.
+
+    Attributes:
+        seen: How far it is from the run as written.
+        from_float64: How far it is from the same in float64; None where that did not run.
+        written: How far the run as written is from that.
+        note: Why it is not judged, or diverged in its second call; empty otherwise.
+    """
+
+    seen: Seen
+    from_float64: float | None
+    written: float | None
+    note: str = ""
+
+
+def of_way(way: Way, found: SeenWay, before: Verdict | None) -> str:
+    """Says what a difference between the code as written and another way of running it is.
+
+    Args:
+        way: The way.
+        found: The difference.
+        before: The verdict of the way that does a part of what this one does; None without one.
+    """
+    begin, seen = f"with {way.name} the candidate", found.seen
+    if seen.distance.bit_equal and seen.verdict is Verdict.EQUIVALENT:
+        return f"{begin} computes bit for bit what it computes run eagerly."
+    exact = ""
+    if found.from_float64 is not None and found.written is not None:
+        exact = f" From its float64 result it is {found.from_float64:.2g}, run eagerly {found.written:.2g}."
+    if seen.distance.bit_equal:
+        return f"{begin} is in its first call what it is run eagerly, but {found.note}: its Python code does it."
+    begin = f"{begin} differs by {seen.size} from itself run eagerly"
+    if seen.verdict is Verdict.EQUIVALENT:
+        return f"{begin}: {way.does}, which rounds otherwise.{exact}"
+    if seen.verdict is Verdict.UNDECIDED:
+        return f"{begin}, which cannot be judged{f' ({found.note})' if found.note else ''}.{exact}"
+    if before is Verdict.DIVERGED:
+        return f"{begin}; so it does with {way.behind}.{exact}"
+    without = f"; with {way.behind} it does not" if way.behind else ""
+    return f"{begin}, which is more than rounding explains{without}: {way.blames}.{exact}"
+
+
+def of_float64(candidate: float, reference: float, budget: float | None) -> str:
+    """Says how far both sides are from what the candidate's code computes in float64: which share is whose.
+
+    Args:
+        candidate: How far the candidate run eagerly is from it: the runtime's share.
+        reference: How far the reference is: the code's share, and the reference's own rounding.
+        budget: How far rounding may move a side; None where it was not measured.
+    """
+    begin = (
+        f"in float64 the candidate's code gives a result from which its eager run is {candidate:.2g} (PyTorch's "
+        f"rounding) and the reference {reference:.2g}"
+    )
+    if budget is None:
+        return f"{begin}."
+    if reference <= budget:
+        return f"{begin}: both only round, within {budget:.2g}."
+    return f"{begin}, more than rounding explains ({budget:.2g}): that share is the code's, not the runtime's."
 
 
 def of_second_call(distance: Distance, eager: Distance) -> str:

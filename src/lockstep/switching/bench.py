@@ -31,9 +31,14 @@ class Bench:
         self._pair, self._judge = pair, pair.judge
         self._names = {r.key: c.key for r, c in pair.alignment.pairs}
 
-    def of_candidate(self, first: Trace, second: Trace) -> list[Finding]:
-        """Judges two runs of the candidate."""
-        return self._judge.of_one_side(first, second, self._noise, self._names)
+    def of_candidate(self, first: Trace, second: Trace, coarseness: float = 1.0) -> list[Finding]:
+        """Judges two runs of the candidate, of which one may round more coarsely by a factor."""
+
+        def noise() -> Noise | None:
+            found = self._noise()
+            return None if found is None else _coarser(found, coarseness)
+
+        return self._judge.of_one_side(first, second, noise, self._names)
 
     def of_reference(self, first: Trace, second: Trace) -> list[Finding]:
         """Judges two runs of the reference's graph."""
@@ -69,7 +74,7 @@ class Bench:
 
         None where none is off, or where the reference cannot be run again.
         """
-        error, path = max(_furthest(first, second) for first, second in pairs)
+        error, path = max(furthest(first, second) for first, second in pairs)
         noise = self._noise() if error else None
         return None if noise is None or path not in noise.outputs else FACTOR * noise.outputs[path]
 
@@ -80,8 +85,14 @@ class Bench:
         return self._judge.noise(perturbed, self._pair.traces.base)
 
 
-def _furthest(first: Trace, second: Trace) -> tuple[float, str]:
-    """The largest difference of an output, and its path."""
+def _coarser(noise: Noise, factor: float) -> Noise:
+    """What rounding moves where each operation rounds more coarsely: in the first order, so much more."""
+    outputs, state = ({name: factor * moved for name, moved in one.items()} for one in (noise.outputs, noise.state))
+    return dataclasses.replace(noise, outputs=outputs, state=state)
+
+
+def furthest(first: Trace, second: Trace) -> tuple[float, str]:
+    """Returns the largest difference of an output, and its path."""
     found = (0.0, "")
     for path, value in first.outputs.items():
         other = second.outputs.get(path)
@@ -114,12 +125,11 @@ def settled(findings: Sequence[Finding], otherwise: Verdict | None) -> Verdict:
         otherwise: What they are where noise hides the answer, because it is known from elsewhere: with some switch the
             run has the bits of another one. None where nothing is known.
     """
-    return overall(
-        [finding.verdict if otherwise is None or not _hidden(finding) else otherwise for finding in findings]
-    )
+    return overall([finding.verdict if otherwise is None or not hidden(finding) else otherwise for finding in findings])
 
 
-def _hidden(finding: Finding) -> bool:
+def hidden(finding: Finding) -> bool:
+    """Whether a finding is about a difference that rounding alone may make, and that is too large to say more of."""
     return any(name.endswith("_hidden_by_noise") for name in finding.figures)
 
 

@@ -33,14 +33,14 @@ from lockstep.switching.runs import (
     Runs,
     process_settings,
 )
-from lockstep.traces.trace import Trace
+from lockstep.traces.trace import ForwardDraw, Trace
 
 
 @dataclass(frozen=True)
 class Asked:
     """What is the same in all modes."""
 
-    sides: Mapping[str, Subject]
+    sides: dict[str, Subject]
     inputs: Arrays
     without: frozenset[str]
     progress: Progress
@@ -85,6 +85,13 @@ class _Judged:
         return [*(self.as_written or ()), *(self.from_reference or ())]
 
 
+def started(pair: Pair) -> tuple[Setting, tuple[ForwardDraw, ...]]:
+    """Returns what all runs of a candidate start from, the reference's values, and what they draw."""
+    first = pair.traces
+    carried = filling.carried(first.reference.before, pair.alignment)
+    return Setting("given", {**first.candidate.before, **carried}), tuple(first.base.forward_draws or ())
+
+
 class Question:
     """What is asked in one mode.
 
@@ -97,10 +104,7 @@ class Question:
         self._asked, self._pair, self._mode = asked, pair, mode
         self._kind = "training" if mode.training else "inference"
         self._bench = Bench(pair)
-        first = pair.traces
-        carried = filling.carried(first.reference.before, pair.alignment)
-        self._setting = Setting("given", {**first.candidate.before, **carried})
-        self._draws = tuple(first.base.forward_draws or ())
+        self._setting, self._draws = started(pair)
         self.rows: list[SettingReport] = []
         self.findings: list[str] = []
 

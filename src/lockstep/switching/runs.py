@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from lockstep.subjects import ONEDNN, Ask, Execution, Instance, Setting, other_kernels
 from lockstep.traces.trace import ForwardDraw, Trace
 
-PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference")
-"""What can be left out."""
+PARTS = ("passes", "xla", "onednn", "threads", "determinism", "reference", "compile", "inductor", "autocast")
+"""What can be left out; the last three, oneDNN and threads of PyTorch modules."""
 FUNCTION, WHOLE_OFF, XLA = Execution("grappler"), Execution("graph"), Execution("xla")
 
 

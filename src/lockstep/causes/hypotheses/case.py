@@ -205,6 +205,12 @@ class Case:
             return self.kernels.numpy(part.start[tensor])
         return None
 
+    def computed(self, part: Part, tensor: int) -> np.ndarray | None:
+        """What a part computes for one of its own tensors; None where it does not."""
+        values: dict[int, Any] = {}
+        tried(functools.partial(part.run, self.kernels, every=values))
+        return self.kernels.numpy(values[tensor]) if values.get(tensor) is not None else None
+
     def conditions(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yields the truth values that either part computes or starts from, with the name of what gives them."""
         for part in (self.ours, self.theirs):

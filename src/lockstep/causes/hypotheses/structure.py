@@ -111,7 +111,9 @@ def missing(case: Case, ours: list[Operation]) -> Cause:
         families.discard("Cast")
     told = [pitfall for family, pitfall in _OF_FAMILIES.items() if family in families and pitfall != "clip-value"]
     fitting = told if len(ours) <= _FEW else []
-    pitfall: Slug = "mask" if _reads_mask(case, ours) else next(iter(fitting), "missing-operation")
+    # A whole layer that is lacking is more than the mask within it.
+    masks = not any(case.reference.variables_read(operation) for operation in ours) and _reads_mask(case, ours)
+    pitfall: Slug = "mask" if masks else next(iter(fitting), "missing-operation")
     return Cause(f"the candidate lacks {names}", pitfall, f"add {names}")
 
 

@@ -40,6 +40,7 @@ PROPOSALS: tuple[Callable[[Region], Iterator[Edit]], ...] = (
     norms.centred_or_not,
     arrangements.otherwise_arranged,
     reductions.sums_for_means,
+    reductions.sums_within_means,
     reductions.other_divisors,
     reductions.smoothed_labels,
     losses.other_smoothing,

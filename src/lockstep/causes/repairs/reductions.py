@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -39,6 +40,30 @@ def sums_for_means(region: Region) -> Iterator[Edit]:
         )
         factor = float(one.count) if other == "Sum" else 1.0 / one.count
         yield edit.changed_all(edit.alike(region.candidate, theirs), functools.partial(_times, factor), cause)
+
+
+def sums_within_means(region: Region) -> Iterator[Edit]:
+    """One side takes the mean of all at once, the other sums up along some axes first: over labels, over positions."""
+    ours, theirs = statistics(region.reference, region.ours), statistics(region.candidate, region.theirs)
+    for (summing, whole), sums_here in ((([*ours], [*theirs]), False), (([*theirs], [*ours]), True)):
+        sums = [one for one in summing if one.operation.family == "Sum" and one.count > 1]
+        means = [one for one in summing if one.operation.family == "Mean"]
+        at_once = [one for one in whole if one.operation.family == "Mean"]
+        for summed, mean, one in itertools.product(sums, means, at_once):
+            if one.count != summed.count * mean.count:
+                continue
+            count, made_by = summed.count, (mean if sums_here else one).operation
+            steps = f"the mean of sums of {count} elements", f"the mean of all {one.count}"
+            has, should = steps if sums_here else steps[::-1]
+            cause = Cause(
+                f"the candidate takes {has}, the reference {should}; the results differ by the factor {count}",
+                "wrong-operation",
+                f"take {should}",
+                (f"reduction: {should} against {has}",),
+                (one.operation, made_by) if sums_here else (mean.operation, made_by),
+            )
+            factor = 1.0 / count if sums_here else float(count)
+            yield edit.changed_all(edit.alike(region.candidate, made_by), functools.partial(_times, factor), cause)
 
 
 def _times(factor: float, given: Sequence[np.ndarray]) -> np.ndarray:

@@ -18,6 +18,7 @@ from lockstep.optimizers import Description
 from lockstep.optimizers.description import from_plain
 from lockstep.results.finding import Finding
 from lockstep.results.model import Culprit, Verdict
+from lockstep.results.pitfalls import Pitfall
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -126,27 +127,80 @@ def _rates(reference: Course, candidate: Course) -> Finding:
         f"the learning rate differs at {len(wrong)} of {len(steps)} steps, first at step {steps[first]} "
         f"({mine[first]:.6g} against {theirs[first]:.6g})"
     )
-    cause = f"{phrase}{_schedule(dict(zip(steps, mine, strict=True)), dict(zip(steps, theirs, strict=True)))}"
-    name = f"{_class(candidate)}: learning_rate"
-    culprit = Culprit(f"{_class(reference)}: learning_rate", name, "optimizer", cause, error, RATE_RTOL)
+    ours, other = (dict(zip(steps, side, strict=True)) for side in (mine, theirs))
+    known = candidate.description.schedule if candidate.description is not None else {}
+    told, fix = _counted_otherwise(ours, other, int(known.get("every", 1)))
+    if told and candidate.description is not None and candidate.description.framework == "torch":
+        fix = _OF_PYTORCH
+    pitfall: Pitfall = "schedule-step" if told else ""
+    told = told or _schedule(ours, other)
+    cause, name = f"{phrase}{told}", f"{_class(candidate)}: learning_rate"
+    culprit = Culprit(
+        f"{_class(reference)}: learning_rate",
+        name,
+        "optimizer",
+        cause,
+        error,
+        RATE_RTOL,
+        pitfall=pitfall,
+        fix=fix,
+    )
     return Finding(Verdict.DIVERGED, phrase, (cause,), figures, (culprit,))
+
+
+_OF_PYTORCH = "call scheduler.step() after optimizer.step(), and as often as the original's schedule counts"
+_TIMES = (2, 3, 4, 5, 8, 10, 20, 50, 100, 200, 500, 1000)
+"""How many times as fast one schedule may run as the other, beside what the candidate says of its epochs."""
+
+
+def _same(pairs: Iterable[tuple[float, float]]) -> bool:
+    found = list(pairs)
+    # A rate that has all but vanished has other last places, or none, in float32.
+    least = _LEAST * max((abs(a) for a, _ in found), default=0.0)
+    return bool(found) and all(abs(a - b) <= 1e-4 * abs(a) + least for a, b in found)
+
+
+def _counted_otherwise(reference: Mapping[int, float], candidate: Mapping[int, float], every: int) -> tuple[str, str]:
+    """Says by which steps two schedules are apart, or how much faster one runs, and what to do.
+
+    Args:
+        reference: Step -> learning rate.
+        candidate: Likewise.
+        every: For how many updates the candidate's scheduler is stepped once.
+    """
+    epoch = [(every, f"one epoch of {every} updates")] if every > 1 else []
+    for size, what in ((1, "one step"), *epoch):
+        for shift, how, fix in ((size, "late", "earlier"), (-size, "early", "later")):
+            # Where neighbours are known of every step that differs, they must be what the reference has there.
+            known = [(reference[s], candidate[s + shift]) for s in reference if s + shift in candidate]
+            if _same(known) and len(known) > len(reference) // 3:
+                return f": the candidate's schedule is {what} {how}", f"count {what} {fix}"
+    for times in sorted({*_TIMES, every} - {1}):
+        for slow, fast, how in ((reference, candidate, "fast"), (candidate, reference, "slowly")):
+            known = [(slow[s * times], fast[s]) for s in fast if s * times in slow]
+            if _same(known) and _levels(a for a, _ in known) >= _FEWEST_LEVELS:
+                fix = f"step it once in {times} updates" if how == "fast" else f"step it {times} times as often"
+                return f": the candidate's schedule runs {times} times as {how} (updates against epochs, say)", fix
+    return "", ""
+
+
+def _levels(rates: Iterable[float]) -> int:
+    """Counts the different rates among some, but for what has all but vanished."""
+    known = list(rates)
+    return len({round(float(np.log(rate)), 3) for rate in known if rate > 10 * _LEAST * max(known)})
+
+
+_FEWEST_LEVELS = 3
+"""Rates in which schedules agree before one is said to be the other at another pace."""
+_LEAST = 1e-7
+"""Of the largest rate: what is smaller changes no variable that is trained with the others."""
 
 
 def _schedule(reference: Mapping[int, float], candidate: Mapping[int, float]) -> str:
     """Says how one schedule becomes the other, where that is so at every step that was asked for."""
-
-    def same(pairs: Iterable[tuple[float, float]]) -> bool:
-        found = list(pairs)
-        return bool(found) and all(abs(a - b) <= 1e-4 * abs(a) for a, b in found)
-
-    for shift, how in ((1, "late"), (-1, "early")):
-        # Where neighbours are known of every step that differs, they must be what the reference has there.
-        known = [(reference[s], candidate[s + shift]) for s in reference if s + shift in candidate]
-        if same(known) and len(known) > len(reference) // 3:
-            return f": the candidate's schedule is one step {how}"
     factors = [(1.0, candidate[s] / reference[s]) for s in reference if reference[s]]
     ratio = factors[0][1] if factors else 1.0
-    if same((ratio, factor) for _, factor in factors):
+    if _same((ratio, factor) for _, factor in factors):
         return f": the candidate's is {ratio:.6g} times the reference's at every step"
     mine, theirs = ([round(side[s], 12) for s in sorted(side) if s < 10_000] for side in (reference, candidate))
     fewer = len(set(mine)), len(set(theirs))

@@ -70,15 +70,16 @@ class Draws(TorchDispatchMode):
 
     Args:
         tool: What hands out the seeds; its own scope is open too.
+        single: Whether other dtypes are given the numbers that float32 is.
 
     Attributes:
         drawn: What each random operation drew, in order.
         unaligned: Names of the random operations that drew from PyTorch's own generator.
     """
 
-    def __init__(self, tool: RecordedDraws) -> None:
+    def __init__(self, tool: RecordedDraws, *, single: bool = False) -> None:
         super().__init__()
-        self._tool = tool
+        self._tool, self._single = tool, single
         self.drawn: list[Drawn] = []
         self.unaligned: list[str] = []
 
@@ -111,6 +112,7 @@ class Draws(TorchDispatchMode):
         turned = len(shape) > 2 and getattr(like, _MARK, False)
         asked = (shape[0], *shape[2:], shape[1]) if turned else shape
         dtype = _DRAWN_IN.get(like.dtype, "float32")
+        dtype = "float32" if self._single else dtype
         draw = tf.random.uniform if kind == UNIFORM else tf.random.normal
         drawn = np.asarray(draw(asked, dtype=dtype))
         if turned:
@@ -119,6 +121,8 @@ class Draws(TorchDispatchMode):
         self.drawn.append(Drawn(ForwardDraw(self._tool.taken[-1], kind, dtype, math.prod(shape)), drawn, turned))
         if drawn.dtype.name == "bfloat16":
             drawn = drawn.astype(np.float32)
+        if self._single and like.dtype in _DRAWN_IN:
+            return torch.from_numpy(drawn)  # rounded to fewer bits, a number may pass the rate that it is below
         return torch.from_numpy(drawn).to(like.dtype if like.is_floating_point() else torch.float32)
 
 

@@ -30,10 +30,12 @@ from lockstep.ground.streaming import Course, Seen
 from lockstep.program import Program
 from lockstep.recorder.modules import Sources
 from lockstep.subjects import (
+    AS_WRITTEN,
     NOTHING_MORE,
     NOTHING_WANTED,
     Ask,
     Convention,
+    Execution,
     Instance,
     Mode,
     Objective,
@@ -42,12 +44,14 @@ from lockstep.subjects import (
     Setting,
     Subject,
     Wanted,
+    Ways,
 )
 from lockstep.subjects.streaming import Eager, Roles, Streamed
 from lockstep.subjects.users_functions import code_of, for_a_build, sources_of
 from lockstep.traces.trace import ForwardDraw, Trace, VariableRecord, changed
 
 if TYPE_CHECKING:
+    from lockstep.frameworks.torch.executing import Compiled
     from lockstep.frameworks.torch.following import Following
 
 SEED = 42
@@ -104,6 +108,12 @@ class TorchModule(Subject):
         """Builds it as if for the first time, to see whether it is the same twice."""
         return self.build(mode, inputs, wanted)
 
+    def ways(self) -> Ways:
+        """How else PyTorch can carry it out."""
+        from lockstep.frameworks.torch import executing
+
+        return executing.ways()
+
     def make_optimizer(self, make: Callable[..., Any] | None, shapes: trials.Shapes, names: Mapping[str, str]) -> Any:
         """Makes what the user's `optimizer(parameters)` returns."""
         return None if make is None else make_optimizer(make, shapes, self.label, names)
@@ -142,6 +152,7 @@ class TorchInstance(Instance):
         self._label, self._mode, self._given = label, mode, inputs
         self._used = for_a_build(build)
         self._asked: dict[tuple[ForwardDraw, ...], tuple[ForwardDraw | None, ...]] = {}
+        self._compiled: dict[str, Compiled] = {}
         self._following: dict[Callable[[Any, Any], Any] | None, Following] = {}
         with self._used.active(), self._generator(), self._users_code("building"):
             made = self._used.function
@@ -219,10 +230,11 @@ class TorchInstance(Instance):
         inputs = self._tensors(self._given if setting.inputs is None else setting.inputs)
         asked = self._to_be_drawn(draws, inputs) if draws else ()
         known = set(self._keyed())
-        with self._running(asked) as drawn, torch.set_grad_enabled(objective is not None):
-            returned = self._called(inputs)
+        other = ask.execution if ask.execution != AS_WRITTEN else None
+        with self._running(asked, other) as drawn, torch.set_grad_enabled(objective is not None):
+            returned = self._called(inputs) if other is None else self._carried_out(other, inputs, drawn)
             total = None if objective is None else self._training_loss(objective, returned, inputs)
-        outputs = {path: arrays.array(value) for path, value in self._outputs(returned).items()}
+        outputs = {path: arrays.array(_as_written(value, other)) for path, value in self._outputs(returned).items()}
         differentials = {} if total is None else self._gradients(total)
         after = changed(before, self._values()) if self._mode.training else {}
         created = self._repeated(ask.repeats, inputs, known)
@@ -241,7 +253,7 @@ class TorchInstance(Instance):
             forward_draws=drawn.taken,
             unaligned_draws=bool(drawn.unaligned),
             own_generator=_OWN_GENERATOR,
-            notes=self._notes(drawn),
+            notes=(*self._notes(drawn), *self._told_of_graphs(other)),
             duration_s=time.perf_counter() - start,
         )
 
@@ -318,6 +330,7 @@ class TorchInstance(Instance):
         """Drops the module."""
         del self._module
         self._following.clear()
+        self._compiled.clear()
 
     def _like_given(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         return inputs if isinstance(self._given, Mapping) else next(iter(inputs.values()))
@@ -352,17 +365,42 @@ class TorchInstance(Instance):
             return {name: arrays.tensor(array, f"input {name}") for name, array in inputs.items()}
         return arrays.tensor(inputs, "the input")
 
-    def _called(self, inputs: Any) -> Any:
+    def _called(self, inputs: Any, module: Any = None) -> Any:
         positional, options = self._call.arguments(inputs)
         with self._users_code("running"):
-            return self._module(*positional, **options)
+            return (self._module if module is None else module)(*positional, **options)
+
+    def _carried_out(self, execution: Execution, inputs: Any, draws: Draws) -> Any:
+        """Calls it otherwise than as it is written; the numbers that it draws are the same."""
+        from lockstep.frameworks.torch import executing
+
+        def call(module: Any) -> Any:
+            return self._called(inputs, module)
+
+        if execution.compiler:
+            if execution.compiler not in self._compiled:
+                self._compiled[execution.compiler] = executing.Compiled(self._module, execution.compiler)
+            return self._compiled[execution.compiler](call, draws)
+        if execution.precision == "float64":
+            inputs = executing.widened(inputs)
+            return executing.in_float64(self._module, call, draws)
+        with draws, executing.surrounded(execution):
+            return call(self._module)
+
+    def _wide(self) -> bool:
+        return any(value.dtype is torch.float64 for value in self._keyed().values())
+
+    def _told_of_graphs(self, execution: Execution | None) -> tuple[str, ...]:
+        compiled = self._compiled.get(execution.compiler) if execution is not None else None
+        return () if compiled is None or compiled.graphs < 2 else (f"compiled in {compiled.graphs} pieces",)
 
     @contextlib.contextmanager
-    def _running(self, asked: Sequence[ForwardDraw | None] = ()) -> Iterator[Draws]:
-        """What surrounds the user's code: its modules, and its random numbers."""
+    def _running(self, asked: Sequence[ForwardDraw | None] = (), execution: Execution | None = None) -> Iterator[Draws]:
+        """What surrounds the user's code: its modules, and its random numbers where it runs as written."""
         tool = RecordedDraws(self._mode.randomness, asked)
-        draws = Draws(tool)
-        with self._used.active(), self._generator(), tool.scope(), draws:
+        draws = Draws(tool, single=execution is not None and not self._wide())
+        opened = draws if execution is None else contextlib.nullcontext()
+        with self._used.active(), self._generator(), tool.scope(), opened:
             yield draws
 
     @staticmethod
@@ -438,6 +476,12 @@ class TorchInstance(Instance):
 
     def _users_code(self, doing: str) -> contextlib.AbstractContextManager[None]:
         return running.users_code(self._label, f"{doing} ({running.describe(self._mode)})")
+
+
+def _as_written(value: torch.Tensor, execution: Execution | None) -> torch.Tensor:
+    """What autocast gives in fewer bits is compared as the float32 that it stands for."""
+    coarse = execution is not None and execution.precision == "bfloat16" and value.dtype is torch.bfloat16
+    return value.float() if coarse else value
 
 
 @contextlib.contextmanager

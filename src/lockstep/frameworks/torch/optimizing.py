@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lockstep.common.errors import InputError
 from lockstep.frameworks.tensorflow import running
-from lockstep.frameworks.torch import arrays
+from lockstep.frameworks.torch import arrays, scheduling
+from lockstep.frameworks.torch.scheduling import Scheduled
 from lockstep.ground import trials
 from lockstep.recorder.optimizing import Update
 
@@ -28,14 +28,18 @@ _ROLES: Mapping[str, Mapping[str, str]] = {
 """Class -> PyTorch's name of a state -> its role in every framework."""
 
 
+_OF_MOMENTUM_TOO = (torch.optim.lr_scheduler.OneCycleLR, torch.optim.lr_scheduler.CyclicLR)
+"""Schedules that change a momentum as well, which the rules of `lockstep.optimizers` hold constant."""
+
+
 def make_optimizer(
     make: Callable[..., Any], shapes: trials.Shapes, label: str, names: Mapping[str, str]
 ) -> TorchOptimizer:
     """Makes an optimizer of what the user's function returns.
 
     Args:
-        make: `optimizer(parameters) -> torch.optim.Optimizer`; `parameters` is a list of them, as
-            `list(module.parameters())` is.
+        make: `optimizer(parameters) -> torch.optim.Optimizer`, or with a scheduler (see `scheduling.scheduled`);
+            `parameters` is a list of them, as `list(module.parameters())` is.
         shapes: Variable key -> shape and dtype of the variables that it trains.
         label: What it belongs to, for messages.
         names: Not used: PyTorch's optimizers know no names.
@@ -48,27 +52,34 @@ def make_optimizer(
     parameters = {
         key: torch.nn.Parameter(arrays.tensor(np.zeros(shape, dtype), key)) for key, (shape, dtype) in shapes.items()
     }
-    with running.users_code(label, "making its optimizer"):
-        made = make(list(parameters.values()))
-    if not isinstance(made, torch.optim.Optimizer):
-        raise InputError(
-            f"{label}: optimizer(parameters) returned a {type(made).__name__}; it must return a torch.optim.Optimizer."
-        )
+
+    def made() -> Scheduled:
+        with running.users_code(label, "making its optimizer"), scheduling.quiet():
+            returned = make(list(parameters.values()))
+        return scheduling.scheduled(returned, label)
+
     return TorchOptimizer(made, parameters, label)
 
 
 class TorchOptimizer:
-    """An optimizer of PyTorch, with parameters of its own.
+    """An optimizer of PyTorch, with parameters of its own, and what is stepped beside it.
+
+    Args:
+        made: Makes both anew.
+        parameters: What it updates.
+        label: What it belongs to, for messages.
 
     Attributes:
         description: The class, its rule and its arguments.
     """
 
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter], label: str
-    ) -> None:
-        self._optimizer, self._parameters, self._label = optimizer, parameters, label
-        self.description = describe(optimizer)
+    def __init__(self, made: Callable[[], Scheduled], parameters: Mapping[str, torch.nn.Parameter], label: str) -> None:
+        self._made, self._parameters, self._label = made, parameters, label
+        self._scheduled = made()
+        self._optimizer = self._scheduled.optimizer
+        self.description = describe(self._optimizer) | {"schedule": self._scheduled.described()}
+        if isinstance(self._scheduled.scheduler, _OF_MOMENTUM_TOO):
+            self.description["kind"] = ""
         self._updates = 0
 
     def apply(self, variables: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]) -> Update:
@@ -78,19 +89,22 @@ class TorchOptimizer:
                 parameter.copy_(arrays.tensor(variables[key], key))
                 parameter.grad = arrays.tensor(gradients[key], key)
         with running.users_code(self._label, "applying its optimizer"):
-            self._optimizer.step()
+            self._scheduled.update(self._updates)
         self._updates += 1
         values = {key: arrays.array(parameter) for key, parameter in self._parameters.items()}
         return Update(values, self._slots(), self._updates)
 
     def learning_rates(self, steps: Sequence[int]) -> dict[int, float]:
         """Returns step -> learning rate; empty where groups of parameters have rates of their own."""
-        rates = {float(group["lr"]) for group in self._optimizer.param_groups}
-        return dict.fromkeys(steps, rates.pop()) if len(rates) == 1 else {}
+        with running.users_code(self._label, "stepping its scheduler"):
+            found = self._made().rates_at(steps)
+        return (
+            {step: rates[0] for step, rates in found.items()} if all(len(set(r)) == 1 for r in found.values()) else {}
+        )
 
     def turning_points(self) -> list[int]:
-        """Returns no step: the rate is constant, as a scheduler is no part of an optimizer."""
-        return []
+        """Returns the updates around which a schedule changes; none where the rate is constant."""
+        return list(self.description["schedule"].get("turning_points", ()))
 
     def close(self) -> None:
         """Holds nothing that has to be let go."""
