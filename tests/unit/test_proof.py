@@ -303,3 +303,11 @@ class TestSigns:
         assert not but_for_signs(self.Q, self.Q * np.asarray([1, -1.01, 1, 1], F))
         random = np.random.default_rng(0).normal(size=(9, 4)).astype(F)
         assert not but_for_signs(random, random * np.asarray([1, -1, 1, 1], F))  # no orthogonal matrix
+        assert not but_for_signs(self.Q, self.Q * np.asarray([1, -1.0001, 1, 1], F))
+
+    def test_a_single_column_is_orthogonal_to_no_other(self):
+        column = np.random.default_rng(1).normal(size=(5, 1)).astype(F)
+        assert not but_for_signs(column, column * F(1.0001))
+        assert not but_for_signs(column, -column)
+        unit = column / np.linalg.norm(column)
+        assert but_for_signs(unit, -unit)

@@ -17,6 +17,8 @@ from lockstep.traces.trace import LossRecord, Trace
 
 VALUE_DIFFERS = "its value after the call differs"
 """What is said of an updated variable where no operation is known to be to blame."""
+_FACTORIZED = 1e-5
+"""Relative to the largest: how far two LAPACKs' factorizations of one float32 matrix are apart, signs aside."""
 _PITFALLS: dict[str, Pitfall] = {NEVER_CHANGED: "missing-update", CHANGED_ALONE: "extra-update"}
 
 
@@ -167,23 +169,30 @@ def but_for_signs(ours: np.ndarray, theirs: np.ndarray) -> bool:
 
     A singular value decomposition leaves these signs free, and LAPACK's of two versions of NumPy choose otherwise. The
     rows or the columns have to be orthogonal and of one length, as initializers make them, so that the signs mean
-    nothing to the distribution. A kernel of a convolution is taken as a matrix with its last axis as columns.
+    nothing to the distribution; of a single one, which is orthogonal to no other, that length has to be 1. What has all
+    signs alike is compared like anything else. A kernel of a convolution is taken as a matrix with its last axis as
+    columns.
 
     >>> turned = np.asarray([[0.6, 0.8], [-0.8, 0.6]]), np.asarray([[-0.6, -0.8], [-0.8, 0.6]])
     >>> but_for_signs(*turned), but_for_signs(turned[0], turned[0]), but_for_signs(turned[0], np.abs(turned[1]))
     (True, False, False)
+    >>> column = np.asarray([[0.5], [0.2]])
+    >>> but_for_signs(column, 1.0001 * column), but_for_signs(column, -column)
+    (False, False)
     """
     if ours.shape != theirs.shape or ours.ndim < 2 or ours.dtype.kind != "f" or theirs.dtype.kind != "f":
         return False
     a, b = (np.asarray(each, np.float64).reshape(-1, each.shape[-1]) for each in (ours, theirs))
     size = float(np.max(np.abs(a), initial=0.0))
-    if not size or np.array_equal(a, b) or not np.allclose(np.abs(a), np.abs(b), rtol=1e-4, atol=1e-5 * size):
+    if not size or not np.allclose(np.abs(a), np.abs(b), rtol=0.0, atol=_FACTORIZED * size):
         return False
     clear = np.abs(a) > 1e-4 * size
     same = np.sign(a) == np.sign(b)
+    if (same | ~clear).all():
+        return False
     whole = any(bool((np.all(same | ~clear, axis=axis) | np.all(~same | ~clear, axis=axis)).all()) for axis in (0, 1))
     gram = a.T @ a if a.shape[0] >= a.shape[1] else a @ a.T
-    length = float(np.mean(np.diag(gram)))
+    length = float(np.mean(np.diag(gram))) if len(gram) > 1 else 1.0
     return whole and bool(np.allclose(gram, length * np.eye(len(gram)), atol=1e-4 * length))
 
 
