@@ -212,7 +212,7 @@ def _reversed(site: Site) -> Iterator[Change]:
     for place, operand in enumerate(site.operands):
         if operand.origin in ("computed", "input") and operand.floating and operand.shape and operand.shape[-1] > 1:
             yield f"rolled[{place}]", _changed_operand(place, lambda x: tf.roll(x, 1, -1))
-            yield f"reversed[{place}]", _changed_operand(place, lambda x: tf.reverse(x, [-1]))
+            yield f"reversed[{place}]", _changed_operand(place, lambda x: tf.reverse(x, tf.constant([-1])))
 
 
 # --- the operation itself
