@@ -26,7 +26,7 @@ _ZOO = {
     "perceptron": {},
     "decoder": {},
     "transformer": {},
-    "recurrent": {"words": (2, 4), "length": (2,)},
+    "recurrent": {"words": (4, 4), "length": (4,)},
     "residual": {"image": (2, 8, 8, 3)},
     "convolutional": {"image": (2, 8, 8, 3)},
     "separable": {"image": (2, 8, 8, 3)},

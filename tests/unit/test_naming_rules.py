@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lockstep.check.proposed_rules import fewest_patterns, fewest_renames
 from lockstep.common.errors import InputError
 from lockstep.compare.align import rename
+from lockstep.naming.likeness import Ground, pair_names
 from lockstep.report.rules import as_lines
 from lockstep.report.writing import with_rules
 
@@ -100,3 +101,18 @@ def test_what_cannot_take_rules_is_told(text):
 def test_what_is_printed_is_toml_that_means_the_rules():
     table = {"rename": [['^a"b\\\\c$', "d\n"], ["^x$", "y"]], "transform": [["/kernel$", "transpose(1,0)"]]}
     assert tomllib.loads("\n".join(as_lines(table))) == {"variables": table}
+
+
+def test_names_are_one_whatever_parts_their_words():
+    """`block0/filter` is `block0_filter`, not the gate beside it that is made first; a lacking one changes nothing."""
+    ours = [f"net/block{n}/{what}/kernel" for n in range(3) for what in ("filter", "gate", "res")]
+    theirs = [f"block_{n}_{what}/kernel" for n in range(3) for what in ("gate", "res", "filter")][:-1]
+    found = {(ours[pair.reference], theirs[pair.candidate], pair.ground) for pair in pair_names(ours, theirs)}
+    spelled = {theirs_name: theirs_name.replace("block_", "net/block").replace("_", "/") for theirs_name in theirs}
+    assert found == {(spelled[name], name, Ground.NAME) for name in theirs}
+
+
+def test_numbers_that_begin_elsewhere_are_not_taken_for_the_same():
+    ours, theirs = [f"block{n}/w" for n in (1, 2, 3)], [f"block_{n}/kernel" for n in (0, 1, 2)]
+    pairs = pair_names(ours, theirs)
+    assert [(pair.reference, pair.candidate, pair.ground) for pair in pairs] == [(n, n, Ground.RANK) for n in range(3)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 # What TF1 code, tf_slim, tf.layers and Keras call one and the same thing.
@@ -73,6 +73,26 @@ class _Name:
         pairs = [counted(part) for part in components]
         return cls(tuple(word for word, _ in pairs), tuple(int(number or -1) for _, number in pairs))
 
+    @classmethod
+    def spelled(cls, name: str) -> _Name:
+        """Takes it apart at underscores, points and capitals too: `block0/filter` and `block_0_filter` are one name."""
+        scope, _, last = name.rpartition("/")
+        told = scope if _plain(last) in ROLES else f"{scope}/{last}"
+        words: list[str] = []
+        numbers: list[int] = []
+        for part in re.split(r"[/_.\-]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", told).lower()):
+            word, number = counted(part)
+            if word:
+                words.append(word)
+                numbers.append(int(number or -1))
+            elif number and numbers and numbers[-1] == -1:
+                numbers[-1] = int(number)
+        return cls(tuple(words), tuple(numbers))
+
+    def ending(self, count: int) -> _Name:
+        """Returns its last words, with their numbers."""
+        return _Name(self.stem[-count:], self.numbers[-count:])
+
     @property
     def words(self) -> frozenset[str]:
         found: set[str] = set()
@@ -135,10 +155,13 @@ def pair_names(reference: Sequence[str], candidate: Sequence[str]) -> list[NameP
     """
     if len(reference) == len(candidate) == 1:
         return [NamePair(0, 0, Ground.GROUP, "")]
+    found = list(_spelled_alike(reference, candidate))
+    left = (
+        set(range(len(reference))) - {pair.reference for pair in found},
+        set(range(len(candidate))) - {pair.candidate for pair in found},
+    )
     names = [_Name.of(name) for name in reference], [_Name.of(name) for name in candidate]
-    stems = _by_stem(names[0]), _by_stem(names[1])
-    found: list[NamePair] = []
-    left: tuple[set[int], set[int]] = set(range(len(reference))), set(range(len(candidate)))
+    stems = _by_stem(names[0], left[0]), _by_stem(names[1], left[1])
     for ours, theirs, ground, reason in _paired_stems(*stems):
         for a, b, certain, numbered in _by_number(names, stems[0][ours], stems[1][theirs]):
             told = ", ".join(part for part in (reason, numbered) if part)
@@ -156,11 +179,38 @@ def pair_names(reference: Sequence[str], candidate: Sequence[str]) -> list[NameP
 _Stems = dict[tuple[str, ...], list[int]]
 
 
-def _by_stem(names: Sequence[_Name]) -> _Stems:
+def _by_stem(names: Sequence[_Name], places: Iterable[int]) -> _Stems:
     stems: _Stems = defaultdict(list)
-    for place, name in enumerate(names):
-        stems[name.stem].append(place)
+    for place in sorted(places):
+        stems[names[place].stem].append(place)
     return dict(stems)
+
+
+def _spelled_alike(reference: Sequence[str], candidate: Sequence[str]) -> Iterator[NamePair]:
+    """Yields the names that are one but for what parts their words, and for scopes in front of one of them."""
+    names = [_Name.spelled(name) for name in reference], [_Name.spelled(name) for name in candidate]
+    stems = [_by_stem(side, range(len(side))) for side in names]
+    for ours, mine in stems[0].items():
+        fitting = [theirs for theirs in stems[1] if _ends_alike(ours, theirs)]
+        if ours in stems[1]:
+            fitting = [ours]
+        elif len(fitting) != 1 or sum(_ends_alike(other, fitting[0]) for other in stems[0]) != 1:
+            continue
+        (theirs,) = fitting
+        count = min(len(ours), len(theirs))
+        last = {_Name.of(name).stem[-1:] for name in (reference[mine[0]], candidate[stems[1][theirs][0]])}
+        if not count or any(not word or _AUTOMATIC.fullmatch(word[0]) for word in last):
+            continue
+        ending = [name.ending(count) for name in names[0]], [name.ending(count) for name in names[1]]
+        pairs = list(_by_number(ending, mine, stems[1][theirs]))
+        if len(pairs) == min(len(mine), len(stems[1][theirs])) and all(pair[2] is Ground.NAME for pair in pairs):
+            for a, b, ground, _ in pairs:
+                yield NamePair(a, b, ground, "same name")
+
+
+def _ends_alike(ours: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
+    count = min(len(ours), len(theirs))
+    return bool(count) and ours[-count:] == theirs[-count:]
 
 
 def _paired_stems(ours: _Stems, theirs: _Stems) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Ground, str]]:
