@@ -143,3 +143,9 @@ def test_inputs_of_other_names_are_matched_by_their_shapes_where_that_is_one_to_
     (form,) = calling.forms(model, inputs)
     assert form.told == "a list of tensors (q, p)"
     assert form.call(model, inputs, {}).shape == (4, 7)
+
+
+def test_what_only_the_other_side_is_given_is_said_with_the_way_to_say_it():
+    given = functional_of_one().input
+    with pytest.raises(InputError, match=r'given is named by labels = \["mask", "y"\]'):
+        calling.forms(functional_of_one(), {given.name: tf.zeros((4, 3)), "mask": tf.ones((4,)), "y": tf.ones((4,))})

@@ -220,6 +220,9 @@ def _matched(inputs: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str
         if orders
         else "Give inputs of these shapes and dtypes, under the model's names."
     )
+    if set(declared) < set(inputs):
+        others = ", ".join(f'"{name}"' for name in inputs if name not in declared)
+        way_out = f"What only the other side, or a loss, is given is named by labels = [{others}]."
     raise InputError(f"the model's inputs are {told}; the inputs given are {given}. {way_out}")
 
 
