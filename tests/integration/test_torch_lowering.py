@@ -15,6 +15,7 @@ from tests.integration.torch_samples import SAMPLES, seeded, t  # noqa: E402
 
 from lockstep.frameworks.tensorflow.kernels import TensorFlowKernels  # noqa: E402
 from lockstep.frameworks.torch.lowering import RULES, rules  # noqa: E402
+from lockstep.frameworks.torch.lowering.attention import decompositions  # noqa: E402
 from lockstep.frameworks.torch.lowering.interpreting import Interpreter, Numbers, Pair  # noqa: E402
 from lockstep.frameworks.torch.lowering.proving import difference  # noqa: E402
 from lockstep.frameworks.torch.lowering.values import array_of  # noqa: E402
@@ -234,3 +235,16 @@ def test_what_cannot_be_judged_in_float64_is_no_crash(monkeypatch: pytest.Monkey
     _, interpreter, _, _ = run(overload("_softmax"), [t(5, 5), -1, False], {})
     (fault,) = interpreter.faults
     assert "cannot be judged in float64: no kernel for double" in fault.told
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PyTorch 2.13 copies its own deprecated class
+def test_lerp_is_lowered_as_one_formula() -> None:
+    """PyTorch decomposes it into a choice by the weight's size, of which a gate of 0 to 1 meets one side alone."""
+
+    class Gated(torch.nn.Module):
+        def forward(self, x: Any, y: Any, weight: Any) -> Any:
+            return torch.lerp(x, y, weight) + torch.lerp(x, y, 0.7)
+
+    exported = torch.export.export(Gated(), (torch.ones(3),) * 3).run_decompositions(decompositions())
+    targets = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
+    assert targets == ["aten.lerp.Tensor", "aten.lerp.Scalar", "aten.add.Tensor"]

@@ -11,12 +11,16 @@ Decompositions = dict[Any, Any]
 
 
 def decompositions() -> Decompositions:
-    """Returns how operations are taken apart for the lowering: PyTorch's own way to Core ATen, but for attention.
+    """Returns how operations are taken apart for the lowering: PyTorch's own way to Core ATen, but for attention and `lerp`.
 
+    Of `lerp` PyTorch makes a choice between two formulas by the weight's size, which no code that is ported has: it
+    would be a condition of which only one side is ever met.
     PyTorch multiplies queries and keys with the root of the scale each, and gives its kernel's strides to the result,
     which a view may then refuse (PyTorch 2.13 on GPT-2).
     """
     table: Any = torch.export.default_decompositions()
+    for kept in (torch.ops.aten.lerp.Scalar, torch.ops.aten.lerp.Tensor):
+        table.pop(kept, None)
     table[torch.ops.aten.scaled_dot_product_attention.default] = scaled_dot_product_attention
     found: Decompositions = table
     return found
