@@ -12,8 +12,9 @@ import numpy as np
 from lockstep.causes.hypotheses import layout
 from lockstep.causes.hypotheses.case import Case, Cause, alike, close, short, tried
 from lockstep.localise import activations
-from lockstep.localise.budget import largest_ordinary, shaped
+from lockstep.localise.budget import Part, largest_ordinary, shaped
 from lockstep.program import Operation
+from lockstep.program.dialect import Trait, traits
 from lockstep.program.kernels import Kernels
 from lockstep.results.pitfalls import Slug
 
@@ -23,6 +24,7 @@ _MOST_TOLD = 4
 _IMAGE = 4
 _FEW = 4
 _SUMMING = frozenset({"Mean", "Sum", "L2Loss", "MatMul", "BatchMatMul", "Conv2D", "Einsum", "SquaredDifference"})
+_BENDING = frozenset({"Maximum", "Minimum", "Select", "ClipByValue", "Abs"})
 _HALF = frozenset({"float16", "bfloat16"})
 
 
@@ -47,7 +49,10 @@ def known_activation(case: Case) -> Iterator[Cause]:
         start = shaped(value, ours.shape)
         if start is None:
             continue
-        names = activations.named(start, ours), activations.named(start, theirs)
+        names = (
+            activations.named(start, ours, bends=_bends(case.ours)),
+            activations.named(start, theirs, bends=_bends(case.theirs)),
+        )
         if None not in names and names[0] != names[1]:
             gelu = all(str(name).startswith("gelu") for name in names)
             slopes = all(str(name).startswith("leaky") for name in names)
@@ -55,6 +60,10 @@ def known_activation(case: Case) -> Iterator[Cause]:
             missing: Slug = "missing-activation" if names[1] == "linear" else pitfall
             yield Cause(f"{names[1]} in the candidate, {names[0]} in the reference", missing, f"use {names[0]}")
             return
+
+
+def _bends(part: Part) -> bool:
+    return any(o.family in _BENDING or Trait.ACTIVATION in traits(o.family) for o in part.operations)
 
 
 def input_range(case: Case) -> Iterator[Cause]:

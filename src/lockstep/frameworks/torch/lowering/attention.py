@@ -11,7 +11,7 @@ Decompositions = dict[Any, Any]
 
 
 def decompositions() -> Decompositions:
-    """Returns how operations are taken apart for the lowering: PyTorch's own way to Core ATen, but for attention and `lerp`.
+    """Returns how operations are taken apart for the lowering: PyTorch's own way, but for attention and `lerp`.
 
     Of `lerp` PyTorch makes a choice between two formulas by the weight's size, which no code that is ported has: it
     would be a condition of which only one side is ever met.
