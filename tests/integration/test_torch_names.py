@@ -157,3 +157,25 @@ def test_a_norm_that_somebody_wrote_in_pytorch_has_its_scale_and_averages_paired
         steps=("variables-match", "inference-fixed"),
     )
     assert report.verdict == "equivalent", report
+
+
+class CellByCell(nn.Module):
+    """What `nn.GRU` or `nn.LSTM` of one layer does, by a cell that the code calls for each step."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.rnn = cell(6, 4)
+
+    def forward(self, x):
+        state, found = None, []
+        for step in range(x.shape[1]):
+            state = self.rnn(x[:, step], state)
+            found.append(state[0] if isinstance(state, tuple) else state)
+        return torch.stack(found, 1)
+
+
+@pytest.mark.parametrize(("layer", "cell"), [(nn.GRU, nn.GRUCell), (nn.LSTM, nn.LSTMCell), (nn.RNN, nn.RNNCell)])
+def test_a_recurrent_layer_and_its_cell_keep_their_two_biases(layer, cell):
+    whole = lockstep.torch(lambda: Sequences(rnn=layer(6, 4, batch_first=True)))
+    report = lockstep.verify(whole, lockstep.torch(lambda: CellByCell(cell)), SEQUENCE, steps=("inference-fixed",))
+    assert report.verdict == "equivalent", report

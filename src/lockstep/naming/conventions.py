@@ -18,6 +18,8 @@ from lockstep.traces.trace import VariableRecord
 
 _PARTED = re.compile(r"(^|/)(query|key|value|attention_output)/(kernel|bias)$")
 """What Keras's attention keeps with an axis for its heads."""
+_OF_A_LAYER = re.compile(r"^(.+)_l[0-9]+(_reverse)?$")
+"""PyTorch's recurrent layers say in a variable's name which of their layers it is of; its cells do not."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def as_tensorflow(
             found = [one]
         elif told.parts and not whole and not _is_fused(told, record, shapes):
             found = _in_parts(record, told, parts, cut=cut)
+        elif told.shared and whole:
+            found = [_apart(record, told)]
         else:
             found = [_as_its_layer(record) if _is_as_its_layer(record, told, named) else _whole(record, told, shapes)]
         for one in found:
@@ -124,6 +128,13 @@ def _whole(record: VariableRecord, told: Convention, shapes: Collection[tuple[in
     shape, text = laid[0] if laid else (tuple(record.shape), "")
     seen = record._replace(name=_seen_name(record.name, told.role), key=_seen_name(record.name, told.role), shape=shape)
     return Known(seen, record, text, inverse(text, shape), record)
+
+
+def _apart(record: VariableRecord, told: Convention) -> Known:
+    """What TensorFlow keeps with another, between two sides that do not: `rnn.bias_ih_l0` is `rnn/cell/bias_ih`."""
+    last = _OF_A_LAYER.sub(r"\1", record.name.rpartition(".")[2])
+    name = _seen_name(record.name, f"{told.role.rpartition('/')[0]}/{last}".lstrip("/"))
+    return Known(record._replace(name=name, key=name), record, "", "", record)
 
 
 def _is_as_its_layer(record: VariableRecord, told: Convention, named: Collection[tuple[str, tuple[int, ...]]]) -> bool:
