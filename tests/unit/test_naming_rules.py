@@ -116,3 +116,14 @@ def test_numbers_that_begin_elsewhere_are_not_taken_for_the_same():
     ours, theirs = [f"block{n}/w" for n in (1, 2, 3)], [f"block_{n}/kernel" for n in (0, 1, 2)]
     pairs = pair_names(ours, theirs)
     assert [(pair.reference, pair.candidate, pair.ground) for pair in pairs] == [(n, n, Ground.RANK) for n in range(3)]
+
+
+def test_what_is_called_otherwise_in_front_and_what_one_side_lacks_change_no_pair():
+    ours = ["net/in/kernel", "net/aux/kernel", "net/block_0/gate/kernel", "net/block_1/gate/kernel"]
+    theirs = ["n/block0_gate/kernel", "n/block1_gate/kernel", "n/in_proj/kernel"]
+    found = {(ours[pair.reference], theirs[pair.candidate]) for pair in pair_names(ours, theirs)}
+    assert found == {
+        ("net/block_0/gate/kernel", "n/block0_gate/kernel"),
+        ("net/block_1/gate/kernel", "n/block1_gate/kernel"),
+        ("net/in/kernel", "n/in_proj/kernel"),
+    }

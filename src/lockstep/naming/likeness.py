@@ -194,10 +194,10 @@ def _spelled_alike(reference: Sequence[str], candidate: Sequence[str]) -> Iterat
         fitting = [theirs for theirs in stems[1] if _ends_alike(ours, theirs)]
         if ours in stems[1]:
             fitting = [ours]
-        elif len(fitting) != 1 or sum(_ends_alike(other, fitting[0]) for other in stems[0]) != 1:
+        elif len(fitting) != 1 or sum(bool(_ends_alike(other, fitting[0])) for other in stems[0]) != 1:
             continue
         (theirs,) = fitting
-        count = min(len(ours), len(theirs))
+        count = _ends_alike(ours, theirs)
         last = {_Name.of(name).stem[-1:] for name in (reference[mine[0]], candidate[stems[1][theirs][0]])}
         if not count or any(not word or _AUTOMATIC.fullmatch(word[0]) for word in last):
             continue
@@ -208,9 +208,20 @@ def _spelled_alike(reference: Sequence[str], candidate: Sequence[str]) -> Iterat
                 yield NamePair(a, b, ground, "same name")
 
 
-def _ends_alike(ours: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
-    count = min(len(ours), len(theirs))
-    return bool(count) and ours[-count:] == theirs[-count:]
+def _ends_alike(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """Counts the words that two names end with alike, where all others are in front of one, or a first word of each.
+
+    >>> _ends_alike(("net", "b", "gate"), ("b", "gate")), _ends_alike(("net", "b", "gate"), ("n", "b", "gate"))
+    (2, 2)
+    >>> _ends_alike(("encoder", "out"), ("decoder", "out")), _ends_alike(("block", "gate"), ("block", "filter"))
+    (0, 0)
+    """
+    count = next(
+        (n for n, (a, b) in enumerate(zip(reversed(ours), reversed(theirs), strict=False)) if a != b),
+        min(len(ours), len(theirs)),
+    )
+    left = sorted((len(ours) - count, len(theirs) - count))
+    return count if left[0] == 0 or (left == [1, 1] and count > 1) else 0
 
 
 def _paired_stems(ours: _Stems, theirs: _Stems) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Ground, str]]:
@@ -226,7 +237,9 @@ def _paired_stems(ours: _Stems, theirs: _Stems) -> Iterator[tuple[tuple[str, ...
             ground = Ground.NAME if suffix and suffix[0] and not whole else Ground.LIKENESS
             yield a, b, ground, "same name" if ground is Ground.NAME else "" if whole else "the only name left"
             return
-        common = [frozenset.intersection(*(_Name(stem, ()).words for stem in side)) for side in left]
+        # What all of a side are called tells none of them from another; a single one keeps its words.
+        words = [[_Name(stem, ()).words for stem in side] for side in left]
+        common = [frozenset.intersection(*found) if len(found) > 1 else frozenset() for found in words]
         scores = {(a, b): _score(a, b, common) for a in left[0] for b in left[1]}
         best = [
             (score, a, b)
