@@ -43,8 +43,24 @@ class TooLongError(Exception):
 
 
 @contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keeps Python's garbage collector out: in a large process it takes a second, which is no pattern's."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextlib.contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raises `TooLongError` within the block when it has computed for so long; the module says where not."""
+    """Raises `TooLongError` within the block when it has computed for so long; the module says where not.
+
+    Python's garbage collector waits until the block has ended: what is raised while it runs may be lost in it.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -66,7 +82,8 @@ def limited(seconds: float) -> Iterator[None]:
     left, interval = signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         try:
-            yield
+            with _uncollected():
+                yield
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     finally:
@@ -130,7 +147,7 @@ class Pattern:
 
     def _run(self, call: Callable[[], Any], name: str) -> Any:
         try:
-            with _uncollected(), limited(LIMIT_S), warnings.catch_warnings():
+            with limited(LIMIT_S), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of constructs that may mean something else one day
                 return call()
         except TooLongError:
@@ -139,19 +156,6 @@ class Pattern:
             raise PatternError("it is nested too deeply, or too large") from None
         except (re.error, IndexError, OverflowError, ValueError) as error:
             raise PatternError(str(error)) from None
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keeps Python's garbage collector out: in a large process it takes a second, which is no pattern's."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _too_long(name: str) -> str:
