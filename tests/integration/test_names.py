@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 import lockstep
+from lockstep.check import settling
 
 v1 = tf.compat.v1
 X = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 4, 8) ** 3}
@@ -473,7 +474,10 @@ def rewritten_transformer(**options):
     return model(make)
 
 
-def test_a_transformer_without_rules_takes_at_most_twice_as_long_as_with_them():
+def test_a_transformer_without_rules_takes_one_run_more_than_with_them(monkeypatch):
+    ran = []
+    agree = settling._Bench.agree
+    monkeypatch.setattr(settling._Bench, "agree", lambda *given, **options: ran.append(1) or agree(*given, **options))
     report = check(transformer, rewritten_transformer(), gradients=None)
     assert report.verdict == "equivalent", report
     assert "32 pairs by" in step(report).summary
@@ -481,7 +485,7 @@ def test_a_transformer_without_rules_takes_at_most_twice_as_long_as_with_them():
     assert len(pasted) <= 9
     again = check(transformer, rewritten_transformer(), gradients=None, rename=pasted)
     assert again.verdict == "equivalent"
-    assert report.duration_s <= 2 * again.duration_s
+    assert len(ran) == 1
 
 
 def test_a_wrong_epsilon_under_other_names_is_one_culprit():

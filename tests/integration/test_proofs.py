@@ -51,6 +51,33 @@ def of(function, name="a"):
     return lambda inputs, training: {"y": function(dense(inputs["x"], 4, name))}
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda x: tf.where(tf.equal(x, -999.0), tf.zeros_like(x), x),
+        lambda x: x * tf.cast(tf.not_equal(x, -1.0), tf.float32),
+        lambda x: tf.where(tf.greater(x, 1e6), tf.zeros_like(x), x),
+    ],
+)
+def test_a_value_that_one_side_alone_treats_otherwise_and_that_no_input_is_proves_nothing(lost):
+    """A sentinel, a masked value, an outlier: the batch has none, and nothing that is tried by itself hits upon one."""
+    report = check(lambda i, _: dense(lost(i["x"]), 4, "a"), lambda i, _: dense(i["x"], 4, "a"))
+    assert report.verdict == "undecided", report
+    assert "only the reference has" in step(report, "inference-fixed").summary
+    both = check(lambda i, _: dense(lost(i["x"]), 4, "a"), lambda i, _: dense(lost(i["x"]), 4, "a"))
+    assert both.verdict == "equivalent", both
+
+
+def test_what_compares_constants_or_places_has_no_other_side():
+    def counted(i, _):
+        places = tf.range(4)
+        keep = tf.cast(tf.less(places, 9), tf.float32) * tf.cast(tf.equal(tf.zeros([4]), 0.0), tf.float32)
+        return dense(i["x"], 4, "a") * keep
+
+    report = check(counted, lambda i, _: dense(i["x"], 4, "a"))
+    assert report.verdict == "equivalent", report
+
+
 class TestKinks:
     """What no value reaches by itself is reached by wider values, or by another input."""
 

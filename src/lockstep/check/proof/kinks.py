@@ -103,9 +103,11 @@ class Coverage:
 
     Attributes:
         sides: Kink -> side -> whether it was met.
+        fixed: Kinks that read nothing but constants, or compare places: they may have no other side.
     """
 
     sides: dict[Kink, dict[str, bool]] = field(default_factory=dict)
+    fixed: set[Kink] = field(default_factory=set)
 
     def observe(self, program: Program, kernels: Kernels) -> Evaluated:
         """Runs a program as it is and adds what it met; returns what it gave.
@@ -114,15 +116,24 @@ class Coverage:
             KernelError: An operation cannot be run.
         """
         seen: Counter[tuple[str, str]] = Counter()
+        fixed = set[int]()
+
+        def is_fixed(tensors: Sequence[int]) -> bool:
+            return all(tensor in fixed or program.is_constant(tensor) for tensor in tensors)
 
         def note(ran: Ran) -> None:
             operation = ran.operation
+            if operation.inputs and is_fixed(operation.inputs):
+                fixed.update(operation.outputs)
             told = _SIDES.get(operation.family)
             if told is None or (operation.family == "GatherV2" and not _is_table(program, operation)):
                 return
             name = operation.place.name, operation.type
             kink = (*name, seen[name])
             seen[name] += 1
+            places = operation.family in _OF_PLACES and not program.specs[operation.inputs[0]].floating
+            if places or is_fixed(operation.inputs):
+                self.fixed.add(kink)
             met = told(_Seen([kernels.numpy(v) for v in ran.read], [kernels.numpy(v) for v in ran.gave]))
             before = self.sides.setdefault(kink, {})
             before.update({side: found or before.get(side, False) for side, found in met.items()})
@@ -145,23 +156,31 @@ class Coverage:
 
 
 _OF_VALUES = frozenset({"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Abs", "Sign", "Maximum", "Minimum"})
-"""Types whose kink is in the values themselves: a bound, a rectifier. A selection may have no other side to reach."""
+"""Types whose kink is in the values themselves: a bound, a rectifier."""
+_OF_COMPARISON = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
+"""Types that tell one value from all others (padding, a label that is ignored, what is missing) or large from small."""
+_OF_PLACES = _OF_COMPARISON - {"Equal", "NotEqual"}
+"""Of whole numbers these compare places, sizes or lengths, which may have no other side to reach."""
 
 
 def of_one_side(coverages: Mapping[str, Coverage]) -> str:
     """Returns a phrase about kinks that one side alone has, and that no value was beyond; empty where there are none.
 
-    A bound that only the candidate has, and that nothing reaches, leaves every output as it is. Where both sides have
-    such a kink, they are the same operation of the same numbers, which forced lockstep sees.
+    A bound that only the candidate has, and that nothing reaches, leaves every output as it is; so does a value that
+    only the candidate treats otherwise, and that no input is. Where both sides have such a kink, they are the same
+    operation of the same numbers, which forced lockstep sees.
 
     Args:
         coverages: `"reference"` and `"candidate"` -> what was met.
     """
-    unmet = {side: {(kind, met): name for (name, kind, _), met in c.unmet} for side, c in coverages.items()}
+    unmet = {
+        side: {(kink[1], met): kink[0] for kink, met in c.unmet if kink[1] in _OF_VALUES or kink not in c.fixed}
+        for side, c in coverages.items()
+    }
     for side, found in unmet.items():
         others = [key for other, keys in unmet.items() if other != side for key in keys]
         for (kind, met), name in found.items():
-            if kind in _OF_VALUES and (kind, met) not in others:
+            if kind in _OF_VALUES | _OF_COMPARISON and (kind, met) not in others:
                 return f"only the {side} has {name} ({kind}), and no value that was tried met this side of it: {met}"
     return ""
 
