@@ -56,11 +56,10 @@ def of(function, name="a"):
     [
         lambda x: tf.where(tf.equal(x, -999.0), tf.zeros_like(x), x),
         lambda x: x * tf.cast(tf.not_equal(x, -1.0), tf.float32),
-        lambda x: tf.where(tf.greater(x, 1e6), tf.zeros_like(x), x),
     ],
 )
 def test_a_value_that_one_side_alone_treats_otherwise_and_that_no_input_is_proves_nothing(lost):
-    """A sentinel, a masked value, an outlier: the batch has none, and nothing that is tried by itself hits upon one."""
+    """A sentinel, a masked value: the batch has none, and nothing that is tried by itself hits upon one."""
     report = check(lambda i, _: dense(lost(i["x"]), 4, "a"), lambda i, _: dense(i["x"], 4, "a"))
     assert report.verdict == "undecided", report
     assert "only the reference has" in step(report, "inference-fixed").summary

@@ -103,7 +103,7 @@ class Coverage:
 
     Attributes:
         sides: Kink -> side -> whether it was met.
-        fixed: Kinks that read nothing but constants, or compare places: they may have no other side.
+        fixed: Kinks that read nothing but constants and draws: they may have no other side.
     """
 
     sides: dict[Kink, dict[str, bool]] = field(default_factory=dict)
@@ -119,7 +119,9 @@ class Coverage:
         fixed = set[int]()
 
         def is_fixed(tensors: Sequence[int]) -> bool:
-            return all(tensor in fixed or program.is_constant(tensor) for tensor in tensors)
+            made = (program.sources.get(tensor) for tensor in tensors)
+            known = [source is not None and source.kind in ("constant", "draw") for source in made]
+            return all(tensor in fixed or kept for tensor, kept in zip(tensors, known, strict=True))
 
         def note(ran: Ran) -> None:
             operation = ran.operation
@@ -131,8 +133,7 @@ class Coverage:
             name = operation.place.name, operation.type
             kink = (*name, seen[name])
             seen[name] += 1
-            places = operation.family in _OF_PLACES and not program.specs[operation.inputs[0]].floating
-            if places or is_fixed(operation.inputs):
+            if is_fixed(operation.inputs):
                 self.fixed.add(kink)
             met = told(_Seen([kernels.numpy(v) for v in ran.read], [kernels.numpy(v) for v in ran.gave]))
             before = self.sides.setdefault(kink, {})
@@ -157,10 +158,9 @@ class Coverage:
 
 _OF_VALUES = frozenset({"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Abs", "Sign", "Maximum", "Minimum"})
 """Types whose kink is in the values themselves: a bound, a rectifier."""
-_OF_COMPARISON = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
-"""Types that tell one value from all others (padding, a label that is ignored, what is missing) or large from small."""
-_OF_PLACES = _OF_COMPARISON - {"Equal", "NotEqual"}
-"""Of whole numbers these compare places, sizes or lengths, which may have no other side to reach."""
+_OF_EQUALITY = frozenset({"Equal", "NotEqual"})
+"""Types that tell one value from all others: padding, an ignored label, what is missing. Other comparisons may be of
+places, lengths or draws, and have no other side to reach."""
 
 
 def of_one_side(coverages: Mapping[str, Coverage]) -> str:
@@ -180,7 +180,7 @@ def of_one_side(coverages: Mapping[str, Coverage]) -> str:
     for side, found in unmet.items():
         others = [key for other, keys in unmet.items() if other != side for key in keys]
         for (kind, met), name in found.items():
-            if kind in _OF_VALUES | _OF_COMPARISON and (kind, met) not in others:
+            if kind in _OF_VALUES | _OF_EQUALITY and (kind, met) not in others:
                 return f"only the {side} has {name} ({kind}), and no value that was tried met this side of it: {met}"
     return ""
 
