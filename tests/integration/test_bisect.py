@@ -89,8 +89,9 @@ def test_the_first_release_that_differs_is_named_and_its_neighbours_are_followed
     answers["3.7.0", "3.8.0"] = Verdict.DIVERGED
     done = run(folder, "--json", "answer.json")
     assert done.status == 1, done.stderr
-    assert "first that differs: keras 3.8.0; 3.7.0 computes what 3.6.0 computes" in done.stdout
-    assert "No operation is to blame" in done.stdout
+    said = " ".join(done.stdout.split())  # where lines end depends on how long it took
+    assert "first that differs: keras 3.8.0; 3.7.0 computes what 3.6.0 computes" in said
+    assert "No operation is to blame" in said
     assert asked[0] == ("3.6.0", "3.6.0", False)
     assert asked[-1] == ("3.7.0", "3.8.0", True)
     told = json.loads((folder / "answer.json").read_text())

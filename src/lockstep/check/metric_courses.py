@@ -93,7 +93,7 @@ def _thirds(rows: int) -> tuple[int, ...]:
     ((6, 6, 4), (2, 1), (1, 1), (4, 4, 1))
     """
     size = -(-rows // 3)
-    if rows % size == 0 and size > 1:
+    while rows % size == 0 and size + 1 < rows:
         size += 1
     sizes = [min(size, rows - start) for start in range(0, rows, size)]
     return tuple(sizes)
