@@ -23,6 +23,8 @@ from lockstep.results.pitfalls import Slug
 
 _Number = tuple[Operation, int, float]
 """An operation, the input at which it reads a number, and that."""
+_Read = tuple[str, int, float]
+"""The same of all operations of one type."""
 _EPSILON = 0.5
 """What keeps a root, a quotient or a logarithm from zero is smaller than this; 1 is part of a function."""
 _MULTIPLIED = having(Trait.MULTIPLIES) | {"GatherV2"}
@@ -45,13 +47,8 @@ _MOST_PACES = 8
 def other_numbers(region: Region) -> Iterator[Edit]:
     """A number that the candidate computes with is set to one that the reference computes with there."""
     wanted = _numbers(region.reference, region.ours)
-    near = {(operation.type, slot, value) for operation, slot, value in _numbers(region.candidate, region.theirs)}
-    everywhere: dict[tuple[str, int, float], list[Operation]] = defaultdict(list)
-    for operation, slot, value in _numbers(region.candidate, region.candidate.operations):
-        if (operation.type, slot, value) in near:
-            everywhere[operation.type, slot, value].append(operation)
     proposed: list[tuple[int, Edit]] = []
-    for (_, slot, value), operations in everywhere.items():
+    for (_, slot, value), operations in _read_near(region).items():
         for group in region.alike(operations):
             for ours, number in _of_one_kind(wanted, group[0], value):
                 proposed.append(_told_of_number(region, group, slot, (ours, number), value))
@@ -67,6 +64,21 @@ def _numbers(program: Program, operations: Sequence[Operation]) -> list[_Number]
         and program.constant(tensor).dtype.kind == "f"
         and program.constant(tensor).size == 1
     ]
+
+
+def _read_near(region: Region) -> dict[_Read, list[Operation]]:
+    """Returns the numbers that the region reads -> the candidate's operations that read them, wherever they are."""
+    near = set(_reads(_numbers(region.candidate, region.theirs)))
+    found: dict[_Read, list[Operation]] = defaultdict(list)
+    for operation, slot, value in _numbers(region.candidate, region.candidate.operations):
+        if (operation.type, slot, value) in near:
+            found[operation.type, slot, value].append(operation)
+    return found
+
+
+def _reads(numbers: Sequence[_Number]) -> list[_Read]:
+    """Returns what numbers are known by, in order, each once."""
+    return list(dict.fromkeys((operation.type, slot, value) for operation, slot, value in numbers))
 
 
 def _of_one_kind(numbers: Sequence[_Number], theirs: Operation, value: float) -> Iterator[tuple[Operation, float]]:
@@ -86,26 +98,29 @@ def _of_one_kind(numbers: Sequence[_Number], theirs: Operation, value: float) ->
 
 def fitted_numbers(region: Region) -> Iterator[Edit]:
     """A number that the reference folded into others: what is left of an error tells it."""
-    near = dict.fromkeys((o.type, slot, value) for o, slot, value in _numbers(region.candidate, region.theirs))
-    for kind, slot, value in itertools.islice(reversed(near), _MOST_FITTED):
-        everywhere = _numbers(region.candidate, region.candidate.operations)
-        operations = [o for o, at, number in everywhere if (o.type, at, number) == (kind, slot, value)]
+    try:
+        wrong = region.runs.residual()
+    except KernelError:  # without finite numbers there is nothing to solve from
+        return
+    everywhere = _read_near(region)
+    for read in _reads(_numbers(region.candidate, region.theirs))[: -_MOST_FITTED - 1 : -1]:
+        (_, slot, value), operations = read, everywhere[read]
         alone = [(o,) for o in operations] if 1 < len(operations) <= _MOST_GROUPS else []
         for group in (*itertools.islice(region.alike(operations), _MOST_GROUPS), *alone):
             with contextlib.suppress(KernelError):  # with a number on the way, what follows is not finite
-                number = _solved(region, group, slot, value)
+                number = _solved(region, group, slot, value, wrong)
                 if number is not None:
                     yield _told_of_number(region, group, slot, (None, number), value)[1]
 
 
-def _solved(region: Region, group: Sequence[Operation], slot: int, value: float) -> float | None:
-    """Returns the number with which least of the error is left (Gauss-Newton); None where too much is."""
+def _solved(region: Region, group: Sequence[Operation], slot: int, value: float, wrong: np.ndarray) -> float | None:
+    """Returns the number with which least of what is `wrong` is left (Gauss-Newton); None where too much is."""
 
     def left(number: float) -> np.ndarray:
         reads = [(operation, slot) for operation in group]
         return region.runs.residual(edit.with_constants(region.candidate, reads, number, _UNTOLD))
 
-    number, now = value, region.runs.residual()
+    number, now = value, wrong
     start = off = float(np.linalg.norm(now))
     for _ in range(_MOST_SOLVED):
         step = _STEP * (abs(number) or 1.0)
